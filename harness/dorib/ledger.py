@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Ledger:
-    """Counts U-Net work: one item forward is 1, backward 2 more.
+    """Counts U-Net work by sample index: one item forward is 1, backward 2 more.
 
-    The target model writes here through module and autograd hooks; nobody else needs to.
-    `on_work` hears of each increment (a progress bar, say).
+    The target model writes here through module and autograd hooks, so that no method can forget
+    to; methods may read it. `on_work` hears of each increment (a progress bar, say).
     """
 
-    forward_items: int = 0
-    backward_items: int = 0
+    forward_items: Counter[int] = field(default_factory=Counter)
+    backward_items: Counter[int] = field(default_factory=Counter)
     on_work: Callable[[int], None] | None = field(default=None, repr=False)
 
     @property
     def work(self) -> int:
-        """Total work in U-Net items."""
-        return self.forward_items + 2 * self.backward_items
+        """Total work of all samples, in U-Net items."""
+        return self.forward_items.total() + 2 * self.backward_items.total()
 
-    def add_forward(self, items: int) -> None:
-        """Count `items` rows of a U-Net forward pass."""
-        self.forward_items += items
-        if self.on_work is not None:
-            self.on_work(items)
+    def work_of(self, index: int) -> int:
+        """Work spent on one sample index, in U-Net items."""
+        return self.forward_items[index] + 2 * self.backward_items[index]
 
-    def add_backward(self, items: int) -> None:
-        """Count `items` rows of a U-Net backward pass."""
-        self.backward_items += items
+    def add_forward(self, samples: Sequence[int]) -> None:
+        """Count a U-Net forward pass, one item for each sample index in `samples`."""
+        self.forward_items.update(samples)
         if self.on_work is not None:
-            self.on_work(2 * items)
+            self.on_work(len(samples))
+
+    def add_backward(self, samples: Sequence[int]) -> None:
+        """Count a U-Net backward pass, one item for each sample index in `samples`."""
+        self.backward_items.update(samples)
+        if self.on_work is not None:
+            self.on_work(2 * len(samples))

@@ -1,0 +1,86 @@
+"""dorib: has a mitigation erased a memorized image, or only hidden it?
+
+The public names are loaded when they are first used, so that `import dorib` imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dorib.contracts import (
+        Attack,
+        DefenderView,
+        Generation,
+        Measured,
+        Metric,
+        Mitigation,
+        Quantity,
+        Target,
+    )
+    from dorib.edits import Edit, MaskWeights, ReplaceWeights, ScaleOutputs
+    from dorib.errors import DoribError
+    from dorib.hookspecs import hookimpl
+    from dorib.ledger import Ledger
+    from dorib.params import Params
+    from dorib.seeds import Seeds
+    from dorib.suite import Suite
+    from dorib.target import Embeddings, TargetModel, load_unet_weights
+    from dorib.triggers import Trigger
+
+_HOMES = {
+    "Attack": "contracts",
+    "DefenderView": "contracts",
+    "DoribError": "errors",
+    "Edit": "edits",
+    "Embeddings": "target",
+    "Generation": "contracts",
+    "Ledger": "ledger",
+    "MaskWeights": "edits",
+    "Measured": "contracts",
+    "Metric": "contracts",
+    "Mitigation": "contracts",
+    "Params": "params",
+    "Quantity": "contracts",
+    "ReplaceWeights": "edits",
+    "ScaleOutputs": "edits",
+    "Seeds": "seeds",
+    "Suite": "suite",
+    "Target": "contracts",
+    "TargetModel": "target",
+    "Trigger": "triggers",
+    "hookimpl": "hookspecs",
+    "load_unet_weights": "target",
+}
+
+__all__ = [
+    "Attack",
+    "DefenderView",
+    "DoribError",
+    "Edit",
+    "Embeddings",
+    "Generation",
+    "Ledger",
+    "MaskWeights",
+    "Measured",
+    "Metric",
+    "Mitigation",
+    "Params",
+    "Quantity",
+    "ReplaceWeights",
+    "ScaleOutputs",
+    "Seeds",
+    "Suite",
+    "Target",
+    "TargetModel",
+    "Trigger",
+    "hookimpl",
+    "load_unet_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dorib' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"dorib.{_HOMES[name]}"), name)

@@ -1,0 +1,166 @@
+"""What a plugin provides: mitigations, attacks and metrics, and what they are handed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+
+from dorib.params import Params
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dorib.edits import Edit, Scope
+    from dorib.ledger import Ledger
+    from dorib.seeds import Seeds
+    from dorib.suite import Suite
+    from dorib.target import TargetModel
+    from dorib.triggers import Trigger
+
+P = TypeVar("P", bound=Params)
+Knowledge = Literal["original image", "prompt", "gradients", "embeddings", "tokens", "edit"]
+Need = Literal["generations", "original", "twin", "utility"]
+Level = Literal["image", "sample", "cell"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One sample as an attack or a defender sees it."""
+
+    sample: str
+    index: int
+    """This target's sample index: hand it to the target model with each of its items."""
+    caption: str
+    original: Tensor
+    """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
+
+
+@dataclass(frozen=True)
+class DefenderView:
+    """What a defender may know: the memorized samples and general captions.
+
+    Never controls, evaluation prompts or evaluation seeds.
+    """
+
+    memorized: Sequence[Target]
+    general_captions: Sequence[str]
+    oracle: Path | None = None
+    """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
+
+
+class Method(ABC, Generic[P]):
+    """A configured method of any kind."""
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+
+class Mitigation(Method[P]):
+    """Changes a model so that it no longer gives memorized images away."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whether one edit serves all prompts, or each memorized sample has its own."""
+        return "global"
+
+    @abstractmethod
+    def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
+        """Work out the edit; the model is left as it was found.
+
+        A per-sample edit has a row for each of `view.memorized`, in that order.
+        """
+
+
+class Attack(Method[P]):
+    """Searches for a way to make a (mitigated) model replicate an image."""
+
+    knows: ClassVar[frozenset[Knowledge]]
+    """The threat model: what the attacker holds."""
+    searches: ClassVar[bool] = True
+    """False where nothing is searched, so that no budget applies."""
+
+    @abstractmethod
+    def search(
+        self,
+        model: TargetModel,
+        targets: Sequence[Target],
+        budgets: Sequence[int],
+        seeds: Seeds,
+        ledger: Ledger,
+    ) -> Iterator[Trigger]:
+        """Yield one trigger for each target, restart and budget, in any order.
+
+        `model` carries the edit already. `seeds.generator(target.sample, restart)` is an item's
+        own randomness, so that no result depends on the batch it was found in. `budgets` rise
+        strictly; each is the work allowed for one target, all restarts together.
+
+        Raises:
+            DoribError: a budget is too small for a single step.
+        """
+
+
+@dataclass(frozen=True)
+class Generation:
+    """All evaluation images of one sample under one trigger, with what they are judged by."""
+
+    sample: str
+    caption: str
+    seeds: tuple[int, ...]
+    images: Tensor
+    """`[seeds, 3, height, width]`, float32 in [0, 1]: read back from the stored PNG."""
+    originals: Tensor
+    """`[originals, 3, height, width]`; no rows where the suite has no original."""
+    twins: Tensor | None = None
+    """The unmitigated model's images from the sample's own prompt and the same seeds."""
+    other_caption: str | None = None
+    """For utility prompts: the caption of another prompt (a shuffled pairing)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value; `seed` None where it speaks of the sample as a whole."""
+
+    metric: str
+    value: float
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one metric name means."""
+
+    unit: str
+    direction: Literal["lower is better", "higher is better", "neither"]
+    level: Level
+
+
+class Metric(Method[P]):
+    """Judges generations."""
+
+    needs: ClassVar[frozenset[Need]]
+    """"utility" makes the runner hand in generations for the utility prompts as well."""
+    quantities: ClassVar[dict[str, Quantity]]
+    """Every name that `measure` may yield."""
+
+    @abstractmethod
+    def prepare(self, suite: Suite, model: TargetModel) -> None:
+        """Load what judging takes (weights, thresholds) before the first `measure`.
+
+        Raises:
+            DoribError: something needed is not at hand; says what and how to get it.
+        """
+
+    @abstractmethod
+    def stack(self) -> dict[str, str | float | None]:
+        """What the values depend on: weights' sha256, resize rule, normalisation, threshold.
+
+        Callable after `prepare`; enters the fingerprint of every record.
+        """
+
+    @abstractmethod
+    def measure(self, generations: Sequence[Generation]) -> Iterable[Sequence[Measured]]:
+        """The values of each generation, in order."""

@@ -1,0 +1,148 @@
+"""Edits: what a mitigation changed, as data. A closed union of kinds; loading one runs no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dorib.errors import DoribError
+
+Scope: TypeAlias = Literal["global", "per_sample"]
+
+
+@dataclass(frozen=True)
+class ScaleOutputs:
+    """Scales the outputs of layers, neuron by neuron (NeMo scales value neurons by 0).
+
+    `scales` maps a U-Net module name to `[d_out]` (global) or `[samples, d_out]` (per sample).
+    """
+
+    scales: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class MaskWeights:
+    """Zeroes single weights of linear layers (Wanda).
+
+    `indices` maps a U-Net module name to one int64 tensor for each sample of the edit (exactly
+    one if global): positions in the flattened `[d_out, d_in]` weight that become 0.
+    """
+
+    indices: Mapping[str, tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class ReplaceWeights:
+    """New values for whole parameters (fine-tuning, retraining); global only.
+
+    The values themselves, not differences: `w + (w' - w)` is not `w'` in floating point.
+    """
+
+    weights: Mapping[str, Tensor]
+
+
+Change: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a mitigation did to a model, and for which samples.
+
+    A global edit has no `samples` and acts on every item. A per-sample edit presupposes knowing
+    which image is asked for: row i of its tensors belongs to `samples[i]`. `change`
+    is None where nothing is changed.
+    """
+
+    change: Change | None
+    scope: Scope = "global"
+    samples: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.scope == "per_sample") != bool(self.samples):
+            raise ValueError("a per-sample edit names its samples, and a global one names none")
+        if self.scope == "per_sample" and isinstance(self.change, ReplaceWeights):
+            raise ValueError("new weights are global: they cannot differ between samples")
+        rows = len(self.samples) or 1
+        if isinstance(self.change, MaskWeights):
+            for layer, indices in self.change.indices.items():
+                if len(indices) != rows:
+                    raise ValueError(f"{layer}: {len(indices)} masks for {rows} samples")
+
+    def index_of(self, sample: str) -> int:
+        """The row that acts for `sample`: 0 under a global edit."""
+        return self.samples.index(sample) if self.scope == "per_sample" else 0
+
+
+def save_edit(edit: Edit, folder: Path) -> None:
+    """Write `edit.json` and, where the edit has tensors, `edit.safetensors` into `folder`."""
+    change = edit.change
+    tensors: dict[str, Tensor] = {}
+    description: dict[str, Any] = {
+        "kind": type(change).__name__ if change is not None else None,
+        "scope": edit.scope,
+        "samples": list(edit.samples),
+        "notes": dict(edit.notes),
+    }
+    if isinstance(change, ScaleOutputs):
+        tensors = dict(change.scales)
+    elif isinstance(change, MaskWeights):
+        for layer, rows in change.indices.items():
+            tensors |= {f"{layer}@{row}": indices for row, indices in enumerate(rows)}
+    elif isinstance(change, ReplaceWeights):
+        tensors = dict(change.weights)
+    if tensors:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, folder / "edit.safetensors")
+    (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+
+
+def load_edit(folder: Path) -> Edit:
+    """Read an edit that `save_edit` wrote.
+
+    Raises:
+        DoribError: the folder holds no edit, or one of an unknown kind.
+    """
+    try:
+        description = json.loads((folder / "edit.json").read_text())
+        kind = description["kind"]
+        samples = tuple(description["samples"])
+        tensors = {}
+        if (folder / "edit.safetensors").exists():
+            tensors = load_file(folder / "edit.safetensors")
+        return Edit(
+            change=_change(kind, tensors, rows=len(samples) or 1),
+            scope=description["scope"],
+            samples=samples,
+            notes=description["notes"],
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
+            error
+        )
+
+
+def _change(kind: str | None, tensors: dict[str, Tensor], rows: int) -> Change | None:
+    match kind:
+        case None:
+            return None
+        case "ScaleOutputs":
+            return ScaleOutputs(tensors)
+        case "MaskWeights":
+            layers = sorted({name.rsplit("@", 1)[0] for name in tensors})
+            return MaskWeights(
+                {
+                    layer: tuple(tensors[f"{layer}@{row}"].to(torch.int64) for row in range(rows))
+                    for layer in layers
+                }
+            )
+        case "ReplaceWeights":
+            return ReplaceWeights(tensors)
+    raise ValueError(f"unknown kind of edit {kind!r}")

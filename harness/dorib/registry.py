@@ -1,0 +1,169 @@
+"""Discovery: which methods and suites are there, and what is wrong with those that are not."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol, TypeAlias
+
+import pluggy
+
+from dorib import hookspecs
+from dorib.errors import DoribError
+from dorib.params import Params
+
+Kind: TypeAlias = Literal["mitigation", "attack", "metric", "suite"]
+GROUP = "dorib"
+# Names become parts of file names in the results folder.
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class Register(Protocol):
+    """What a hook calls for each method it brings."""
+
+    def __call__(
+        self, name: str, target: str, *, params: type[Params] = Params, summary: str = ""
+    ) -> None:
+        """Register `name`, implemented by the class at `target` ("package.module:Class")."""
+
+
+class RegisterSuite(Protocol):
+    """What a hook calls for each suite it brings."""
+
+    def __call__(self, name: str, folder: Path, *, summary: str = "") -> None:
+        """Register the suite `name`, kept in `folder`."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One named method or suite of one plugin."""
+
+    kind: Kind
+    name: str
+    plugin: str
+    target: str
+    params: type[Params] = Params
+    summary: str = ""
+
+    def load(self) -> type[Any]:
+        """Import the class.
+
+        Raises:
+            DoribError: it cannot be imported.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise DoribError(
+                f"plugin {self.plugin}: cannot load {self.target} for {self.kind} "
+                f"{self.name!r} ({error}); reinstall or remove the plugin"
+            ) from error
+        return loaded
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin, or one of its names, that cannot be used, and why."""
+
+    plugin: str
+    reason: str
+
+
+@dataclass
+class Registry:
+    """Everything that was found, by kind and name."""
+
+    registrations: dict[tuple[Kind, str], Registration] = field(default_factory=dict)
+    broken: list[BrokenPlugin] = field(default_factory=list)
+
+    def of_kind(self, kind: Kind) -> list[Registration]:
+        """The registrations of one kind, sorted by name."""
+        return sorted(
+            (r for r in self.registrations.values() if r.kind == kind), key=lambda r: r.name
+        )
+
+    def get(self, kind: Kind, name: str) -> Registration:
+        """The registration of `name`.
+
+        Raises:
+            DoribError: there is none; lists those there are.
+        """
+        if (kind, name) not in self.registrations:
+            known = ", ".join(r.name for r in self.of_kind(kind)) or "none is installed"
+            raise DoribError(
+                f"unknown {kind} {name!r}; choose from: {known} (`dorib plugins` lists them)"
+            )
+        return self.registrations[kind, name]
+
+
+def discover(found: list[EntryPoint] | None = None) -> Registry:
+    """Read the entry points of group `dorib`, one plugin at a time.
+
+    A plugin that fails to import, is written for another contract or takes a name already taken
+    is listed in `Registry.broken` and disturbs nothing else. `found` replaces the installed entry
+    points (for tests).
+    """
+    registry = Registry()
+    points = list(entry_points(group=GROUP)) if found is None else found
+    # Ours first, so that a third party cannot take a built-in name by sorting before it.
+    for point in sorted(points, key=lambda p: (not p.value.startswith("dorib_"), p.name)):
+        try:
+            module = point.load()
+        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
+            registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
+            continue
+        _add_plugin(registry, point.name, module)
+    return registry
+
+
+def _add_plugin(registry: Registry, plugin: str, module: ModuleType) -> None:
+    version = getattr(module, "dorib_contract", None)
+    if version != hookspecs.CONTRACT_VERSION:
+        reason = f"built for contract {version}, this is contract {hookspecs.CONTRACT_VERSION}"
+        registry.broken.append(BrokenPlugin(plugin, reason))
+        return
+    manager = pluggy.PluginManager("dorib")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module, name=plugin)
+        manager.check_pending()
+        for kind, hook in _hooks(manager):
+            hook(register=_taker(registry, plugin, kind))
+    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
+        registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
+
+
+def _hooks(manager: pluggy.PluginManager) -> list[tuple[Kind, Callable[..., Any]]]:
+    hook = manager.hook
+    return [
+        ("mitigation", hook.register_mitigations),
+        ("attack", hook.register_attacks),
+        ("metric", hook.register_metrics),
+        ("suite", hook.register_suites),
+    ]
+
+
+def _taker(registry: Registry, plugin: str, kind: Kind) -> Callable[..., None]:
+    def register(
+        name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
+    ) -> None:
+        if not NAME.fullmatch(name):
+            reason = f"{kind} {name!r}: a name is lower-case letters, digits and hyphens"
+            registry.broken.append(BrokenPlugin(plugin, reason))
+            return
+        taken = registry.registrations.get((kind, name))
+        if taken is not None:
+            reason = f"{kind} {name!r} is already registered by plugin {taken.plugin}"
+            registry.broken.append(BrokenPlugin(plugin, reason))
+            return
+        registry.registrations[kind, name] = Registration(
+            kind, name, plugin, str(target), params, summary
+        )
+
+    return register

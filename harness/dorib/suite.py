@@ -1,0 +1,260 @@
+"""Suites: a target model, its memorized samples, its controls and the settings that fit it."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dorib.errors import DoribError
+
+# A sample's id becomes part of file names, so what it may hold is narrow.
+SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=_Model)
+
+
+class Sample(_Model):
+    """One row of a suite's sample table."""
+
+    id: str
+    caption: str = Field(min_length=1)
+    images: tuple[str, ...] = ()
+    """Originals, relative to the suite folder; a template sample may have several."""
+    role: Literal["memorized", "control"]
+    kind: Literal["verbatim", "template", "unknown"] = "unknown"
+    split: str = "test"
+    duplication: int = Field(default=1, ge=0)
+    cluster: str
+    """The source photograph: resampling unit of every interval."""
+    licence: str = ""
+    source: str = ""
+
+    @field_validator("id")
+    @classmethod
+    def _plain_id(cls, value: str) -> str:
+        if not SAMPLE_ID.fullmatch(value):
+            raise ValueError("an id is 1 to 64 letters, digits, '.', '_' or '-'")
+        return value
+
+
+class SamplingSettings(_Model):
+    """How images are generated."""
+
+    height: int = Field(gt=0)
+    """Pixels."""
+    width: int = Field(gt=0)
+    """Pixels."""
+    steps: int = Field(gt=0)
+    guidance_scale: float = Field(ge=0)
+    """As in diffusers: guidance is used where this exceeds 1."""
+
+
+class DescriptorSettings(_Model):
+    """The suite's copy-detection descriptor, and where its threshold lies."""
+
+    path: str
+    threshold: float = Field(gt=-1, lt=1)
+    false_positive_rate: float = Field(gt=0, lt=1)
+    """Share of pairs of different images at or above the threshold, as calibrated."""
+
+
+class Profile(_Model):
+    """How much of the suite one run uses."""
+
+    memorized: int | None = Field(default=None, gt=0)
+    """Number of memorized samples; None for all of the split."""
+    controls: int | None = Field(default=None, ge=0)
+    """Number of controls; None for all of the split."""
+    seeds: int = Field(gt=0)
+    """Evaluation images per sample and trigger: the k of memorization_rate@k."""
+    budgets: tuple[int, ...] = Field(min_length=1)
+    """Search work per sample, in U-Net items, strictly rising."""
+    utility: int = Field(gt=0)
+    """Number of utility prompts."""
+
+    @field_validator("budgets")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] <= 0 or any(a >= b for a, b in pairwise(value)):
+            raise ValueError("budgets must be positive and strictly rising")
+        return value
+
+
+class Manifest(_Model):
+    """The content of `suite.yaml`."""
+
+    name: str
+    version: str
+    title: str = ""
+    licence: str = ""
+    pipeline: str
+    """A diffusers pipeline folder, relative to the suite, or a hub id."""
+    oracle: str | None = None
+    """A U-Net folder: trained without the memorized samples, everything else equal."""
+    descriptor: DescriptorSettings | None = None
+    clip: str | None = None
+    """A transformers CLIP folder, relative to the suite, or a hub id."""
+    samples: str = "samples.jsonl"
+    utility: str = "utility.jsonl"
+    general: str = "general.jsonl"
+    sampling: SamplingSettings
+    quick: Profile
+    full: Profile
+    batch_size: int = Field(default=8, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
+            raise ValueError("a suite's name is lower-case letters, digits and hyphens")
+        return value
+
+
+class Suite:
+    """A suite folder, read and checked."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    @classmethod
+    def load(cls, root: Path) -> Suite:
+        """Read a suite folder.
+
+        Raises:
+            DoribError: `suite.yaml` is missing, unreadable or has a wrong entry.
+        """
+        path = root / "suite.yaml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DoribError(
+                f"{root}: no suite.yaml there; a suite is a folder that holds one"
+            ) from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
+        if not isinstance(content, dict):
+            raise DoribError(f"{path}: holds no mapping; see the documentation of suites")
+        return cls(root, _parse(Manifest, content, str(path)))
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return self.manifest.name
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """All samples of all splits, in the table's order.
+
+        Raises:
+            DoribError: a row is wrong (named by its number), or an id stands twice.
+        """
+        path = self._inside(self.manifest.samples)
+        samples = tuple(_parse(Sample, row, f"{path}, row {number}") for number, row in _rows(path))
+        seen: dict[str, int] = {}
+        for number, sample in enumerate(samples, start=1):
+            if sample.id in seen:
+                raise DoribError(
+                    f"{path}, row {number}: id {sample.id!r} stands in row {seen[sample.id]} "
+                    "already; give each sample its own"
+                )
+            seen[sample.id] = number
+        return samples
+
+    def split(self, split: str) -> tuple[Sample, ...]:
+        """The samples of one split.
+
+        Raises:
+            DoribError: it has no memorized sample; lists the splits there are.
+        """
+        chosen = tuple(sample for sample in self.samples if sample.split == split)
+        if not any(sample.role == "memorized" for sample in chosen):
+            known = ", ".join(sorted({sample.split for sample in self.samples}))
+            raise DoribError(
+                f"suite {self.name}: split {split!r} has no memorized sample; choose from: {known}"
+            )
+        return chosen
+
+    @cached_property
+    def utility_captions(self) -> tuple[str, ...]:
+        """Captions that no component was trained on, for measuring utility."""
+        return _captions(self._inside(self.manifest.utility))
+
+    @cached_property
+    def general_captions(self) -> tuple[str, ...]:
+        """Non-memorized captions that a defender or an attacker may use."""
+        return _captions(self._inside(self.manifest.general))
+
+    def originals(self, sample: Sample) -> tuple[Path, ...]:
+        """The files of a sample's original images."""
+        return tuple(self._inside(image) for image in sample.images)
+
+    def component(self, reference: str) -> str:
+        """A component's folder if the suite ships it, otherwise the hub id as it stands."""
+        folder = self.root / reference
+        return str(self._inside(reference)) if folder.exists() else reference
+
+    def _inside(self, relative: str) -> Path:
+        path = self.root / relative
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise DoribError(
+                f"{self.root / 'suite.yaml'}: {relative!r} leads out of the suite folder; "
+                "use a path inside it"
+            )
+        return path
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DoribError(f"{path}: missing; the suite's suite.yaml names it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DoribError(f"{path}: not readable ({error}); write it as UTF-8 JSONL") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DoribError(f"{path}, row {number}: not JSON ({error}); mend the row") from error
+        if not isinstance(row, dict):
+            raise DoribError(f"{path}, row {number}: not a JSON object; mend the row")
+        rows.append((number, row))
+    if not rows:
+        raise DoribError(f"{path}: empty; it needs at least one row")
+    return rows
+
+
+def _captions(path: Path) -> tuple[str, ...]:
+    captions = []
+    for number, row in _rows(path):
+        caption = row.get("caption")
+        if not isinstance(caption, str) or not caption.strip():
+            raise DoribError(f"{path}, row {number}: no 'caption' in words; add one")
+        captions.append(caption)
+    return tuple(captions)
+
+
+def _parse(model: type[M], content: dict[str, Any], where: str) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "content"
+        message = first["msg"].removeprefix("Value error, ")
+        raise DoribError(f"{where}: {field!r}: {message}") from error

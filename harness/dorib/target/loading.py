@@ -1,0 +1,62 @@
+"""Loading a diffusers pipeline or a U-Net's weights: safetensors only, no code from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dorib.errors import DoribError
+
+
+def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load a text-to-image pipeline with a `UNet2DConditionModel` from a folder or the hub.
+
+    Raises:
+        DoribError: files are missing, truncated or not safetensors, or the pipeline has no U-Net.
+    """
+    from diffusers import DiffusionPipeline, UNet2DConditionModel
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            source, torch_dtype=dtype, use_safetensors=True
+        )
+    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise DoribError(
+            f"pipeline {source}: cannot be loaded ({_one_line(error)}); it needs a complete "
+            "diffusers folder with safetensors weights, or a hub id and a connection"
+        ) from error
+    if not isinstance(getattr(pipeline, "unet", None), UNet2DConditionModel):
+        raise DoribError(
+            f"pipeline {source}: {type(pipeline).__name__} has no UNet2DConditionModel; "
+            "dorib measures U-Net text-to-image pipelines"
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def load_unet_weights(folder: Path) -> dict[str, Tensor]:
+    """The parameters of a U-Net folder, float32 on the CPU.
+
+    Raises:
+        DoribError: the weights are missing or truncated.
+    """
+    path = folder / "diffusion_pytorch_model.safetensors"
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DoribError(
+            f"{path}: cannot be read ({_one_line(error)}); restore the file"
+        ) from error
+    return {name: weight.to(torch.float32) for name, weight in weights.items()}
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,251 @@
+"""The target model that mitigations and attacks work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dorib.edits import Edit
+from dorib.ledger import Ledger
+from dorib.suite import SamplingSettings
+from dorib.target import layers
+from dorib.target.editing import installed
+from dorib.target.sampling import sample_latents
+
+Embeddings: TypeAlias = Mapping[str, Tensor]
+"""Named conditioning tensors; `prompt_embeds` is `[B, tokens, width]`."""
+
+
+class TargetModel:
+    """A diffusers text-to-image pipeline with a `UNet2DConditionModel`.
+
+    Every call that runs the U-Net takes `samples`, the sample index of each item, int64 `[B]`;
+    the model alone builds the guidance batch `[unconditional; conditional]` and tiles them. They
+    select the edit's rows and the account that the work is written to. Parameters are frozen;
+    gradients reach latents and embeddings.
+    """
+
+    def __init__(self, pipeline: Any, sampling: SamplingSettings) -> None:
+        self.pipeline = pipeline
+        self.sampling = sampling
+        self.unet: nn.Module = pipeline.unet.eval().requires_grad_(False)
+        pipeline.vae.eval().requires_grad_(False)
+        pipeline.text_encoder.eval().requires_grad_(False)
+        self.device: torch.device = pipeline.unet.device
+        self.dtype: torch.dtype = pipeline.unet.dtype
+        self.prediction_type: str = pipeline.scheduler.config.prediction_type
+        self._edit: Edit | None = None
+        self._rows: Tensor | None = None
+        self._in_flight: Tensor | None = None
+        self._ledgers: list[Ledger] = []
+        self.unet.register_forward_hook(self._count)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)` of one latent."""
+        factor = self.pipeline.vae_scale_factor
+        channels = self.pipeline.unet.config.in_channels
+        return channels, self.sampling.height // factor, self.sampling.width // factor
+
+    @property
+    def timesteps(self) -> int:
+        """Number of training timesteps."""
+        return int(self.pipeline.scheduler.config.num_train_timesteps)
+
+    def cross_attention_value_layers(self) -> dict[str, nn.Linear]:
+        """Name and module of each cross-attention value layer, in forward order."""
+        return layers.cross_attention_value_layers(self.unet)
+
+    def feed_forward_layers(self) -> dict[str, nn.Linear]:
+        """Name and module of each feed-forward output layer, in forward order."""
+        return layers.feed_forward_layers(self.unet)
+
+    @torch.no_grad()
+    def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
+        """Embeddings of `prompts`: `prompt_embeds` `[B, tokens, width]` in the model's dtype."""
+        embeddings, _ = self.pipeline.encode_prompt(
+            list(prompts), self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return {"prompt_embeds": embeddings}
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Latents `[B, *latent_shape]` of images `[B, 3, height, width]` in [0, 1], noise-free."""
+        vae = self.pipeline.vae
+        encoded = vae.encode((images * 2 - 1).to(self.device, self.dtype))
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return (latents - shift) * vae.config.scaling_factor  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`."""
+        vae = self.pipeline.vae
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        images: Tensor = vae.decode(latents.to(self.dtype) / vae.config.scaling_factor + shift)[0]
+        return (images.float() / 2 + 0.5).clamp(0, 1)
+
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        embeddings: Embeddings,
+        samples: Tensor,
+        guidance_scale: float = 1.0,
+    ) -> Tensor:
+        """The U-Net's raw output in its own parametrisation, `[B, *latent_shape]`.
+
+        Guidance is used where `guidance_scale` exceeds 1, as in diffusers; the output is then
+        `u + guidance_scale * (c - u)`.
+        """
+        if guidance_scale <= 1:
+            return self._call_unet(latents, timesteps, embeddings, samples)
+        batch = len(latents)
+        both = {
+            name: torch.cat([value.expand_as(embeddings[name]), embeddings[name]])
+            for name, value in self._unconditional.items()
+        }
+        output = self._call_unet(
+            latents.repeat(2, 1, 1, 1), timesteps.repeat(2), both, samples.repeat(2)
+        )
+        unconditional, conditional = output[:batch], output[batch:]
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the U-Net is trained to output: the noise, the velocity or the clean latent."""
+        signal, spread = self._noise_levels(timesteps, latents)
+        match self.prediction_type:
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return signal * noise - spread * latents
+            case "sample":
+                return latents
+        raise ValueError(f"unknown prediction type {self.prediction_type!r}")
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """`sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, item by item."""
+        signal, spread = self._noise_levels(timesteps, latents)
+        return signal * latents + spread * noise
+
+    def denoising_loss(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        embeddings: Embeddings,
+        samples: Tensor,
+    ) -> Tensor:
+        """Mean squared error of the raw output against its training target, float32 `[B]`.
+
+        `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
+        """
+        latents, noise = latents.to(self.device), noise.to(self.device)
+        timesteps = timesteps.to(self.device)
+        noisy = self.add_noise(latents, noise, timesteps)
+        output = self.predict(noisy.to(self.dtype), timesteps, embeddings, samples)
+        target = self.training_target(latents, noise, timesteps)
+        return (output.float() - target.float()).square().flatten(1).mean(dim=1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        embeddings: Embeddings,
+        generators: Sequence[torch.Generator],
+        samples: Tensor,
+    ) -> Tensor:
+        """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item."""
+        return self.decode(sample_latents(self, embeddings, generators, samples))
+
+    @contextmanager
+    def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> Iterator[None]:
+        """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).
+
+        Raises:
+            DoribError: the edit does not fit this model.
+            RuntimeError: another edit is installed.
+        """
+        if self._edit is not None:
+            raise RuntimeError("an edit is installed already; leave its block first")
+        self._edit = edit
+        self._rows = None if rows is None else torch.tensor(rows, device=self.device)
+        try:
+            with installed(self.unet, edit, self._edit_rows):
+                yield
+        finally:
+            self._edit = self._rows = None
+
+    @contextmanager
+    def counting(self, ledger: Ledger) -> Iterator[None]:
+        """Write the work done inside to `ledger`, and to any ledger around it."""
+        self._ledgers.append(ledger)
+        try:
+            yield
+        finally:
+            self._ledgers.remove(ledger)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Trade compute for memory in backward passes; per-sample edits keep working."""
+
+        def checkpointed(module: nn.Module, *arguments: Any) -> Any:
+            samples = self._in_flight
+
+            def call(*inputs: Any) -> Any:
+                with self._flying(samples):
+                    return module(*inputs)
+
+            return checkpoint(call, *arguments, use_reentrant=False)
+
+        self.pipeline.unet.enable_gradient_checkpointing(checkpointed)
+
+    @cached_property
+    def _unconditional(self) -> Embeddings:
+        return self.encode_prompt([""])
+
+    def _noise_levels(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        abar = self.pipeline.scheduler.alphas_cumprod.to(like.device, torch.float32)[timesteps]
+        abar = abar.view(-1, *[1] * (like.dim() - 1))
+        return abar.sqrt(), (1 - abar).sqrt()
+
+    def _call_unet(
+        self, latents: Tensor, timesteps: Tensor, embeddings: Embeddings, samples: Tensor
+    ) -> Tensor:
+        if not len(latents) == len(timesteps) == len(samples):
+            raise ValueError("latents, timesteps and samples differ in length")
+        with self._flying(samples.to(self.device)):
+            output: Tensor = self.unet(
+                latents, timesteps, embeddings["prompt_embeds"], return_dict=False
+            )[0]
+        return output
+
+    @contextmanager
+    def _flying(self, samples: Tensor | None) -> Iterator[None]:
+        before, self._in_flight = self._in_flight, samples
+        try:
+            yield
+        finally:
+            self._in_flight = before
+
+    def _edit_rows(self) -> Tensor:
+        assert self._in_flight is not None
+        return self._in_flight if self._rows is None else self._rows[self._in_flight]
+
+    def _count(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if not self._ledgers or self._in_flight is None:
+            return
+        ledgers, samples = list(self._ledgers), self._in_flight.tolist()
+        for ledger in ledgers:
+            ledger.add_forward(samples)
+        if output[0].requires_grad:
+
+            def count_backward(gradient: Tensor) -> None:
+                for ledger in ledgers:
+                    ledger.add_backward(samples)
+
+            output[0].register_hook(count_backward)
