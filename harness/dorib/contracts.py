@@ -12,6 +12,7 @@ from dorib.params import Params
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
     from dorib.edits import Edit, Scope
@@ -147,7 +148,7 @@ class Metric(Method[P]):
     """Every name that `measure` may yield."""
 
     @abstractmethod
-    def prepare(self, suite: Suite, model: TargetModel) -> None:
+    def prepare(self, suite: Suite, device: torch.device) -> None:
         """Load what judging takes (weights, thresholds) before the first `measure`.
 
         Raises:

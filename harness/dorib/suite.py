@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from dorib.config import first_problem
 from dorib.errors import DoribError
 
 # A sample's id becomes part of file names, so what it may hold is narrow.
@@ -254,7 +255,4 @@ def _parse(model: type[M], content: dict[str, Any], where: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "content"
-        message = first["msg"].removeprefix("Value error, ")
-        raise DoribError(f"{where}: {field!r}: {message}") from error
+        raise DoribError(f"{where}: {first_problem(error)}") from error

@@ -1,0 +1,134 @@
+"""What one run is asked to do: the command line's options or a YAML run file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dorib.errors import DoribError
+
+
+class MethodSpec(BaseModel):
+    """A method by name, with the parameters that differ from its defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> MethodSpec:
+        """Read `name` or `name:parameter=value,parameter=value`; values are YAML scalars.
+
+        Raises:
+            DoribError: the text has another form.
+        """
+        name, colon, assignments = text.partition(":")
+        params: dict[str, Any] = {}
+        if colon:
+            for assignment in assignments.split(","):
+                parameter, equals, value = assignment.partition("=")
+                if not equals or not parameter.strip():
+                    raise DoribError(
+                        f"{text!r}: {assignment!r} is not parameter=value; "
+                        "write for example wanda:sparsity=0.02"
+                    )
+                params[parameter.strip()] = yaml_scalar(value, text)
+        return cls(name=name.strip(), params=params)
+
+
+def yaml_scalar(value: str, where: str) -> Any:
+    """One value as YAML reads it: `0.02` a number, `true` a truth value, `prompt` a string."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise DoribError(f"{where!r}: cannot read the value {value!r}; quote it") from error
+
+
+class RunConfig(BaseModel):
+    """One `dorib run`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str = "tiny"
+    """A registered suite's name, or a suite folder."""
+    split: str = "test"
+    mitigation: tuple[MethodSpec, ...] = ()
+    attack: tuple[MethodSpec, ...] = ()
+    metric: tuple[MethodSpec, ...] = (MethodSpec(name="sscd"), MethodSpec(name="clip"))
+    full: bool = False
+    """The suite's full profile; otherwise its quick one."""
+    seeds: int | None = Field(default=None, gt=0, le=1000)
+    """Evaluation images per sample and trigger, in place of the profile's."""
+    limit: int | None = Field(default=None, gt=0)
+    """At most so many memorized samples, and as many controls."""
+    budgets: tuple[int, ...] | None = None
+    """Search work per sample in U-Net items, in place of the profile's."""
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: int | None = Field(default=None, gt=0)
+    out: Path = Path("dorib-out")
+    root_seed: int = Field(default=0, ge=0)
+
+    @field_validator("mitigation", "attack", "metric", mode="before")
+    @classmethod
+    def _specs(cls, value: Any) -> Any:
+        if isinstance(value, str | dict):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            raise ValueError("give a method, or a list of methods")
+        return tuple(_spec(item) for item in value)
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _one_budget(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+
+def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
+    """Read a YAML run file; `overrides` (from the command line) win.
+
+    Raises:
+        DoribError: the file is not readable, or an entry is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
+    if not isinstance(content, dict):
+        raise DoribError(f"{path}: holds no mapping; write for example 'mitigation: [wanda]'")
+    return make_config({**content, **overrides}, str(path))
+
+
+def make_config(content: dict[str, Any], where: str = "command line") -> RunConfig:
+    """Check options.
+
+    Raises:
+        DoribError: the first wrong one, by name.
+    """
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise DoribError(f"{where}: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "content"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{field!r}: {message}"
+
+
+def _spec(item: Any) -> MethodSpec:
+    if isinstance(item, MethodSpec):
+        return item
+    if isinstance(item, str):
+        return MethodSpec.parse(item)
+    if isinstance(item, dict) and isinstance(item.get("name"), str):
+        return MethodSpec(name=item["name"], params={k: v for k, v in item.items() if k != "name"})
+    raise ValueError("a method is 'name', 'name:parameter=value' or a mapping with a 'name'")

@@ -1,0 +1,128 @@
+"""From a spec to a configured method: look it up, check its parameters, fingerprint it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dorib.config import MethodSpec, first_problem
+from dorib.contracts import Attack, Method, Metric, Mitigation
+from dorib.errors import DoribError
+from dorib.fingerprint import code_digest, digest
+from dorib.registry import Kind, Registration, Registry
+
+NONE = "none"
+ORACLE = "retrain"
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A registered method with checked parameters."""
+
+    registration: Registration
+    method: Method[Any]
+    label: str
+    """As typed: the name, with the parameters that differ from the defaults."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.registration.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters, defaults included, as JSON values."""
+        return dict(self.method.params.model_dump(mode="json"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the name, the parameters and the plugin's code."""
+        package = self.registration.target.partition(":")[0].partition(".")[0]
+        return digest([self.registration.kind, self.name, self.params, code_digest(package)])
+
+    @property
+    def slug(self) -> str:
+        """The label as part of a file name."""
+        if self.label == self.name:
+            return self.name
+        return f"{self.name}-{digest(self.params)[:8]}"
+
+    @property
+    def mitigation(self) -> Mitigation[Any]:
+        """The method as the mitigation it is."""
+        assert isinstance(self.method, Mitigation)
+        return self.method
+
+    @property
+    def attack(self) -> Attack[Any]:
+        """The method as the attack it is."""
+        assert isinstance(self.method, Attack)
+        return self.method
+
+    @property
+    def metric(self) -> Metric[Any]:
+        """The method as the metric it is."""
+        assert isinstance(self.method, Metric)
+        return self.method
+
+
+_BASES: dict[str, type[Method[Any]]] = {
+    "mitigation": Mitigation,
+    "attack": Attack,
+    "metric": Metric,
+}
+
+
+def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
+    """Build the method that `spec` names.
+
+    Raises:
+        DoribError: the name or a parameter is unknown or wrong, or the plugin cannot be loaded.
+    """
+    registration = registry.get(kind, spec.name)
+    try:
+        params = registration.params.model_validate(spec.params)
+    except ValidationError as error:
+        known = ", ".join(registration.params.model_fields) or "it has none"
+        raise DoribError(
+            f"{kind} {spec.name}: {first_problem(error)} (parameters: {known})"
+        ) from error
+    loaded = registration.load()
+    if not issubclass(loaded, _BASES[kind]):
+        raise DoribError(
+            f"plugin {registration.plugin}: {registration.target} is no {kind}; "
+            "reinstall or remove the plugin"
+        )
+    changed = {
+        name: value
+        for name, value in params.model_dump(mode="json").items()
+        if name in spec.params and value != _default(registration, name)
+    }
+    assignments = ",".join(f"{name}={value}" for name, value in sorted(changed.items()))
+    label = f"{spec.name}:{assignments}" if assignments else spec.name
+    return Configured(registration, loaded(params), label)
+
+
+def configure_all(
+    registry: Registry, kind: Kind, specs: Sequence[MethodSpec], first: Sequence[str] = ()
+) -> list[Configured]:
+    """All methods of `specs`, each once, those named in `first` ahead; `all` means every one."""
+    wanted = [MethodSpec(name=name) for name in first]
+    for spec in specs:
+        if spec.name == "all":
+            wanted += [MethodSpec(name=r.name) for r in registry.of_kind(kind)]
+        else:
+            wanted.append(spec)
+    configured: dict[str, Configured] = {}
+    for spec in wanted:
+        method = configure(registry, kind, spec)
+        configured.setdefault(method.label, method)
+    return list(configured.values())
+
+
+def _default(registration: Registration, name: str) -> Any:
+    field = registration.params.model_fields[name]
+    return field.get_default(call_default_factory=True)

@@ -1,0 +1,66 @@
+"""Records: one measured value each, or the error that came in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from dorib.errors import DoribError
+
+
+class Record(BaseModel):
+    """One line of a records file.
+
+    Records hold no time of day and no wall time, so that the same plan on the same machine
+    writes the same bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mitigation: str
+    """The mitigation's label, as typed on the command line."""
+    attack: str | None
+    """The attack's label; None for utility prompts, which nobody attacks."""
+    budget: int
+    """Search work allowed per sample, in U-Net items; 0 where nothing is searched."""
+    role: Literal["memorized", "control", "utility"]
+    sample: str
+    """The sample's id; for utility prompts `utility-<number>`."""
+    cluster: str
+    """The source photograph; for utility prompts the prompt itself."""
+    seed: int | None
+    """The evaluation seed; None where the value speaks of the sample as a whole."""
+    metric: str
+    """A quantity's name; for an error that spared no quantity the metric plugin's name."""
+    value: float | None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _value_or_error(self) -> Record:
+        if (self.value is None) == (self.error is None):
+            raise ValueError("a record holds a value or an error, and not both")
+        return self
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines."""
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records))
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the records of one file.
+
+    Raises:
+        DoribError: a line is no record; names file and row.
+    """
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            yield Record.model_validate_json(line)
+        except ValidationError as error:
+            raise DoribError(
+                f"{path}, row {number}: not a record ({error.errors()[0]['msg']}); "
+                "delete the file and run again"
+            ) from error
