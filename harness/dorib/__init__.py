@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dorib.hookspecs import hookimpl
     from dorib.ledger import Ledger
     from dorib.params import Params
+    from dorib.registry import Register, RegisterSuite
     from dorib.seeds import Seeds
     from dorib.suite import Suite
     from dorib.target import Embeddings, TargetModel, load_unet_weights
@@ -43,6 +44,8 @@ _HOMES = {
     "Mitigation": "contracts",
     "Params": "params",
     "Quantity": "contracts",
+    "Register": "registry",
+    "RegisterSuite": "registry",
     "ReplaceWeights": "edits",
     "ScaleOutputs": "edits",
     "Seeds": "seeds",
@@ -68,6 +71,8 @@ __all__ = [
     "Mitigation",
     "Params",
     "Quantity",
+    "Register",
+    "RegisterSuite",
     "ReplaceWeights",
     "ScaleOutputs",
     "Seeds",

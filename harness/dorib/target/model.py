@@ -163,6 +163,17 @@ class TargetModel:
         """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item."""
         return self.decode(sample_latents(self, embeddings, generators, samples))
 
+    @torch.no_grad()
+    def sample_latents(
+        self,
+        embeddings: Embeddings,
+        generators: Sequence[torch.Generator],
+        samples: Tensor,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Latents `[B, *latent_shape]` after the first `steps` of sampling (None: all of them)."""
+        return sample_latents(self, embeddings, generators, samples, steps=steps)
+
     @contextmanager
     def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> Iterator[None]:
         """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).

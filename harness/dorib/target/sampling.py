@@ -20,8 +20,9 @@ def sample_latents(
     generators: Sequence[torch.Generator],
     samples: Tensor,
     initial: Tensor | None = None,
+    steps: int | None = None,
 ) -> Tensor:
-    """Denoise to clean latents `[B, *latent_shape]`.
+    """Denoise to clean latents `[B, *latent_shape]`, or stop after the first `steps`.
 
     The initial noise of item i is drawn from `generators[i]` in float32 on the CPU, whatever the
     batch, device or dtype, unless `initial` (unit variance, `[B, *latent_shape]`) is given.
@@ -33,7 +34,7 @@ def sample_latents(
     latents: Tensor = initial.to(model.device, model.dtype) * scheduler.init_noise_sigma
     embeddings = {name: value.to(model.device, model.dtype) for name, value in embeddings.items()}
     extra = _step_arguments(scheduler, generators)
-    for timestep in scheduler.timesteps:
+    for timestep in scheduler.timesteps[:steps]:
         output = model.predict(
             scheduler.scale_model_input(latents, timestep),
             timestep.expand(len(latents)),
