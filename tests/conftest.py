@@ -1,0 +1,73 @@
+"""Fixtures: tiny random pipelines, target models over them, and a whole suite folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dorib.suite import SamplingSettings
+from dorib.target import TargetModel, load_pipeline
+from fixtures.pipelines import Prediction, save_pipeline
+from fixtures.suites import SIDE, save_suite
+
+MakeModel = Callable[..., TargetModel]
+
+
+@pytest.fixture(scope="session")
+def pipeline_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Prediction, Path]:
+    """A pipeline folder for each prediction type."""
+    root = tmp_path_factory.mktemp("pipelines")
+    return {
+        "epsilon": save_pipeline(root / "epsilon", prediction="epsilon", vae="kl"),
+        "v_prediction": save_pipeline(root / "v_prediction", prediction="v_prediction"),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline_folder(pipeline_folders: dict[Prediction, Path]) -> Path:
+    """A `StableDiffusionPipeline` folder: v-prediction, zero terminal SNR, `AutoencoderTiny`."""
+    return pipeline_folders["v_prediction"]
+
+
+@pytest.fixture(scope="session")
+def make_model(pipeline_folders: dict[Prediction, Path]) -> MakeModel:
+    """Builds a fresh target model, for tests that change its scheduler or its settings."""
+
+    def make(
+        prediction: Prediction = "v_prediction", guidance_scale: float = 3.0, steps: int = 4
+    ) -> TargetModel:
+        sampling = SamplingSettings(
+            height=SIDE, width=SIDE, steps=steps, guidance_scale=guidance_scale
+        )
+        folder = pipeline_folders[prediction]
+        return TargetModel(load_pipeline(str(folder), torch.device("cpu"), torch.float32), sampling)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model: MakeModel) -> TargetModel:
+    """Shared by all tests: leave it as you found it. 32 x 32 pixels, 4 steps, guidance 3."""
+    return make_model()
+
+
+@pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
+def either_model(request: pytest.FixtureRequest, make_model: MakeModel) -> TargetModel:
+    """`tiny_model` once with each prediction type: leave it as you found it."""
+    return make_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_suite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete suite, not to be changed; `suite_copy` may be."""
+    return save_suite(tmp_path_factory.mktemp("suite") / "random")
+
+
+@pytest.fixture
+def suite_copy(tiny_suite_folder: Path, tmp_path: Path) -> Path:
+    """The test's own copy of the suite folder."""
+    return Path(shutil.copytree(tiny_suite_folder, tmp_path / "suite"))
