@@ -38,6 +38,8 @@ class Target:
     caption: str
     original: Tensor
     """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
+    other_captions: Sequence[str] = ()
+    """Captions of other images, for searches that start elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -146,3 +146,41 @@ def _change(kind: str | None, tensors: dict[str, Tensor], rows: int) -> Change |
         case "ReplaceWeights":
             return ReplaceWeights(tensors)
     raise ValueError(f"unknown kind of edit {kind!r}")
+
+
+def merge_edits(edits: Sequence[Edit]) -> Edit:
+    """One per-sample edit from several, their samples one after the other.
+
+    Raises:
+        ValueError: they are not per-sample edits of one kind and the same layers.
+    """
+    changes = [edit.change for edit in edits]
+    samples = tuple(sample for edit in edits for sample in edit.samples)
+    merged: Change | None
+    if all(isinstance(change, MaskWeights) for change in changes):
+        masks = [change.indices for change in changes if isinstance(change, MaskWeights)]
+        merged = MaskWeights(
+            {layer: tuple(row for mask in masks for row in mask[layer]) for layer in masks[0]}
+        )
+    elif all(isinstance(change, ScaleOutputs) for change in changes):
+        scales = [change.scales for change in changes if isinstance(change, ScaleOutputs)]
+        merged = ScaleOutputs(
+            {layer: torch.cat([scale[layer] for scale in scales]) for layer in scales[0]}
+        )
+    else:
+        raise ValueError("only per-sample edits of one kind can be merged")
+    return Edit(merged, "per_sample", samples)
+
+
+def single_edits(edit: Edit) -> dict[str, Edit]:
+    """A per-sample edit taken apart: one edit for each of its samples."""
+    change = edit.change
+    parts: dict[str, Edit] = {}
+    for row, sample in enumerate(edit.samples):
+        part: Change | None = None
+        if isinstance(change, MaskWeights):
+            part = MaskWeights({layer: (rows[row],) for layer, rows in change.indices.items()})
+        elif isinstance(change, ScaleOutputs):
+            part = ScaleOutputs({layer: s[row : row + 1] for layer, s in change.scales.items()})
+        parts[sample] = Edit(part, "per_sample", (sample,), edit.notes)
+    return parts

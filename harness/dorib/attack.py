@@ -1,0 +1,118 @@
+"""attack: Edit -> Trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dorib.batches import planned_batches
+from dorib.context import RunContext, Subject
+from dorib.errors import DoribError
+from dorib.fingerprint import digest
+from dorib.ledger import Ledger
+from dorib.methods import Configured
+from dorib.mitigate import Mitigated
+from dorib.store import Shelf
+from dorib.triggers import Trigger, load_trigger, save_trigger
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What one attack found against one mitigation: a trigger for each subject and budget."""
+
+    method: Configured
+    budgets: tuple[int, ...]
+    shelf: Shelf
+    failures: dict[str, str] = field(default_factory=dict)
+    """By subject id: the error that came in place of its triggers."""
+
+    @property
+    def key(self) -> str:
+        """What any result from these triggers depends on."""
+        return self.shelf.key
+
+    def trigger(self, subject: Subject, budget: int) -> Trigger:
+        """The stored trigger."""
+        item = trigger_item(subject, budget)
+        return load_trigger(self.shelf[item] / item)
+
+
+def attack(
+    context: RunContext, mitigated: Mitigated, method: Configured, subjects: Sequence[Subject]
+) -> Attacked:
+    """Search triggers for `subjects`, or find them stored.
+
+    Of an attack's restarts the trigger of lowest search loss is kept, for each subject and
+    budget. An exception in the attack becomes a failure of the batch's subjects.
+    """
+    budgets = context.profile.budgets if method.attack.searches else (0,)
+    key = {
+        "edit": mitigated.key,
+        "attack": method.fingerprint,
+        "budgets": budgets,
+        "general": digest(context.suite.general_captions),
+    }
+    attacked = Attacked(method, budgets, context.store.shelf("triggers", key))
+    batches = planned_batches(
+        subjects,
+        context.batch_size,
+        lambda subject: trigger_item(subject, budgets[-1]) not in attacked.shelf,
+    )
+    if batches:
+        total = sum(len(batch) for batch in batches) * max(budgets)
+        label = f"{mitigated.method.label} x {method.label}"
+        with context.reporter.verb("attack", label, total) as advance:
+            for batch in batches:
+                _search(context, mitigated, attacked, batch, Ledger(on_work=advance))
+    return attacked
+
+
+def trigger_item(subject: Subject, budget: int) -> str:
+    """A trigger's name in the store."""
+    return f"{subject.tag}.b{budget}"
+
+
+def _search(
+    context: RunContext,
+    mitigated: Mitigated,
+    attacked: Attacked,
+    batch: Sequence[Subject],
+    ledger: Ledger,
+) -> None:
+    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
+    method = attacked.method
+    seeds = context.seeds.child("search", method.name)
+    best: dict[tuple[str, int], Trigger] = {}
+    model = context.model
+    try:
+        with model.edited(edit, rows), model.counting(ledger):
+            targets = context.targets(batch)
+            for trigger in method.attack.search(model, targets, attacked.budgets, seeds, ledger):
+                place = trigger.sample, trigger.budget
+                if place not in best or _loss(trigger) < _loss(best[place]):
+                    best[place] = trigger
+        lacking = [s.id for s in batch for b in attacked.budgets if (s.id, b) not in best]
+        if lacking:
+            raise RuntimeError(f"no trigger came for {', '.join(dict.fromkeys(lacking))}")
+    except DoribError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error record
+        reason = f"{type(error).__name__}: {error}"
+        attacked.failures.update({subject.id: reason for subject in batch})
+        context.reporter.note(f"{method.label} failed on {len(batch)} samples: {reason}")
+        return
+    _commit(attacked, batch, best)
+
+
+def _commit(
+    attacked: Attacked, batch: Sequence[Subject], best: dict[tuple[str, int], Trigger]
+) -> None:
+    items = {trigger_item(s, b): best[s.id, b] for s in batch for b in attacked.budgets}
+    with attacked.shelf.batch(list(items)) as folder:
+        for item, trigger in items.items():
+            (folder / item).mkdir()
+            save_trigger(trigger, folder / item)
+
+
+def _loss(trigger: Trigger) -> float:
+    return float("inf") if trigger.loss is None else trigger.loss

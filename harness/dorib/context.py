@@ -1,0 +1,209 @@
+"""What all verbs of one run share: the suite, the model, the samples, the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dorib.config import RunConfig
+from dorib.contracts import Target
+from dorib.errors import DoribError
+from dorib.fingerprint import (
+    digest,
+    file_digest,
+    folder_digest,
+    library_versions,
+    numerics_digest,
+)
+from dorib.images import read_image
+from dorib.reporting import Reporter, Silent
+from dorib.seeds import Seeds
+from dorib.store import Store
+from dorib.suite import Profile, Sample, Suite
+from dorib.target import TargetModel, load_pipeline
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that images are made of: a sample, or a utility prompt."""
+
+    id: str
+    caption: str
+    role: Literal["memorized", "control", "utility"]
+    cluster: str
+    originals: tuple[Path, ...] = ()
+    other_caption: str | None = None
+
+    @cached_property
+    def tag(self) -> str:
+        """The id with a digest of all it stands for: its name in the store."""
+        content = [self.caption, self.other_caption, [file_digest(path) for path in self.originals]]
+        return f"{self.id}-{digest(content)[:12]}"
+
+
+@dataclass
+class RunContext:
+    """One run's inputs, resolved."""
+
+    suite: Suite
+    config: RunConfig
+    profile: Profile
+    store: Store
+    reporter: Reporter = field(default_factory=Silent)
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The root of all randomness."""
+        return Seeds(self.config.root_seed)
+
+    @cached_property
+    def evaluation_seeds(self) -> tuple[int, ...]:
+        """The same in all arms; their noise is drawn in a scope of its own."""
+        return tuple(range(self.profile.seeds))
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Items handled together."""
+        return self.config.batch_size or self.suite.manifest.batch_size
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model runs.
+
+        Raises:
+            DoribError: there is no such device here.
+        """
+        name = self.config.device
+        if name == "auto":
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            return accelerator or torch.device("cpu")
+        try:
+            device = torch.device(name)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise DoribError(
+                f"--device {name}: not usable here ({reason}); leave it out or give 'cpu'"
+            ) from error
+        return device
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The model's number format."""
+        dtype: torch.dtype = getattr(torch, self.config.dtype)
+        return dtype
+
+    @cached_property
+    def model(self) -> TargetModel:
+        """The target model, loaded when it is first needed."""
+        source = self.suite.component(self.suite.manifest.pipeline)
+        pipeline = load_pipeline(source, self.device, self.dtype)
+        return TargetModel(pipeline, self.suite.manifest.sampling)
+
+    @cached_property
+    def model_key(self) -> dict[str, Any]:
+        """What everything depends on that this model computes."""
+        manifest = self.suite.manifest
+        source = self.suite.component(manifest.pipeline)
+        return {
+            "pipeline": folder_digest(Path(source)) if Path(source).is_dir() else source,
+            "sampling": manifest.sampling.model_dump(mode="json"),
+            "dtype": self.config.dtype,
+            "device": self.device.type,
+            "libraries": library_versions(),
+            "numerics": numerics_digest(),
+            "root_seed": self.config.root_seed,
+        }
+
+    @cached_property
+    def memorized_of_split(self) -> tuple[Subject, ...]:
+        """All memorized samples of the split: what a global mitigation is fitted to."""
+        return tuple(self._subjects("memorized"))
+
+    @cached_property
+    def memorized(self) -> tuple[Subject, ...]:
+        """The memorized samples that this run scores."""
+        return self.memorized_of_split[: self._count(self.profile.memorized)]
+
+    @cached_property
+    def controls(self) -> tuple[Subject, ...]:
+        """The controls that this run scores."""
+        return tuple(self._subjects("control"))[: self._count(self.profile.controls)]
+
+    @cached_property
+    def utility_prompts(self) -> tuple[Subject, ...]:
+        """Prompts outside the memorized set, each with another prompt's caption beside it."""
+        captions = self.suite.utility_captions
+        return tuple(
+            Subject(
+                id=f"utility-{number:04d}",
+                caption=caption,
+                role="utility",
+                cluster=f"utility-{number:04d}",
+                other_caption=captions[(number + 1) % len(captions)],
+            )
+            for number, caption in enumerate(captions[: self.profile.utility])
+        )
+
+    def memorized_behind(self, subject: Subject) -> Subject:
+        """The memorized sample whose per-sample edit acts while `subject` is generated.
+
+        A memorized sample's own; for controls and utility prompts one assigned by seed, whatever
+        the run's limits.
+        """
+        if subject.role == "memorized":
+            return subject
+        number = self.seeds.child("assignment").integer(subject.id)
+        return self.memorized_of_split[number % len(self.memorized_of_split)]
+
+    def targets(self, subjects: Sequence[Subject]) -> list[Target]:
+        """`subjects` as methods see them, indexed by their position.
+
+        Raises:
+            DoribError: a sample has no original image.
+        """
+        return [
+            Target(
+                sample=subject.id,
+                index=index,
+                caption=subject.caption,
+                original=self.originals(subject)[0],
+                other_captions=self.suite.general_captions,
+            )
+            for index, subject in enumerate(subjects)
+        ]
+
+    def originals(self, subject: Subject) -> Tensor:
+        """`[originals, 3, height, width]`, float32 in [0, 1], at the model's resolution."""
+        sampling = self.suite.manifest.sampling
+        size = sampling.height, sampling.width
+        if not subject.originals:
+            return torch.zeros(0, 3, *size)
+        return torch.stack([read_image(path, size) for path in subject.originals])
+
+    def _subjects(self, role: Literal["memorized", "control"]) -> list[Subject]:
+        return [
+            _subject(self.suite, sample)
+            for sample in self.suite.split(self.config.split)
+            if sample.role == role
+        ]
+
+    def _count(self, of_profile: int | None) -> int | None:
+        counts = [count for count in (of_profile, self.config.limit) if count is not None]
+        return min(counts, default=None)
+
+
+def _subject(suite: Suite, sample: Sample) -> Subject:
+    originals = suite.originals(sample)
+    if not originals:
+        raise DoribError(
+            f"suite {suite.name}: sample {sample.id} has no original image, so nothing can be "
+            "compared with it; give it one or leave the sample out"
+        )
+    return Subject(sample.id, sample.caption, sample.role, sample.cluster, originals)

@@ -1,0 +1,142 @@
+"""generate: Trigger -> Images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from dorib.attack import Attacked
+from dorib.batches import planned_batches
+from dorib.context import RunContext, Subject
+from dorib.images import read_image, write_image
+from dorib.ledger import Ledger
+from dorib.mitigate import Mitigated
+from dorib.store import Shelf
+from dorib.target import Embeddings
+from dorib.triggers import Trigger
+
+EmbeddingsOf: TypeAlias = "Callable[[Sequence[Request]], Embeddings]"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to make: whom it asks for, at which budget's trigger, from which seed."""
+
+    subject: Subject
+    budget: int
+    seed: int
+
+    @property
+    def item(self) -> str:
+        """The image's name in the store."""
+        return f"{self.subject.tag}.b{self.budget}.s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The images of one cell."""
+
+    shelf: Shelf
+    failures: dict[str, str] = field(default_factory=dict)
+    """By item: the error that came in place of the image."""
+
+    def path(self, request: Request) -> Path:
+        """The stored PNG."""
+        return self.shelf[request.item] / f"{request.item}.png"
+
+    def images(self, requests: Sequence[Request]) -> Tensor:
+        """`[requests, 3, height, width]`, float32 in [0, 1], read back from the PNG."""
+        return torch.stack([read_image(self.path(request)) for request in requests])
+
+
+def generate_attacked(
+    context: RunContext, mitigated: Mitigated, attacked: Attacked, subjects: Sequence[Subject]
+) -> Generated:
+    """Images of `subjects` from the triggers of an attack, at every budget and evaluation seed."""
+    requests = [
+        Request(subject, budget, seed)
+        for subject in subjects
+        if subject.id not in attacked.failures
+        for budget in attacked.budgets
+        for seed in context.evaluation_seeds
+    ]
+
+    def embeddings(batch: Sequence[Request]) -> Embeddings:
+        triggers = [attacked.trigger(request.subject, request.budget) for request in batch]
+        return _embeddings(context, triggers)
+
+    label = f"{mitigated.method.label} x {attacked.method.label}"
+    shelf = context.store.shelf("images", {"triggers": attacked.key})
+    return _generate(context, mitigated, shelf, requests, label, embeddings)
+
+
+def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
+    """One image of each utility prompt under an edit."""
+    requests = [Request(subject, 0, 0) for subject in context.utility_prompts]
+
+    def embeddings(batch: Sequence[Request]) -> Embeddings:
+        return context.model.encode_prompt([request.subject.caption for request in batch])
+
+    shelf = context.store.shelf("images", {"utility": mitigated.key})
+    label = f"{mitigated.method.label}, utility prompts"
+    return _generate(context, mitigated, shelf, requests, label, embeddings)
+
+
+def _generate(
+    context: RunContext,
+    mitigated: Mitigated,
+    shelf: Shelf,
+    requests: Sequence[Request],
+    label: str,
+    embeddings: EmbeddingsOf,
+) -> Generated:
+    generated = Generated(shelf)
+    batches = planned_batches(
+        requests, context.batch_size, lambda request: request.item not in shelf
+    )
+    if not batches:
+        return generated
+    with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
+        for batch in batches:
+            try:
+                images = _sample(context, mitigated, batch, embeddings(batch))
+            except (RuntimeError, ValueError, KeyError) as error:
+                # A trigger of the wrong shape, say: an error record, never a missing one.
+                reason = f"{type(error).__name__}: {error}"
+                generated.failures.update({request.item: reason for request in batch})
+                context.reporter.note(f"generation failed for {len(batch)} images: {reason}")
+            else:
+                with shelf.batch([request.item for request in batch]) as folder:
+                    for request, image in zip(batch, images, strict=True):
+                        write_image(image, folder / f"{request.item}.png")
+            advance(len(batch))
+    return generated
+
+
+def _sample(
+    context: RunContext, mitigated: Mitigated, batch: Sequence[Request], embeddings: Embeddings
+) -> Tensor:
+    model = context.model
+    edit, rows = mitigated.edit([context.memorized_behind(request.subject) for request in batch])
+    seeds = context.seeds.child("evaluation")
+    generators = [seeds.generator(request.subject.id, request.seed) for request in batch]
+    indices = torch.arange(len(batch))
+    with model.edited(edit, rows), model.counting(Ledger()):
+        return model.sample(embeddings, generators, indices)
+
+
+def _embeddings(context: RunContext, triggers: Sequence[Trigger]) -> Embeddings:
+    model = context.model
+    found: list[Embeddings] = []
+    for trigger in triggers:
+        if trigger.prompt is not None:
+            encoded = model.encode_prompt([trigger.prompt])
+            found.append({name: value[0] for name, value in encoded.items()})
+        else:
+            found.append(trigger.embeddings)
+    return {name: torch.stack([f[name].to(model.device) for f in found]) for name in found[0]}

@@ -1,0 +1,117 @@
+"""mitigate: Suite -> Edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dorib.batches import planned_batches
+from dorib.context import RunContext, Subject
+from dorib.contracts import DefenderView
+from dorib.edits import Edit, Scope, load_edit, merge_edits, save_edit, single_edits
+from dorib.fingerprint import digest, folder_digest
+from dorib.ledger import Ledger
+from dorib.methods import Configured
+from dorib.store import Shelf, write_json
+
+GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class Mitigated:
+    """A mitigation fitted to a suite's model."""
+
+    method: Configured
+    scope: Scope
+    shelf: Shelf
+
+    @property
+    def key(self) -> str:
+        """What any result under this edit depends on."""
+        return self.shelf.key
+
+    def edit(self, subjects: Sequence[Subject]) -> tuple[Edit, list[int]]:
+        """The edit that acts for `subjects` (memorized samples), and its row for each of them."""
+        if self.scope == "global":
+            return load_edit(self._folder(GLOBAL)), [0] * len(subjects)
+        distinct = list(dict.fromkeys(subjects))
+        edit = merge_edits([load_edit(self._folder(subject.tag)) for subject in distinct])
+        return edit, [distinct.index(subject) for subject in subjects]
+
+    def work(self, subjects: Sequence[Subject]) -> int:
+        """What fitting cost for `subjects`, in U-Net items."""
+        items = [GLOBAL] if self.scope == "global" else list({s.tag: None for s in subjects})
+        return sum(json.loads((self._folder(i) / "fit.json").read_text())["work"] for i in items)
+
+    def digest(self, subjects: Sequence[Subject]) -> str:
+        """Digest of the edit's content."""
+        items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
+        return digest([folder_digest(self._folder(item)) for item in items])
+
+    def _folder(self, item: str) -> Path:
+        return self.shelf[item] / item
+
+
+def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject]) -> Mitigated:
+    """Fit `method`, or find it fitted.
+
+    A global edit is fitted to all memorized samples of the split, whatever the run's limits; a
+    per-sample one to each of `subjects`, in batches.
+    """
+    scope = method.mitigation.scope
+    mitigated = Mitigated(method, scope, context.store.shelf("edits", _key(context, method)))
+    groups: Sequence[Sequence[Subject]]
+    if scope == "global":
+        groups = [] if GLOBAL in mitigated.shelf else [context.memorized_of_split]
+    else:
+        wanted = set(subjects)
+        groups = planned_batches(
+            context.memorized_of_split,
+            context.batch_size,
+            lambda subject: subject in wanted and subject.tag not in mitigated.shelf,
+        )
+    for group in groups:
+        _fit(context, mitigated, group)
+    return mitigated
+
+
+def _fit(context: RunContext, mitigated: Mitigated, group: Sequence[Subject]) -> None:
+    method = mitigated.method
+    model = context.model
+    view = DefenderView(context.targets(group), context.suite.general_captions, _oracle(context))
+    seeds = context.seeds.child("fit", method.name)
+    with context.reporter.verb("mitigate", method.label, 0) as advance:
+        ledger = Ledger(on_work=advance)
+        with model.counting(ledger):
+            edit = method.mitigation.fit(model, view, seeds, ledger)
+    if mitigated.scope == "global":
+        parts = {GLOBAL: edit}
+        work = {GLOBAL: ledger.work}
+    else:
+        by_id = {subject.id: subject.tag for subject in group}
+        parts = {by_id[sample]: part for sample, part in single_edits(edit).items()}
+        work = {subject.tag: ledger.work_of(index) for index, subject in enumerate(group)}
+    with mitigated.shelf.batch(list(parts)) as folder:
+        for item, part in parts.items():
+            (folder / item).mkdir()
+            save_edit(part, folder / item)
+            write_json(folder / item / "fit.json", {"work": work[item]})
+
+
+def _key(context: RunContext, method: Configured) -> dict[str, object]:
+    memorized = [subject.tag for subject in context.memorized_of_split]
+    oracle = _oracle(context)
+    return {
+        "model": context.model_key,
+        "mitigation": method.fingerprint,
+        "memorized": memorized,
+        "general": digest(context.suite.general_captions),
+        "oracle": folder_digest(oracle) if oracle else None,
+    }
+
+
+def _oracle(context: RunContext) -> Path | None:
+    reference = context.suite.manifest.oracle
+    return Path(context.suite.component(reference)) if reference else None
