@@ -1,0 +1,29 @@
+"""The reference attack: ask for the image in the words it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dorib import Attack, Ledger, Seeds, Target, TargetModel, Trigger
+from dorib_reference import ReferenceParams
+
+
+class OwnPrompt(Attack[ReferenceParams]):
+    """No search: each sample's own prompt is its trigger."""
+
+    knows = frozenset({"prompt"})
+    searches = False
+
+    def search(
+        self,
+        model: TargetModel,
+        targets: Sequence[Target],
+        budgets: Sequence[int],
+        seeds: Seeds,
+        ledger: Ledger,
+    ) -> Iterator[Trigger]:
+        """Yield the prompt's embedding for each target; `budgets` do not apply."""
+        embeddings = model.encode_prompt([target.caption for target in targets])
+        for row, target in enumerate(targets):
+            own = {name: value[row].cpu() for name, value in embeddings.items()}
+            yield Trigger(target.sample, budget=0, embeddings=own)
