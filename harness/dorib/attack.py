@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.errors import DoribError
-from dorib.fingerprint import digest
+from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
 from dorib.methods import Configured
 from dorib.mitigate import Mitigated
@@ -35,6 +35,11 @@ class Attacked:
         """The stored trigger."""
         item = trigger_item(subject, budget)
         return load_trigger(self.shelf[item] / item)
+
+    def digest(self, subject: Subject, budget: int) -> str:
+        """Digest of the stored trigger's files."""
+        item = trigger_item(subject, budget)
+        return folder_digest(self.shelf[item] / item)
 
 
 def attack(

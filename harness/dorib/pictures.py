@@ -1,0 +1,92 @@
+"""Strips of pictures: original, unmitigated, mitigated, attacked, side by side for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dorib.context import Subject
+from dorib.images import to_picture
+
+TILE = 128
+GAP = 6
+CAPTION_HEIGHT = 18
+PAPER, INK = "white", "black"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One arm of a strip: its title, and by sample id the picture it shows."""
+
+    title: str
+    pictures: Mapping[str, Path]
+
+
+def draw_strips(
+    folder: Path,
+    subjects: Sequence[Subject],
+    originals: Callable[[Subject], Tensor],
+    columns: Sequence[Column],
+) -> None:
+    """Write `<sample>.png` for each subject and `overview.png` with all of them.
+
+    Where a sample has several evaluation images, the caller chooses which one is shown.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    titles = ["original", *(column.title for column in columns)]
+    strips = []
+    for subject in subjects:
+        tiles = [_enlarged(to_picture(originals(subject)[0]))]
+        tiles += [_tile(column.pictures.get(subject.id)) for column in columns]
+        strip = _row(tiles)
+        strips.append(strip)
+        _stacked([strip], titles).save(folder / f"{subject.id}.png")
+    if strips:
+        _stacked(strips, titles).save(folder / "overview.png")
+
+
+def _tile(path: Path | None) -> Image.Image:
+    if path is None:
+        missing = Image.new("RGB", (TILE, TILE), "lightgrey")
+        ImageDraw.Draw(missing).text((GAP, GAP), "error", fill=INK)
+        return missing
+    with Image.open(path, formats=("PNG",)) as picture:
+        return _enlarged(picture.convert("RGB"))
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    small = picture.width < TILE
+    method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    return picture.resize((TILE, TILE), method)
+
+
+def _row(tiles: Sequence[Image.Image]) -> Image.Image:
+    row = Image.new("RGB", (len(tiles) * (TILE + GAP) - GAP, TILE), PAPER)
+    for number, tile in enumerate(tiles):
+        row.paste(tile, (number * (TILE + GAP), 0))
+    return row
+
+
+def _stacked(strips: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
+    width, height = strips[0].width, len(strips) * (TILE + GAP) + CAPTION_HEIGHT
+    sheet = Image.new("RGB", (width + 2 * GAP, height + GAP), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=12)
+    for number, title in enumerate(titles):
+        left = GAP + number * (TILE + GAP)
+        pen.text((left, 2), _shortened(title, font), fill=INK, font=font)
+    for number, strip in enumerate(strips):
+        sheet.paste(strip, (GAP, CAPTION_HEIGHT + number * (TILE + GAP)))
+    return sheet
+
+
+def _shortened(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    if font.getlength(title) <= TILE:
+        return title
+    while font.getlength(title + "...") > TILE:
+        title = title[:-1]
+    return title + "..."
