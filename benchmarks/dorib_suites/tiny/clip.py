@@ -1,0 +1,117 @@
+"""The suite's CLIP: its text tower is the pipeline's text encoder, the whole of it judges alignment.
+
+It is trained on scenes and background photographs only: no memorized sample and no control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+
+from dorib_suites.tiny.data import Captioned, as_float
+from dorib_suites.tiny.scenes import SIZE
+from dorib_suites.tiny.tokenizer import MAX_TOKENS
+from dorib_suites.tiny.training import Schedule, train
+
+TEXT_WIDTH = 64
+SCHEDULE = Schedule(steps=1800, learning_rate=1.5e-3, average_decay=0.995)
+BATCH = 128
+PHOTOGRAPHS = 24
+MEAN, STD = 0.5, 0.5
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """The untrained model."""
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=4 * TEXT_WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=64,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=8,
+        projection_dim=64,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(20)
+        config = CLIPConfig(
+            text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64
+        )
+        return CLIPModel(config)
+
+
+def train_clip(
+    scenes: Captioned,
+    background: Captioned,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[str], None],
+    schedule: Schedule = SCHEDULE,
+) -> CLIPModel:
+    """Contrastive training; equal captions within a batch are not held against each other."""
+    model = build(tokenizer).to(device)
+    scene_tokens = tokenize(tokenizer, scenes.captions)
+    background_tokens = tokenize(tokenizer, background.captions)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(scenes), (BATCH - PHOTOGRAPHS,), generator=generator)
+        crops = torch.randint(len(background), (PHOTOGRAPHS,), generator=generator)
+        pixels = torch.cat([scenes.pixels[chosen], background.pixels[crops]])
+        tokens = torch.cat([scene_tokens[chosen], background_tokens[crops]]).to(device)
+        images = _shaken(as_float(pixels), generator).to(device)
+        output = model(input_ids=tokens, pixel_values=(images - MEAN) / STD)
+        equal = (tokens[:, None] == tokens[None]).all(dim=2)
+        equal.fill_diagonal_(False)
+        logits = output.logits_per_text.masked_fill(equal, float("-inf"))
+        labels = torch.arange(len(logits), device=device)
+        both = functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)
+        return both / 2
+
+    train("clip", model, loss, schedule, folder, seed=21, report=report)
+    return model
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: tuple[str, ...]) -> Tensor:
+    """Token ids `[N, MAX_TOKENS]`, int64."""
+    encoded = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=MAX_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    )
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+def _shaken(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shifted by up to four pixels, with a little noise and other brightness."""
+    padded = functional.pad(images, (4, 4, 4, 4), mode="replicate")
+    offsets = torch.randint(0, 9, (len(images), 2), generator=generator)
+    shifted = torch.stack(
+        [
+            picture[:, y : y + SIZE, x : x + SIZE]
+            for picture, (y, x) in zip(padded, offsets.tolist(), strict=True)
+        ]
+    )
+    gain = 1 + 0.1 * (2 * torch.rand((len(images), 1, 1, 1), generator=generator) - 1)
+    spread = 0.05 * torch.rand((len(images), 1, 1, 1), generator=generator)
+    noise = torch.randn(shifted.shape, generator=generator)
+    return (shifted * gain + spread * noise).clamp(0, 1)

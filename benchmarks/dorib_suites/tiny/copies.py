@@ -1,0 +1,98 @@
+"""Copies of an image, as a copy detector must recognise them and a generator may produce them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Change = Callable[[Tensor, torch.Generator], Tensor]
+"""Images `[B, 3, H, W]` in [0, 1] to images of the same shape, each changed in its own way."""
+
+
+def crop(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A square of 70 to 100 % of the side, back at full size."""
+    scale = 0.7 + 0.3 * torch.rand(len(images), generator=generator)
+    room = (1 - scale)[:, None]
+    shift = room * (2 * torch.rand((len(images), 2), generator=generator) - 1)
+    matrix = torch.zeros(len(images), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = scale
+    matrix[:, :, 2] = shift
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def rescale(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Reduced to 35 to 90 % of the side and enlarged again."""
+    share = 0.35 + 0.55 * float(torch.rand((), generator=generator))
+    side = max(8, round(images.shape[-1] * share))
+    small = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return functional.interpolate(small, images.shape[-2:], mode="bilinear").clamp(0, 1)
+
+
+def noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of up to 20 grey levels."""
+    spread = 20 / 255 * torch.rand((len(images), 1, 1, 1), generator=generator)
+    return (images + spread * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+
+
+def blur(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian blur of 0.4 to 1.4 pixels."""
+    sigma = 0.4 + float(torch.rand((), generator=generator))
+    offsets = torch.arange(-4, 5, dtype=torch.float32)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).repeat(3, 1, 1, 1)
+    padded = functional.pad(images, (4, 4, 4, 4), mode="reflect")
+    rows = functional.conv2d(padded, kernel, groups=3)
+    return functional.conv2d(rows, kernel.transpose(2, 3), groups=3)
+
+
+def jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Block-wise cosine coefficients rounded coarsely, as JPEG does (8 x 8, no chroma loss)."""
+    step = 0.02 + 0.12 * float(torch.rand((), generator=generator))
+    basis = _cosine_basis()
+    batch, channels, height, width = images.shape
+    blocks = images.reshape(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
+    coefficients = basis @ blocks @ basis.T
+    frequency = torch.arange(8, dtype=torch.float32)
+    steps = step * (1 + 0.5 * (frequency[:, None] + frequency[None]))
+    rounded = (coefficients / steps).round() * steps
+    restored = basis.T @ rounded @ basis
+    return restored.transpose(3, 4).reshape(images.shape).clamp(0, 1)
+
+
+def colour_shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gain and offset of each channel, and contrast, a little off."""
+    shape = (len(images), 3, 1, 1)
+    gain = 1 + 0.2 * (2 * torch.rand(shape, generator=generator) - 1)
+    offset = 0.08 * (2 * torch.rand(shape, generator=generator) - 1)
+    return (images * gain + offset).clamp(0, 1)
+
+
+CHANGES: dict[str, Change] = {
+    "crop": crop,
+    "rescale": rescale,
+    "noise": noise,
+    "blur": blur,
+    "jpeg": jpeg,
+    "colour shift": colour_shift,
+}
+
+
+def copies(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each change with a chance of one half, one after the other."""
+    for change in CHANGES.values():
+        changed = change(images, generator)
+        chosen = torch.rand((len(images), 1, 1, 1), generator=generator) < 0.5
+        images = torch.where(chosen, changed, images)
+    return images
+
+
+def _cosine_basis() -> Tensor:
+    position = torch.arange(8, dtype=torch.float32)
+    basis = torch.cos(math.pi / 8 * (position[None] + 0.5) * position[:, None]) * math.sqrt(2 / 8)
+    basis[0] /= math.sqrt(2)
+    return basis

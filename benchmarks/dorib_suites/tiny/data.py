@@ -1,0 +1,104 @@
+"""Training data as arrays: scenes, photographs' crops, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dorib_suites.tiny.photographs import Photograph, load_photographs
+from dorib_suites.tiny.scenes import SIZE, draw_scene, render
+
+SCENES = 24_000
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Pictures with their captions: `pixels` is `[N, 3, 64, 64]`, uint8."""
+
+    pixels: Tensor
+    captions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def captioned_scenes(folder: Path, count: int = SCENES, seed: int = 1) -> Captioned:
+    """`count` scenes; each has its own generator, and the array is kept in `folder`."""
+    scenes = [draw_scene(_generator(seed, number)) for number in range(count)]
+    path = folder / f"scenes-{seed}-{count}.npy"
+    if path.exists():
+        pixels = np.load(path, allow_pickle=False)
+    else:
+        pixels = np.stack(
+            [render(s, _generator(seed, number, 1)) for number, s in enumerate(scenes)]
+        ).transpose(0, 3, 1, 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.ascontiguousarray(pixels))
+    return Captioned(torch.from_numpy(pixels), tuple(scene.caption for scene in scenes))
+
+
+@cache
+def photographs(role: str) -> tuple[Photograph, ...]:
+    """The photographs of one role, in the catalogue's order."""
+    return tuple(photograph for photograph in load_photographs() if photograph.role == role)
+
+
+def fixed_crops(role: str) -> Captioned:
+    """The fixed 64 x 64 crop of each memorized photograph or control."""
+    found = photographs(role)
+    pixels = np.stack([_pixels(photograph.files[0]) for photograph in found])
+    return Captioned(torch.from_numpy(pixels), tuple(p.caption for p in found))
+
+
+def background_crops(per_picture: int, seed: int) -> Captioned:
+    """Random crops and mirrorings of the background photographs, with generic captions."""
+    pixels: list[NDArray[np.uint8]] = []
+    captions: list[str] = []
+    for number, photograph in enumerate(photographs("background")):
+        pictures = [Image.open(path).convert("RGB") for path in photograph.files]
+        rng = _generator(seed, number)
+        for picture in pictures:
+            for _ in range(per_picture):
+                pixels.append(_random_crop(picture, rng))
+                captions.append(photograph.caption)
+    return Captioned(torch.from_numpy(np.stack(pixels)), tuple(captions))
+
+
+def joined(parts: Sequence[Captioned]) -> Captioned:
+    """Several sets as one."""
+    captions = tuple(caption for part in parts for caption in part.captions)
+    return Captioned(torch.cat([part.pixels for part in parts]), captions)
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """uint8 to float32 in [0, 1]."""
+    return pixels.to(torch.float32) / 255
+
+
+def _random_crop(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
+    side = rng.uniform(0.66, 1.0) * min(picture.size)
+    left = rng.uniform(0, picture.width - side)
+    top = rng.uniform(0, picture.height - side)
+    crop = picture.resize(
+        (SIZE, SIZE), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
+    )
+    array = np.asarray(crop, dtype=np.uint8)
+    return np.ascontiguousarray((array[:, ::-1] if rng.random() < 0.5 else array).transpose(2, 0, 1))
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.default_rng(list(numbers))
