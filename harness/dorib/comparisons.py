@@ -1,0 +1,70 @@
+"""What a cell's outcomes say beside those of other cells and other budgets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from dorib.entries import Interval, WorkToBreak
+from dorib.facts import CellFacts
+from dorib.methods import NONE
+from dorib.outcomes import Outcomes, Role
+from dorib.statistics import paired_difference, recovered_share, unpaired_difference
+from dorib.survival import kaplan_meier
+
+BOOTSTRAP_SEED = 0
+
+GapReference = Literal["oracle", "controls"]
+
+
+def erasure_gap(outcomes: Outcomes, cell: CellFacts) -> tuple[Interval | None, GapReference | None]:
+    """The rate minus the oracle's under the same attack at the same, largest, budget.
+
+    Minus the controls' rate where there is no oracle; None where there are no controls either.
+    """
+    ours = outcomes.last(cell, "memorized")
+    oracle = outcomes.last(outcomes.oracle(cell), "memorized")
+    controls = outcomes.last(cell, "control")
+    clusters = [sample.cluster for sample in outcomes.run.memorized]
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    if ours and oracle:
+        estimate = paired_difference(ours.hits, oracle.hits, clusters, rng)
+        return Interval(**estimate._asdict()), "oracle"
+    if ours and controls:
+        others = [sample.cluster for sample in outcomes.run.controls]
+        estimate = unpaired_difference(ours.hits, clusters, controls.hits, others, rng)
+        return Interval(**estimate._asdict()), "controls"
+    return None, None
+
+
+def share_recovered(outcomes: Outcomes, cell: CellFacts) -> float | None:
+    """What the attack brings back of what the mitigation hid, at the largest budget."""
+    attacked = outcomes.last(cell, "memorized")
+    mitigated = outcomes.last(outcomes.cell(cell.mitigation.label, NONE), "memorized")
+    unmitigated = outcomes.last(outcomes.cell(NONE, NONE), "memorized")
+    if not (attacked and mitigated and unmitigated):
+        return None
+    return recovered_share(attacked.rate.rate, mitigated.rate.rate, unmitigated.rate.rate)
+
+
+def work_to_break(outcomes: Outcomes, cell: CellFacts, role: Role) -> WorkToBreak | None:
+    """Survival over the budgets; None where nothing is searched or nothing tells of replication.
+
+    A sample that breaks at a small budget has broken, whatever the larger ones bring.
+    """
+    budgets = outcomes.budgets(cell)
+    by_budget = [outcome for b in budgets if (outcome := outcomes.at(cell, b, role))]
+    if not cell.searches or not by_budget:
+        return None
+    by_sample = list(zip(*(outcome.hits for outcome in by_budget), strict=True))
+    broken = [any(hits) for hits in by_sample]
+    first = [budgets[hits.index(True)] if any(hits) else budgets[-1] for hits in by_sample]
+    curve = kaplan_meier(first, broken)
+    return WorkToBreak(
+        budgets=budgets,
+        survival=tuple(curve.at(budget) for budget in budgets),
+        restricted_mean=curve.restricted_mean(budgets[-1]),
+        censored=broken.count(False),
+        n=len(broken),
+    )

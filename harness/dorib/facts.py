@@ -1,0 +1,63 @@
+"""What a run knows about itself before any record is read: its cells and their denominators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dorib.contracts import Quantity
+from dorib.entries import Digests, Environment, MethodFacts, ProfileName, ScopeName, SuiteFacts
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """One sample of the denominator."""
+
+    id: str
+    cluster: str
+    """The source photograph."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What all cells of a run share. Its samples are the denominators, fixed before the run."""
+
+    suite: SuiteFacts
+    split: str
+    profile: ProfileName
+    k: int
+    """Evaluation images per sample and trigger."""
+    memorized: tuple[SampleFacts, ...]
+    controls: tuple[SampleFacts, ...]
+    utility_prompts: tuple[str, ...]
+    """Their ids; none where no metric needs them."""
+    budgets: tuple[int, ...]
+    """Search work per sample, in U-Net items, strictly rising."""
+    quantities: Mapping[str, Quantity]
+    stack: Mapping[str, Mapping[str, str | float | None]]
+    """By metric."""
+    environment: Environment
+    oracle: str | None = None
+    """The label of the mitigation that is the oracle; None where it was not run."""
+    unscorable: int = 0
+    """Samples left out before the run, having no original image."""
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """One mitigation under one attack."""
+
+    mitigation: MethodFacts
+    scope: ScopeName
+    attack: MethodFacts
+    knows: frozenset[str]
+    searches: bool
+    """False: the cell has budget 0 only."""
+    digests: Digests
+    work: Mapping[tuple[str, int], int]
+    """Search work by (sample id, budget), in U-Net items."""
+    fit_work: int
+    judging_work: int
+    bypass: bool = False
+    not_applicable: str | None = None
+    """Why the combination cannot be run at all, where it cannot."""

@@ -1,0 +1,235 @@
+"""Leaderboards: mitigations in order of what they failed to erase, and the file that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from dorib.entries import (
+    Entry,
+    Facts,
+    Interval,
+    MethodFacts,
+    ProfileName,
+    Rate,
+    ScopeName,
+    SuiteFacts,
+)
+from dorib.errors import DoribError
+from dorib.fingerprint import digest
+from dorib.store import write_json
+
+
+class CellSummary(Facts):
+    """One attack's part of a row."""
+
+    attack: str
+    """The attack's label."""
+    memorization_rate: Rate | None
+    controls_rate: Rate | None
+    oracle_rate: Rate | None
+    erasure_gap: Interval | None
+    recovered_share: float | None
+    errors: int = Field(ge=0)
+    bypass: bool
+    reason_not_ranked: str | None
+    entry: str
+    """The entry's file, relative to the leaderboard's folder."""
+
+
+class Row(Facts):
+    """One mitigation under all attacks."""
+
+    rank: int | None
+    """1 is best; rows of the same gap share a rank; None for rows that are not ranked."""
+    mitigation: MethodFacts
+    scope: ScopeName
+    utility: Interval | None
+    worst_gap: Interval | None
+    """The largest erasure gap over the required attacks."""
+    worst_attack: str | None
+    errors: int = Field(ge=0)
+    """Over all its cells; an error in the utility prompts counts in each."""
+    reason_not_ranked: str | None
+    cells: tuple[CellSummary, ...]
+
+
+class Leaderboard(Facts):
+    """All rows of one suite, split and profile."""
+
+    schema_version: Literal[1] = 1
+    suite: SuiteFacts
+    split: str
+    profile: ProfileName
+    k: int = Field(gt=0)
+    required_attacks: tuple[str, ...]
+    """A row's rank is its worst erasure gap over these."""
+    rows: tuple[Row, ...]
+    """Global edits: ranked rows by rising worst gap, then the others."""
+    per_sample_rows: tuple[Row, ...]
+    """Edits that presuppose knowing which image is asked for; ranked among themselves."""
+    reference_rows: tuple[Row, ...]
+    """`none` and the oracle."""
+
+
+def leaderboard(
+    entries: Sequence[Entry], required_attacks: Sequence[str] | None = None
+) -> Leaderboard:
+    """Order the mitigations of `entries`.
+
+    Args:
+        entries: Cells of one suite, split, profile and number of images.
+        required_attacks: Labels of the attacks that decide; None for every attack in `entries`.
+
+    Raises:
+        DoribError: there are no entries, two are of the same cell, or they cannot be compared.
+    """
+    _check_comparable(entries)
+    attacks = tuple(dict.fromkeys(entry.attack.label for entry in entries))
+    required = attacks if required_attacks is None else tuple(required_attacks)
+    of_mitigation: dict[str, list[Entry]] = {}
+    for entry in entries:
+        of_mitigation.setdefault(entry.mitigation.label, []).append(entry)
+    references, global_rows, per_sample_rows = [], [], []
+    for cells in of_mitigation.values():
+        row = _row(cells, required)
+        if cells[0].reference_line:
+            references.append(row)
+        elif row.scope == "global":
+            global_rows.append(row)
+        else:
+            per_sample_rows.append(row)
+    first = entries[0]
+    return Leaderboard(
+        suite=first.suite,
+        split=first.split,
+        profile=first.profile,
+        k=first.k,
+        required_attacks=required,
+        rows=_ranked(global_rows),
+        per_sample_rows=_ranked(per_sample_rows),
+        reference_rows=tuple(references),
+    )
+
+
+def write_leaderboard(
+    folder: Path, entries: Sequence[Entry], required_attacks: Sequence[str] | None = None
+) -> Path:
+    """Write `leaderboard.json` and one file for each entry; the same entries, the same bytes.
+
+    Raises:
+        DoribError: the entries make no leaderboard, or the disk is full or not writable.
+    """
+    board = leaderboard(entries, required_attacks)
+    path = folder / "leaderboard.json"
+    try:
+        for entry in entries:
+            file = folder / entry_file(entry)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, entry.model_dump(mode="json"))
+        write_json(path, board.model_dump(mode="json"))
+    except OSError as error:
+        raise DoribError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "free some space or choose another --out"
+        ) from error
+    return path
+
+
+def entry_file(entry: Entry) -> str:
+    """An entry's file, relative to its leaderboard's folder."""
+    return f"entries/{_slug(entry.mitigation)}.{_slug(entry.attack)}.json"
+
+
+def _slug(method: MethodFacts) -> str:
+    if method.label == method.name:
+        return method.name
+    return f"{method.name}-{digest(method.params)[:8]}"
+
+
+def _check_comparable(entries: Sequence[Entry]) -> None:
+    if not entries:
+        raise DoribError("leaderboard: no entries; run at least one mitigation and attack")
+    first, seen = entries[0], set()
+    for entry in entries:
+        cell = entry.mitigation.label, entry.attack.label
+        name = " x ".join(cell)
+        for what in ("suite", "split", "profile", "k"):
+            if getattr(entry, what) != getattr(first, what):
+                raise DoribError(
+                    f"leaderboard: entry {name} has another {what} than the first entry; "
+                    "rank each on its own"
+                )
+        if cell in seen:
+            raise DoribError(f"leaderboard: entry {name} stands twice; leave one out")
+        seen.add(cell)
+
+
+def _row(cells: Sequence[Entry], required: Sequence[str]) -> Row:
+    first = cells[0]
+    by_attack = {entry.attack.label: entry for entry in cells}
+    gaps = [
+        (entry.erasure_gap, attack)
+        for attack in required
+        if (entry := by_attack.get(attack)) and entry.erasure_gap
+    ]
+    worst_gap, worst_attack = max(gaps, key=lambda gap: gap[0].value, default=(None, None))
+    return Row(
+        rank=None,
+        mitigation=first.mitigation,
+        scope=first.scope,
+        utility=first.utility,
+        worst_gap=worst_gap,
+        worst_attack=worst_attack,
+        errors=sum(entry.errors for entry in cells),
+        reason_not_ranked="; ".join(_reasons_not_ranked(by_attack, required)) or None,
+        cells=tuple(_cell(entry) for entry in cells),
+    )
+
+
+def _reasons_not_ranked(by_attack: dict[str, Entry], required: Sequence[str]) -> list[str]:
+    missing = [attack for attack in required if attack not in by_attack]
+    reasons = [f"not attacked by {attack}" for attack in missing]
+    if not required:
+        reasons.append("no attack is required")
+    for attack in required:
+        reason = by_attack[attack].reason_not_ranked if attack in by_attack else None
+        if reason is not None:
+            reasons += reason.split("; ")
+    return list(dict.fromkeys(reasons))
+
+
+def _cell(entry: Entry) -> CellSummary:
+    return CellSummary(
+        attack=entry.attack.label,
+        memorization_rate=entry.memorization_rate,
+        controls_rate=entry.controls_rate,
+        oracle_rate=entry.oracle_rate,
+        erasure_gap=entry.erasure_gap,
+        recovered_share=entry.recovered_share,
+        errors=entry.errors,
+        bypass=entry.bypass,
+        reason_not_ranked=entry.reason_not_ranked,
+        entry=entry_file(entry),
+    )
+
+
+def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Ranked rows by rising worst gap, numbered; then the others by label."""
+    rows = sorted(rows, key=lambda row: row.mitigation.label)
+    standing = sorted((r for r in rows if r.reason_not_ranked is None), key=_gap_value)
+    gaps = [_gap_value(row) for row in standing]
+    numbered = [
+        row.model_copy(update={"rank": 1 + gaps.index(gap)})
+        for row, gap in zip(standing, gaps, strict=True)
+    ]
+    return (*numbered, *(row for row in rows if row.reason_not_ranked is not None))
+
+
+def _gap_value(row: Row) -> float:
+    # A row is ranked only where each of its required cells has a gap.
+    assert row.worst_gap is not None
+    return row.worst_gap.value

@@ -1,0 +1,67 @@
+"""Records in order: by cell, budget and role, each value once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dorib.contracts import Quantity
+from dorib.entries import Summary
+from dorib.records import Record
+
+REPLICATES = "replicates"
+
+
+class Place(NamedTuple):
+    """Where a value was measured."""
+
+    mitigation: str
+    attack: str | None
+    """None for utility prompts."""
+    budget: int
+    role: Literal["memorized", "control", "utility"]
+
+
+class Observations:
+    """All records of a run. A value that comes twice counts once: the first."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._values: dict[tuple[Place, str], dict[tuple[str, int | None], float]] = {}
+        self._errors: dict[Place, set[str]] = {}
+        for record in records:
+            place = Place(record.mitigation, record.attack, record.budget, record.role)
+            if record.value is None:
+                self._errors.setdefault(place, set()).add(record.sample)
+            else:
+                values = self._values.setdefault((place, record.metric), {})
+                values.setdefault((record.sample, record.seed), record.value)
+
+    def errors(self, place: Place) -> frozenset[str]:
+        """The samples that any metric has an error for."""
+        return frozenset(self._errors.get(place, ()))
+
+    def by_sample(self, place: Place, quantity: str) -> dict[str, list[float]]:
+        """One quantity's values, by sample."""
+        values = defaultdict(list)
+        for (sample, _), value in self._values.get((place, quantity), {}).items():
+            values[sample].append(value)
+        return dict(values)
+
+    def summaries(self, place: Place, quantities: Mapping[str, Quantity]) -> dict[str, Summary]:
+        """Every quantity that has values there, besides `replicates`, whose summary is the rate."""
+        summaries = {}
+        for name, quantity in sorted(quantities.items()):
+            values = list(self._values.get((place, name), {}).values())
+            if values and name != REPLICATES:
+                summaries[name] = Summary(
+                    mean=float(np.mean(values)),
+                    median=float(np.median(values)),
+                    n=len(values),
+                    unit=quantity.unit,
+                    direction=quantity.direction,
+                    level=quantity.level,
+                )
+        return summaries

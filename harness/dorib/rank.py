@@ -1,0 +1,165 @@
+"""rank: Record -> Entry. Pure: the same facts and records give the same entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from dorib.comparisons import erasure_gap, share_recovered, work_to_break
+from dorib.entries import BudgetPoint, Entry, Interval, Samples, Summaries, Work
+from dorib.facts import CellFacts, RunFacts, SampleFacts
+from dorib.methods import NONE
+from dorib.observations import REPLICATES, Observations, Place
+from dorib.outcomes import Outcomes, place
+from dorib.records import Record
+from dorib.utility import ALIGNMENT, THRESHOLD, Utility, measure_utility
+
+
+def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -> list[Entry]:
+    """One entry for each cell, in order.
+
+    Args:
+        run: What all cells share; its samples are the denominators, whatever records there are.
+        cells: Every cell of the run, the reference lines among them.
+        records: All records of the run, in any order.
+    """
+    observations = Observations(records)
+    outcomes = Outcomes(run, cells, observations)
+    prompts = run.utility_prompts if ALIGNMENT in run.quantities else ()
+    utilities = {
+        label: measure_utility(observations, label, NONE, prompts)
+        for label in {cell.mitigation.label for cell in cells}
+    }
+    return [
+        _entry(outcomes, observations, cell, utilities[cell.mitigation.label]) for cell in cells
+    ]
+
+
+def _entry(
+    outcomes: Outcomes, observations: Observations, cell: CellFacts, utility: Utility
+) -> Entry:
+    run = outcomes.run
+    curve = tuple(_point(outcomes, observations, cell, b) for b in outcomes.budgets(cell))
+    last = curve[-1] if curve else None
+    gap, gap_reference = erasure_gap(outcomes, cell)
+    errors = len(outcomes.errors(cell) | utility.errors)
+    reasons = list(_reasons_not_ranked(outcomes, cell, gap, utility, errors))
+    return Entry(
+        suite=run.suite,
+        split=run.split,
+        profile=run.profile,
+        mitigation=cell.mitigation,
+        scope=cell.scope,
+        attack=cell.attack,
+        knows=tuple(sorted(cell.knows)),
+        searches=cell.searches,
+        bypass=cell.bypass,
+        not_applicable=cell.not_applicable,
+        k=run.k,
+        samples=_samples(run),
+        curve=curve,
+        memorization_rate=last.memorized if last else None,
+        controls_rate=last.controls if last else None,
+        oracle_rate=last.oracle if last else None,
+        replication_rate=last.replication_rate if last else None,
+        erasure_gap=gap,
+        gap_reference=gap_reference,
+        recovered_share=share_recovered(outcomes, cell),
+        utility=utility.share,
+        summaries=_summaries(outcomes, observations, cell),
+        work_to_break=work_to_break(outcomes, cell, "memorized"),
+        work_to_break_controls=work_to_break(outcomes, cell, "control"),
+        work=_work(outcomes, cell),
+        errors=errors,
+        ranked=not reasons,
+        reason_not_ranked="; ".join(reasons) or None,
+        reference_line=_is_reference(run, cell),
+        stack={metric: dict(stack) for metric, stack in sorted(run.stack.items())},
+        environment=run.environment,
+        digests=cell.digests,
+    )
+
+
+def _reasons_not_ranked(
+    outcomes: Outcomes, cell: CellFacts, gap: Interval | None, utility: Utility, errors: int
+) -> Iterator[str]:
+    if _is_reference(outcomes.run, cell):
+        yield "a reference line"
+    if cell.not_applicable is not None:
+        yield f"not applicable: {cell.not_applicable}"
+    elif REPLICATES not in outcomes.run.quantities:
+        yield "no metric tells of replication"
+    elif gap is None:
+        yield "neither an oracle nor controls to compare with"
+    if errors:
+        yield f"errors: {errors} samples or prompts lack a value"
+    oracle = outcomes.last(outcomes.oracle(cell), "memorized")
+    if oracle and oracle.errors:
+        yield f"errors: {len(oracle.errors)} of the oracle's samples lack a value"
+    if utility.reference_errors:
+        yield f"errors: {len(utility.reference_errors)} prompts lack the unmitigated model's value"
+    if utility.share is None:
+        yield "utility not measured"
+    elif utility.share.value < THRESHOLD:
+        yield f"utility {utility.share.value:.2f} is below {THRESHOLD}"
+
+
+def _is_reference(run: RunFacts, cell: CellFacts) -> bool:
+    return cell.mitigation.label in (NONE, run.oracle)
+
+
+def _point(
+    outcomes: Outcomes, observations: Observations, cell: CellFacts, budget: int
+) -> BudgetPoint:
+    run = outcomes.run
+    memorized = outcomes.at(cell, budget, "memorized")
+    controls = outcomes.at(cell, budget, "control")
+    oracle = outcomes.at(outcomes.oracle(cell), budget, "memorized")
+    summaries = observations.summaries(place(cell, budget, "memorized"), run.quantities)
+    return BudgetPoint(
+        budget=budget,
+        memorized=memorized.rate if memorized else None,
+        controls=controls.rate if controls else None,
+        oracle=oracle.rate if oracle else None,
+        replication_rate=memorized.replication_rate if memorized else None,
+        work=_mean_work(cell, run.memorized, budget),
+        medians={name: summary.median for name, summary in summaries.items()},
+    )
+
+
+def _samples(run: RunFacts) -> Samples:
+    return Samples(
+        memorized=len(run.memorized),
+        controls=len(run.controls),
+        clusters=len({sample.cluster for sample in run.memorized}),
+        utility_prompts=len(run.utility_prompts),
+        unscorable=run.unscorable,
+    )
+
+
+def _summaries(outcomes: Outcomes, observations: Observations, cell: CellFacts) -> Summaries:
+    budget = max(outcomes.budgets(cell), default=0)
+    quantities = outcomes.run.quantities
+    utility = Place(cell.mitigation.label, None, 0, "utility")
+    return Summaries(
+        memorized=observations.summaries(place(cell, budget, "memorized"), quantities),
+        controls=observations.summaries(place(cell, budget, "control"), quantities),
+        utility=observations.summaries(utility, quantities),
+    )
+
+
+def _work(outcomes: Outcomes, cell: CellFacts) -> Work:
+    budget = max(outcomes.budgets(cell), default=0)
+    return Work(
+        fit=cell.fit_work,
+        search_mean_memorized=_mean_work(cell, outcomes.run.memorized, budget),
+        search_mean_controls=_mean_work(cell, outcomes.run.controls, budget),
+        judging=cell.judging_work,
+    )
+
+
+def _mean_work(cell: CellFacts, group: Sequence[SampleFacts], budget: int) -> float:
+    """Over the searches that came to an end; what a crashed one cost is not known."""
+    work = [cell.work[s.id, budget] for s in group if (s.id, budget) in cell.work]
+    return float(np.mean(work)) if work else 0.0

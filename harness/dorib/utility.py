@@ -1,0 +1,63 @@
+"""Utility: what a mitigation leaves of a model's alignment with prompts outside its target set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dorib.entries import Interval
+from dorib.observations import Observations, Place
+from dorib.statistics import utility_share
+
+ALIGNMENT = "clip_alignment"
+SHUFFLED = "clip_alignment_shuffled"
+THRESHOLD = 0.8
+"""Rows below are shown but not ranked: a model that draws nothing replicates nothing."""
+BOOTSTRAP_SEED = 1
+
+
+@dataclass(frozen=True)
+class Utility:
+    """A mitigation's share of the unmitigated model's alignment, and what is missing from it."""
+
+    share: Interval | None
+    """None where nothing was measured, or the judge cannot tell captions apart."""
+    errors: frozenset[str]
+    """Prompts with an error or without a value; without one, they count as aligned by chance."""
+    reference_errors: frozenset[str]
+    """Prompts without a value in the unmitigated model: left out of both arms."""
+
+
+def measure_utility(
+    observations: Observations, mitigation: str, unmitigated: str, prompts: Sequence[str]
+) -> Utility:
+    """The utility of one mitigation by its label, over `prompts` by their ids."""
+    ours = Place(mitigation, None, 0, "utility")
+    reference = Place(unmitigated, None, 0, "utility")
+    aligned = _means(observations, ours, ALIGNMENT)
+    unaided = _means(observations, reference, ALIGNMENT)
+    shuffled = _means(observations, reference, SHUFFLED)
+    errors = _lacking(prompts, set(aligned)) | observations.errors(ours)
+    reference_errors = _lacking(prompts, set(unaided) & set(shuffled))
+    measured = [prompt for prompt in prompts if prompt not in reference_errors]
+    share = None
+    if measured:
+        estimate = utility_share(
+            [aligned.get(p, shuffled[p]) for p in measured],
+            [unaided[p] for p in measured],
+            [shuffled[p] for p in measured],
+            np.random.default_rng(BOOTSTRAP_SEED),
+        )
+        share = Interval(**estimate._asdict()) if estimate else None
+    return Utility(share, errors, reference_errors)
+
+
+def _means(observations: Observations, place: Place, quantity: str) -> dict[str, float]:
+    values = observations.by_sample(place, quantity)
+    return {sample: float(np.mean(of_sample)) for sample, of_sample in values.items()}
+
+
+def _lacking(prompts: Sequence[str], present: Collection[str]) -> frozenset[str]:
+    return frozenset(prompts).difference(present)
