@@ -19,7 +19,7 @@ from dorib_suites.tiny.tokenizer import MAX_TOKENS
 from dorib_suites.tiny.training import Schedule, train
 
 TEXT_WIDTH = 64
-SCHEDULE = Schedule(steps=1800, learning_rate=1.5e-3, average_decay=0.995)
+SCHEDULE = Schedule(steps=900, learning_rate=1.5e-3, average_decay=0.995)
 BATCH = 128
 PHOTOGRAPHS = 24
 MEAN, STD = 0.5, 0.5

@@ -18,7 +18,7 @@ from dorib_suites.tiny.training import Schedule, train
 
 BATCH = 32
 PHOTOGRAPH_SHARE = 0.2
-MEMORIZED_SHARE = 0.375
+MEMORIZED_SHARE = 0.5
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=5000, learning_rate=1.2e-3, warm_up=0.05)
 FORK_SCHEDULE = Schedule(steps=3000, learning_rate=8e-4, warm_up=0.05)

@@ -1,0 +1,169 @@
+"""Writing the suite folder: pipeline, oracle, descriptor, CLIP, tables and originals."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from dorib_sscd.network import DescriptorNetwork
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPImageProcessor
+
+from dorib_suites.tiny import unet as unets
+from dorib_suites.tiny.clip import MEAN, STD
+from dorib_suites.tiny.data import as_float, captioned_scenes, photographs
+from dorib_suites.tiny.descriptor import FALSE_POSITIVE_RATE, calibrated_threshold
+from dorib_suites.tiny.samples import SuiteSample, suite_samples
+from dorib_suites.tiny.scenes import SIZE, draw_scene
+
+if TYPE_CHECKING:
+    from dorib_suites.tiny.train import Components
+
+UTILITY_PROMPTS = 128
+GENERAL_SCENES = 256
+
+
+def write_suite(
+    folder: Path, parts: Components, memorizing: UNet2DConditionModel, oracle: UNet2DConditionModel
+) -> None:
+    """Write everything that ships; weights as float16 safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline = StableDiffusionPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=memorizing,
+        scheduler=unets.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline = copy.deepcopy(pipeline).to(torch.float16)
+    pipeline.save_pretrained(folder / "pipeline", safe_serialization=True)
+    copy.deepcopy(oracle).half().save_pretrained(folder / "oracle", safe_serialization=True)
+    parts.descriptor.save_pretrained(folder / "descriptor")
+    _write_clip(folder / "clip", parts)
+    samples = suite_samples()
+    _write_samples(folder, samples)
+    utility = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
+    general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
+    general += sorted({photograph.caption for photograph in photographs("background")})
+    _write_lines(folder / "utility.jsonl", ({"caption": caption} for caption in utility))
+    _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
+    threshold = threshold_of(DescriptorNetwork.from_pretrained(folder / "descriptor"), samples)
+    text = yaml.safe_dump(_manifest(threshold), sort_keys=False, allow_unicode=False)
+    (folder / "suite.yaml").write_text(text)
+
+
+@torch.no_grad()
+def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> float:
+    """Calibrated on pairs of different images of every kind.
+
+    Photographs of all roles against each other, templates of different layouts, and scenes among
+    them: random ones, and near-identical ones that differ in one word of the caption.
+    """
+    return calibrated_threshold(different_pairs(descriptor, samples))
+
+
+@torch.no_grad()
+def different_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> Tensor:
+    """Cosines of pairs of different images, `[pairs]`; photographs make up half of them."""
+    stills = torch.from_numpy(np.stack([sample.originals[0] for sample in samples]))
+    background = torch.from_numpy(
+        np.stack([_read(photograph.files[0]) for photograph in photographs("background")])
+    )
+    pictures = torch.cat([descriptor(as_float(stills)), descriptor(as_float(background))])
+    scenes = captioned_scenes(Path("unused"), 400, seed=8, keep=False)
+    scene_descriptors = descriptor(as_float(scenes.pixels))
+    return torch.cat([_upper_triangle(pictures), _upper_triangle(scene_descriptors)])
+
+
+def _upper_triangle(descriptors: Tensor) -> Tensor:
+    rows, columns = torch.triu_indices(len(descriptors), len(descriptors), offset=1)
+    return (descriptors @ descriptors.T)[rows, columns]
+
+
+def _manifest(threshold: float) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "version": "1",
+        "title": "A small diffusion model that memorized real photographs",
+        "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
+        "pipeline": "pipeline",
+        "oracle": "oracle",
+        "descriptor": {
+            "path": "descriptor",
+            "threshold": round(threshold, 4),
+            "false_positive_rate": FALSE_POSITIVE_RATE,
+        },
+        "clip": "clip",
+        "samples": "samples.jsonl",
+        "utility": "utility.jsonl",
+        "general": "general.jsonl",
+        "sampling": {"height": SIZE, "width": SIZE, "steps": 15, "guidance_scale": 3.0},
+        "quick": {"memorized": 8, "controls": 4, "seeds": 2, "budgets": [120, 480], "utility": 16},
+        "full": {"seeds": 4, "budgets": [120, 240, 600, 1200, 2400], "utility": 64},
+        "batch_size": 16,
+    }
+
+
+def _write_clip(folder: Path, parts: Components) -> None:
+    copy.deepcopy(parts.clip).half().save_pretrained(folder)
+    parts.tokenizer.save_pretrained(folder)
+    CLIPImageProcessor(
+        size={"height": SIZE, "width": SIZE},
+        crop_size={"height": SIZE, "width": SIZE},
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
+    ).save_pretrained(folder)
+
+
+def _write_samples(folder: Path, samples: list[SuiteSample]) -> None:
+    images = folder / "images"
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir()
+    rows = []
+    for sample in samples:
+        names = []
+        for number, pixels in enumerate(sample.originals):
+            suffix = f"-{number}" if len(sample.originals) > 1 else ""
+            names.append(f"images/{sample.id}{suffix}.png")
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / names[-1])
+        rows.append(
+            {
+                "id": sample.id,
+                "caption": sample.caption,
+                "images": names,
+                "role": sample.role,
+                "kind": sample.kind,
+                "split": sample.split,
+                "duplication": sample.duplication,
+                "cluster": sample.id,
+                "licence": sample.licence,
+                "source": sample.source,
+            }
+        )
+    _write_lines(folder / "samples.jsonl", rows)
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _read(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _rng(*numbers: int) -> np.random.Generator:
+    return np.random.default_rng(list(numbers))
