@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import yaml
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from dorib_sscd.network import DescriptorNetwork
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor
 
+from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.clip import MEAN, STD
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs

@@ -1,4 +1,4 @@
-"""The suite's CLIP: its text tower is the pipeline's text encoder, the whole of it judges alignment.
+"""The suite's CLIP: its text tower is the pipeline's text encoder; the whole judges alignment.
 
 It is trained on scenes and background photographs only: no memorized sample and no control.
 """

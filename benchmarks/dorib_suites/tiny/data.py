@@ -91,7 +91,9 @@ def _random_crop(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.u
         (SIZE, SIZE), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
     )
     array = np.asarray(crop, dtype=np.uint8)
-    return np.ascontiguousarray((array[:, ::-1] if rng.random() < 0.5 else array).transpose(2, 0, 1))
+    return np.ascontiguousarray(
+        (array[:, ::-1] if rng.random() < 0.5 else array).transpose(2, 0, 1)
+    )
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

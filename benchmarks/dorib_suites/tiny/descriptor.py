@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from dorib_sscd.network import DescriptorNetwork
 from torch import Tensor
 from torch.nn import functional
 
+from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.copies import copies
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.training import Schedule, train

@@ -22,8 +22,9 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
-from dorib.errors import DoribError
 from PIL import Image
+
+from dorib.errors import DoribError
 
 Role = Literal["memorized", "control", "background"]
 Box = tuple[int, int, int, int]

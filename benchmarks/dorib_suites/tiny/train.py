@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from dorib_sscd.network import DescriptorNetwork
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.autoencoder import train_autoencoder
 from dorib_suites.tiny.clip import tokenize, train_clip

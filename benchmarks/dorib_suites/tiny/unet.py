@@ -20,8 +20,8 @@ BATCH = 32
 PHOTOGRAPH_SHARE = 0.2
 MEMORIZED_SHARE = 0.5
 CAPTION_DROPOUT = 0.1
-SCENE_SCHEDULE = Schedule(steps=5000, learning_rate=1.2e-3, warm_up=0.05)
-FORK_SCHEDULE = Schedule(steps=3000, learning_rate=8e-4, warm_up=0.05)
+SCENE_SCHEDULE = Schedule(steps=3500, learning_rate=1.2e-3, warm_up=0.05)
+FORK_SCHEDULE = Schedule(steps=2800, learning_rate=8e-4, warm_up=0.05)
 
 
 def build() -> UNet2DConditionModel:

@@ -44,8 +44,8 @@ def _install(stack: ExitStack, unet: nn.Module, change: Change, rows: Rows | Non
     elif isinstance(change, MaskWeights):
         for name, indices in change.indices.items():
             layer = _linear(unet, name)
-            if any(row.numel() and int(row.max()) >= layer.weight.numel() for row in indices):
-                raise DoribError(f"edit: {name} is larger than this model's; fit the edit to it")
+            if not all(_within(row, layer.weight.numel()) for row in indices):
+                raise DoribError(f"edit: {name} has another size here; fit the edit to this model")
             if rows is None:
                 weight = layer.weight.detach().clone()
                 weight.view(-1)[indices[0].to(weight.device)] = 0
@@ -75,6 +75,10 @@ def _swapped(module: nn.Module, parameter: str, weight: Tensor, name: str) -> It
         module._parameters[parameter] = original
 
 
+def _within(positions: Tensor, size: int) -> bool:
+    return not positions.numel() or (int(positions.min()) >= 0 and int(positions.max()) < size)
+
+
 class _RemovedWeights:
     """The removed part `W * M_i` of one layer for each sample i, dense only while it is used."""
 
@@ -98,7 +102,7 @@ class _RemovedWeights:
 
 def _subtract(removed: _RemovedWeights, rows: Rows) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        inputs = arguments[0].flatten(1, -2)
+        inputs = arguments[0].reshape(len(output), -1, arguments[0].shape[-1])
         lost = [
             torch.bmm(part, removed[chosen].transpose(1, 2))
             for part, chosen in zip(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,10 @@ def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
         DoribError: files are missing, truncated or not safetensors, or the pipeline has no U-Net.
     """
     from diffusers import DiffusionPipeline, UNet2DConditionModel
-    from diffusers.utils import logging
 
-    logging.disable_progress_bar()
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            source, torch_dtype=dtype, use_safetensors=True
-        )
+        with quiet():
+            pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise DoribError(
             f"pipeline {source}: cannot be loaded ({_one_line(error)}); it needs a complete "
@@ -55,6 +54,27 @@ def load_unet_weights(folder: Path) -> dict[str, Tensor]:
             f"{path}: cannot be read ({_one_line(error)}); restore the file"
         ) from error
     return {name: weight.to(torch.float32) for name, weight in weights.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep diffusers and transformers from printing: only the command line prints.
+
+    What matters of it (files that are missing or cannot be read) is raised as well.
+    """
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
 
 
 def _one_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from dorib.ledger import Ledger
 from dorib.suite import SamplingSettings
 from dorib.target import layers
 from dorib.target.editing import installed
+from dorib.target.loading import quiet
 from dorib.target.sampling import sample_latents
 
 Embeddings: TypeAlias = Mapping[str, Tensor]
@@ -69,9 +70,14 @@ class TargetModel:
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
         """Embeddings of `prompts`: `prompt_embeds` `[B, tokens, width]` in the model's dtype."""
-        embeddings, _ = self.pipeline.encode_prompt(
-            list(prompts), self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-        )
+        # Captions beyond the encoder's length are cut, as in diffusers, which warns of each.
+        with quiet():
+            embeddings, _ = self.pipeline.encode_prompt(
+                list(prompts),
+                self.device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+            )
         return {"prompt_embeds": embeddings}
 
     @torch.no_grad()

@@ -1,0 +1,209 @@
+"""From a run's cells and records to what it leaves behind: entries, leaderboard, pictures."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from dorib.attack import trigger_item
+from dorib.context import RunContext, Subject
+from dorib.contracts import Quantity
+from dorib.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts
+from dorib.facts import CellFacts, RunFacts, SampleFacts
+from dorib.fingerprint import digest, file_digest, folder_digest, library_versions
+from dorib.generate import Request
+from dorib.leaderboard import entry_file, write_leaderboard
+from dorib.measure import Cell
+from dorib.methods import NONE, ORACLE, Configured
+from dorib.pictures import Column, draw_strips
+from dorib.rank import rank
+from dorib.records import Record, write_records
+
+ProfileName: TypeAlias = Literal["quick", "full", "custom"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves behind."""
+
+    entries: list[Entry]
+    leaderboard: Path
+    entry_files: list[Path]
+    pictures: dict[tuple[str, str], Path]
+    """By mitigation and attack: a folder with one strip for each sample and an overview."""
+    records: Path
+    profile: ProfileName
+    reused: bool
+    """Nothing had to be computed: everything was in the store."""
+
+
+@dataclass
+class Run:
+    """One run on its way: what is resolved, and what has been made so far."""
+
+    context: RunContext
+    profile_name: ProfileName
+    mitigations: list[Configured]
+    attacks: list[Configured]
+    metrics: list[Configured]
+    records: list[Record] = field(default_factory=list)
+    cells: list[CellFacts] = field(default_factory=list)
+    made: dict[tuple[str, str], Cell] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The samples that are attacked, memorized ones first."""
+        return [*self.context.memorized, *self.context.controls]
+
+    @property
+    def needs_utility(self) -> bool:
+        """Whether a metric judges the utility prompts."""
+        return any("utility" in metric.metric.needs for metric in self.metrics)
+
+
+def cell_facts(
+    this: Run, cell: Cell, behind: Sequence[Subject], records: Sequence[Record]
+) -> CellFacts:
+    """What ranking must know of one cell."""
+    attacked = cell.attacked
+    assert attacked is not None
+    method = attacked.method
+    scored = [subject for subject in this.subjects if subject.id not in attacked.failures]
+    work = {
+        (subject.id, budget): attacked.trigger(subject, budget).work
+        for subject in scored
+        for budget in attacked.budgets
+        if method.attack.searches
+    }
+    images = [
+        cell.generated.path(request)
+        for subject in this.subjects
+        for budget in attacked.budgets
+        for request in (Request(subject, budget, seed) for seed in cell.seeds)
+        if request.item in cell.generated.shelf
+    ]
+    sampling = this.context.suite.manifest.sampling
+    guided = 2 if sampling.guidance_scale > 1 else 1
+    return CellFacts(
+        mitigation=_method_facts(cell.mitigated.method),
+        scope=cell.mitigated.scope,
+        attack=_method_facts(method),
+        knows=frozenset(method.attack.knows),
+        searches=method.attack.searches,
+        digests=Digests(
+            model=digest(this.context.model_key),
+            edit=cell.mitigated.digest(behind),
+            triggers=digest(
+                {
+                    trigger_item(subject, budget): attacked.digest(subject, budget)
+                    for subject in scored
+                    for budget in attacked.budgets
+                }
+            ),
+            images=digest({path.name: file_digest(path) for path in images}),
+            records=digest([record.model_dump(mode="json") for record in records]),
+        ),
+        work=work,
+        fit_work=cell.mitigated.work(behind),
+        judging_work=len(images) * sampling.steps * guided,
+    )
+
+
+def finish(this: Run, *, reused: bool) -> RunResult:
+    """Rank the records and write what readers look at: entries, leaderboard, pictures."""
+    context = this.context
+    out = context.config.out
+    entries = rank(_run_facts(this), this.cells, this.records)
+    pictures = {}
+    for place, cell in this.made.items():
+        assert cell.attacked is not None
+        slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
+        pictures[place] = out / "pictures" / slug
+        draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
+    write_records(out / "records.jsonl", this.records)
+    leaderboard = write_leaderboard(out, entries)
+    files = [out / entry_file(entry) for entry in entries]
+    records = out / "records.jsonl"
+    return RunResult(entries, leaderboard, files, pictures, records, this.profile_name, reused)
+
+
+def _columns(this: Run, cell: Cell) -> list[Column]:
+    """Unmitigated, mitigated, attacked: each at its largest budget."""
+    columns = {
+        "unmitigated": this.made[NONE, NONE],
+        cell.mitigation: this.made[cell.mitigation, NONE],
+        f"+ {cell.attack}": cell,
+    }
+    return [
+        Column(title, _best_images(this, shown))
+        for title, shown in columns.items()
+        if not (title == NONE or title == f"+ {NONE}")
+    ]
+
+
+def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
+    """By sample: of its evaluation images the one nearest to the original, as the rate judges."""
+    assert cell.attacked is not None
+    budget = cell.attacked.budgets[-1]
+    nearness = {
+        (record.sample, record.seed): record.value
+        for record in this.records
+        if record.mitigation == cell.mitigation
+        and record.attack == cell.attack
+        and record.budget == budget
+        and record.metric == "sscd_original"
+        and record.value is not None
+    }
+    best: dict[str, Path] = {}
+    for subject in this.context.memorized:
+        requests = [Request(subject, budget, seed) for seed in cell.seeds]
+        there = [request for request in requests if request.item in cell.generated.shelf]
+        if there:
+            nearest = max(there, key=lambda r: nearness.get((r.subject.id, r.seed), -1.0))
+            best[subject.id] = cell.generated.path(nearest)
+    return best
+
+
+def _run_facts(this: Run) -> RunFacts:
+    context = this.context
+    manifest = context.suite.manifest
+    quantities: dict[str, Quantity] = {}
+    for metric in this.metrics:
+        quantities |= metric.metric.quantities
+    labels = {mitigation.name: mitigation.label for mitigation in this.mitigations}
+    return RunFacts(
+        suite=SuiteFacts(
+            name=manifest.name, version=manifest.version, digest=folder_digest(context.suite.root)
+        ),
+        split=context.config.split,
+        profile=this.profile_name,
+        k=len(context.evaluation_seeds),
+        memorized=tuple(SampleFacts(s.id, s.cluster) for s in context.memorized),
+        controls=tuple(SampleFacts(s.id, s.cluster) for s in context.controls),
+        utility_prompts=tuple(s.id for s in context.utility_prompts) if this.needs_utility else (),
+        budgets=context.profile.budgets,
+        quantities=quantities,
+        stack={metric.label: metric.metric.stack() for metric in this.metrics},
+        environment=Environment(
+            dorib=version("dorib"),
+            python=platform.python_version(),
+            device=str(context.device),
+            dtype=context.config.dtype,
+            **library_versions(),
+        ),
+        oracle=labels.get(ORACLE),
+    )
+
+
+def _method_facts(method: Configured) -> MethodFacts:
+    return MethodFacts(
+        label=method.label,
+        name=method.name,
+        plugin=method.registration.plugin,
+        params=method.params,
+        fingerprint=method.fingerprint,
+    )
