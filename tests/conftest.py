@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import torch
 
+from dorib.registry import GROUP
 from dorib.suite import SamplingSettings
 from dorib.target import TargetModel, load_pipeline
 from fixtures.pipelines import Prediction, save_pipeline
 from fixtures.suites import SIDE, save_suite
 
 MakeModel = Callable[..., TargetModel]
+
+
+@pytest.fixture(scope="session")
+def built_in_plugins() -> list[EntryPoint]:
+    """The entry points that pyproject.toml declares, installed or not."""
+    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    project = tomllib.loads(pyproject.read_text())["project"]
+    declared = project["entry-points"][GROUP]
+    return [EntryPoint(name, value, GROUP) for name, value in declared.items()]
 
 
 @pytest.fixture(scope="session")

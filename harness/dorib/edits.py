@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -75,6 +76,10 @@ class Edit:
             for layer, indices in self.change.indices.items():
                 if len(indices) != rows:
                     raise ValueError(f"{layer}: {len(indices)} masks for {rows} samples")
+        if isinstance(self.change, ScaleOutputs):
+            for layer, scales in self.change.scales.items():
+                if len(scales.reshape(-1, scales.shape[-1])) != rows:
+                    raise ValueError(f"{layer}: scales {[*scales.shape]} for {rows} samples")
 
     def index_of(self, sample: str) -> int:
         """The row that acts for `sample`: 0 under a global edit."""
@@ -82,7 +87,7 @@ class Edit:
 
 
 def save_edit(edit: Edit, folder: Path) -> None:
-    """Write `edit.json` and, where the edit has tensors, `edit.safetensors` into `folder`."""
+    """Write `edit.json` and, where the edit changes something, `edit.safetensors` into `folder`."""
     change = edit.change
     tensors: dict[str, Tensor] = {}
     description: dict[str, Any] = {
@@ -98,7 +103,8 @@ def save_edit(edit: Edit, folder: Path) -> None:
             tensors |= {f"{layer}@{row}": indices for row, indices in enumerate(rows)}
     elif isinstance(change, ReplaceWeights):
         tensors = dict(change.weights)
-    if tensors:
+    # Written even if it holds nothing, so that a lost file never passes for an empty change.
+    if change is not None:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, folder / "edit.safetensors")
     (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
@@ -114,16 +120,14 @@ def load_edit(folder: Path) -> Edit:
         description = json.loads((folder / "edit.json").read_text())
         kind = description["kind"]
         samples = tuple(description["samples"])
-        tensors = {}
-        if (folder / "edit.safetensors").exists():
-            tensors = load_file(folder / "edit.safetensors")
+        tensors = load_file(folder / "edit.safetensors") if kind is not None else {}
         return Edit(
             change=_change(kind, tensors, rows=len(samples) or 1),
             scope=description["scope"],
             samples=samples,
             notes=description["notes"],
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
             error
         )

@@ -115,7 +115,7 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
     for point in sorted(points, key=lambda p: (not p.value.startswith("dorib_"), p.name)):
         try:
             module = point.load()
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does on import
             registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
             continue
         _add_plugin(registry, point.name, module)

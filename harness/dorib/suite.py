@@ -20,7 +20,7 @@ SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=_Model)
@@ -30,14 +30,14 @@ class Sample(_Model):
     """One row of a suite's sample table."""
 
     id: str
-    caption: str = Field(min_length=1)
+    caption: str = Field(pattern=r"\S")
     images: tuple[str, ...] = ()
     """Originals, relative to the suite folder; a template sample may have several."""
     role: Literal["memorized", "control"]
     kind: Literal["verbatim", "template", "unknown"] = "unknown"
     split: str = "test"
     duplication: int = Field(default=1, ge=0)
-    cluster: str
+    cluster: str = Field(min_length=1)
     """The source photograph: resampling unit of every interval."""
     licence: str = ""
     source: str = ""
@@ -164,16 +164,19 @@ class Suite:
             DoribError: a row is wrong (named by its number), or an id stands twice.
         """
         path = self._inside(self.manifest.samples)
-        samples = tuple(_parse(Sample, row, f"{path}, row {number}") for number, row in _rows(path))
+        samples: list[Sample] = []
         seen: dict[str, int] = {}
-        for number, sample in enumerate(samples, start=1):
-            if sample.id in seen:
+        for number, row in _rows(path):
+            sample = _parse(Sample, row, f"{path}, row {number}")
+            # Ids become file names, and some file systems do not tell letters' case apart.
+            first = seen.setdefault(sample.id.casefold(), number)
+            if first != number:
                 raise DoribError(
-                    f"{path}, row {number}: id {sample.id!r} stands in row {seen[sample.id]} "
-                    "already; give each sample its own"
+                    f"{path}, row {number}: id {sample.id!r} stands in row {first} already; "
+                    "give each sample its own, whatever the case of its letters"
                 )
-            seen[sample.id] = number
-        return samples
+            samples.append(sample)
+        return tuple(samples)
 
     def split(self, split: str) -> tuple[Sample, ...]:
         """The samples of one split.
@@ -191,8 +194,16 @@ class Suite:
 
     @cached_property
     def utility_captions(self) -> tuple[str, ...]:
-        """Captions that no component was trained on, for measuring utility."""
-        return _captions(self._inside(self.manifest.utility))
+        """Captions that no component was trained on, for measuring utility.
+
+        Raises:
+            DoribError: a row is wrong (named by its number), or there are too few to shuffle.
+        """
+        path = self._inside(self.manifest.utility)
+        captions = _captions(path)
+        if len(captions) < 2:
+            raise DoribError(f"{path}: a single caption cannot be shuffled; give at least two")
+        return captions
 
     @cached_property
     def general_captions(self) -> tuple[str, ...]:
@@ -200,29 +211,35 @@ class Suite:
         return _captions(self._inside(self.manifest.general))
 
     def originals(self, sample: Sample) -> tuple[Path, ...]:
-        """The files of a sample's original images."""
-        return tuple(self._inside(image) for image in sample.images)
+        """The files of a sample's original images.
+
+        Raises:
+            DoribError: one lies outside the suite folder.
+        """
+        table = f"{self.root / self.manifest.samples}, sample {sample.id}"
+        return tuple(self._inside(image, table) for image in sample.images)
 
     def component(self, reference: str) -> str:
         """A component's folder if the suite ships it, otherwise the hub id as it stands."""
         folder = self.root / reference
         return str(self._inside(reference)) if folder.exists() else reference
 
-    def _inside(self, relative: str) -> Path:
+    def _inside(self, relative: str, named_by: str | None = None) -> Path:
         path = self.root / relative
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise DoribError(
-                f"{self.root / 'suite.yaml'}: {relative!r} leads out of the suite folder; "
-                "use a path inside it"
+                f"{named_by or self.root / 'suite.yaml'}: {relative!r} leads out of the suite "
+                "folder; use a path inside it"
             )
         return path
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a caption may hold other characters that it takes for line ends.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise DoribError(f"{path}: missing; the suite's suite.yaml names it") from None
+        raise DoribError(f"{path}: missing; restore it, or name another in suite.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DoribError(f"{path}: not readable ({error}); write it as UTF-8 JSONL") from error
     rows = []
@@ -231,7 +248,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise DoribError(f"{path}, row {number}: not JSON ({error}); mend the row") from error
         if not isinstance(row, dict):
             raise DoribError(f"{path}, row {number}: not a JSON object; mend the row")
@@ -255,4 +272,5 @@ def _parse(model: type[M], content: dict[str, Any], where: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise DoribError(f"{where}: {first_problem(error)}") from error
+        known = ", ".join(model.model_fields)
+        raise DoribError(f"{where}: {first_problem(error)}; mend it (fields: {known})") from error

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -68,7 +69,7 @@ def load_trigger(folder: Path) -> Trigger:
         embeddings = load_file(tensors) if tensors.exists() else {}
         description["trace"] = tuple(description["trace"])
         return Trigger(embeddings=embeddings, **description)
-    except (OSError, TypeError, KeyError, ValueError) as error:
+    except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
         raise DoribError(
             f"{folder}: not a readable trigger ({error}); delete it and run again"
         ) from error

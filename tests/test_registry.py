@@ -1,0 +1,160 @@
+"""Discovery: a broken plugin is listed with its reason, and everything else works."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from dorib.contracts import Attack
+from dorib.errors import DoribError
+from dorib.registry import GROUP, Registry, discover
+
+MakePlugin = Callable[..., EntryPoint]
+
+HEADER = """
+from dorib import Params, hookimpl
+
+dorib_contract = 1
+"""
+GOOD = """
+@hookimpl
+def register_attacks(register):
+    register("{name}", "{module}_impl:Method", summary="does nothing")
+"""
+
+
+@pytest.fixture
+def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlugin:
+    """Writes a plugin module and gives its entry point."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(module: str, body: str, header: str = HEADER) -> EntryPoint:
+        (tmp_path / f"{module}.py").write_text(header + textwrap.dedent(body))
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        return EntryPoint(name=module, value=module, group=GROUP)
+
+    return make
+
+
+@pytest.fixture
+def good(make_plugin: MakePlugin) -> EntryPoint:
+    return make_plugin("zz_good", GOOD.format(name="quiet", module="zz_good"))
+
+
+def only_reason(registry: Registry, plugin: str) -> str:
+    """The reason of the one broken plugin, which is `plugin`; the good one works beside it."""
+    assert [r.name for r in registry.of_kind("attack") if r.plugin == "zz_good"] == ["quiet"]
+    (broken,) = registry.broken
+    assert broken.plugin == plugin
+    assert "\n" not in broken.reason
+    return broken.reason
+
+
+def test_a_plugin_brings_its_methods(good: EntryPoint) -> None:
+    registry = discover([good])
+    registration = registry.get("attack", "quiet")
+    assert (registration.plugin, registration.summary) == ("zz_good", "does nothing")
+    assert registry.broken == []
+
+
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError('no\\nluck')", "import surely_not_installed", "def broken(:"]
+)
+def test_a_plugin_that_fails_on_import(
+    make_plugin: MakePlugin, good: EntryPoint, body: str
+) -> None:
+    registry = discover([make_plugin("aa_raises", body), good])
+    assert only_reason(registry, "aa_raises").startswith("import failed: ")
+
+
+def test_a_plugin_that_leaves_the_interpreter_on_import(
+    make_plugin: MakePlugin, good: EntryPoint
+) -> None:
+    registry = discover([make_plugin("aa_exits", "raise SystemExit(3)"), good])
+    assert "SystemExit" in only_reason(registry, "aa_exits")
+
+
+def test_a_module_that_is_not_there(good: EntryPoint) -> None:
+    registry = discover([EntryPoint("ghost", "no_such_module", GROUP), good])
+    assert "no_such_module" in only_reason(registry, "ghost")
+
+
+@pytest.mark.parametrize(("header", "version"), [("dorib_contract = 99", "99"), ("", "None")])
+def test_a_plugin_for_another_contract(
+    make_plugin: MakePlugin, good: EntryPoint, header: str, version: str
+) -> None:
+    registry = discover([make_plugin("aa_old", "", header=header), good])
+    assert only_reason(registry, "aa_old") == f"built for contract {version}, this is contract 1"
+
+
+def test_a_name_already_taken(make_plugin: MakePlugin, good: EntryPoint) -> None:
+    body = GOOD.format(name="quiet", module="zz_thief") + (
+        '    register("loud", "zz_thief_impl:Method")\n'
+    )
+    registry = discover([make_plugin("zz_thief", body), good])
+    reason = only_reason(registry, "zz_thief")
+    assert reason == "attack 'quiet' is already registered by plugin zz_good"
+    assert registry.get("attack", "loud").plugin == "zz_thief"
+
+
+def test_a_third_party_cannot_take_a_built_in_name(make_plugin: MakePlugin) -> None:
+    thief = make_plugin("aa_thief", GOOD.format(name="none", module="aa_thief"))
+    registry = discover([thief, EntryPoint("reference", "dorib_reference", GROUP)])
+    assert registry.get("attack", "none").plugin == "reference"
+    assert [broken.plugin for broken in registry.broken] == ["aa_thief"]
+
+
+@pytest.mark.parametrize("name", ["../evil", "Upper", "", "a b", "x" * 65])
+def test_a_name_that_is_none(make_plugin: MakePlugin, good: EntryPoint, name: str) -> None:
+    plugin = make_plugin("aa_named", GOOD.format(name=name, module="aa_named"))
+    assert "a name is lower-case letters" in only_reason(discover([plugin, good]), "aa_named")
+
+
+def test_a_hook_that_does_not_exist(make_plugin: MakePlugin, good: EntryPoint) -> None:
+    plugin = make_plugin("aa_hook", "@hookimpl\ndef register_spells(register): ...")
+    assert "register_spells" in only_reason(discover([plugin, good]), "aa_hook")
+
+
+def test_a_hook_that_raises(make_plugin: MakePlugin, good: EntryPoint) -> None:
+    body = GOOD.format(name="early", module="aa_late") + "    raise ValueError('too late')\n"
+    registry = discover([make_plugin("aa_late", body), good])
+    assert "too late" in only_reason(registry, "aa_late")
+
+
+def test_a_class_that_cannot_be_loaded_is_refused_when_it_is_used(good: EntryPoint) -> None:
+    registration = discover([good]).get("attack", "quiet")
+    with pytest.raises(DoribError, match="reinstall or remove the plugin") as refusal:
+        registration.load()
+    assert "zz_good_impl" in str(refusal.value)
+
+
+def test_a_class_is_loaded_by_its_path() -> None:
+    registry = discover([EntryPoint("reference", "dorib_reference", GROUP)])
+    assert issubclass(registry.get("attack", "none").load(), Attack)
+
+
+def test_an_unknown_name_lists_those_there_are(good: EntryPoint) -> None:
+    registry = discover([good])
+    with pytest.raises(DoribError, match=r"unknown attack 'loud'; choose from: quiet"):
+        registry.get("attack", "loud")
+    with pytest.raises(DoribError, match=r"unknown metric 'sscd'; choose from: none is"):
+        registry.get("metric", "sscd")
+
+
+def test_every_built_in_plugin_works(built_in_plugins: list[EntryPoint]) -> None:
+    registry = discover(built_in_plugins)
+    assert registry.broken == []
+    assert {r.plugin for r in registry.registrations.values()} == {
+        point.name for point in built_in_plugins
+    }
+    for kind in ("mitigation", "attack", "metric"):
+        for registration in registry.of_kind(kind):
+            assert registration.load()
+            assert registration.summary

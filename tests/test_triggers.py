@@ -1,0 +1,60 @@
+"""Triggers as data: saved, loaded, refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dorib.errors import DoribError
+from dorib.triggers import Trigger, load_trigger, save_trigger
+
+
+def embedding(dtype: torch.dtype = torch.float32) -> Trigger:
+    tensor = torch.randn((16, 8), generator=torch.Generator().manual_seed(0)).to(dtype)
+    return Trigger("cat", 48, 1, {"prompt_embeds": tensor}, loss=0.25, trace=(0.5, 0.25), work=48)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_embedding_survives_the_disk(tmp_path: Path, dtype: torch.dtype) -> None:
+    trigger = embedding(dtype)
+    save_trigger(trigger, tmp_path)
+    loaded = load_trigger(tmp_path)
+    assert torch.equal(loaded.embeddings["prompt_embeds"], trigger.embeddings["prompt_embeds"])
+    assert loaded.embeddings["prompt_embeds"].dtype == dtype
+    for field in ("sample", "budget", "restart", "loss", "trace", "work", "prompt"):
+        assert getattr(loaded, field) == getattr(trigger, field)
+
+
+def test_a_prompt_survives_the_disk(tmp_path: Path) -> None:
+    trigger = Trigger("cat", 0, prompt="café \u2028 in two lines")
+    save_trigger(trigger, tmp_path)
+    assert load_trigger(tmp_path) == trigger
+
+
+def test_a_trigger_is_either_embeddings_or_a_prompt() -> None:
+    for contradiction in ({}, {"prompt": "a", "embeddings": {"prompt_embeds": torch.ones(1)}}):
+        with pytest.raises(ValueError, match="either"):
+            Trigger("cat", 0, **contradiction)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no description": lambda folder: (folder / "trigger.json").unlink(),
+    "no JSON": lambda folder: (folder / "trigger.json").write_text("{"),
+    "no mapping": lambda folder: (folder / "trigger.json").write_text("[]"),
+    "unknown entry": lambda folder: (folder / "trigger.json").write_text('{"trace": [], "x": 1}'),
+    "no tensors": lambda folder: (folder / "trigger.safetensors").unlink(),
+    "tensors cut off": lambda folder: (folder / "trigger.safetensors").write_bytes(b"\x08"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_trigger_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
+    save_trigger(embedding(), tmp_path)
+    DAMAGES[damage](tmp_path)
+    with pytest.raises(DoribError, match="not a readable trigger") as refusal:
+        load_trigger(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
