@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from dorib.statistics import (
+    clopper_pearson,
+    paired_difference,
+    recovered_share,
+    unpaired_difference,
+    utility_share,
+)
+from dorib.survival import kaplan_meier
+
+outcomes = st.lists(st.booleans(), min_size=1, max_size=30)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_exact_interval_agrees_with_scipys_binomial_test(hits_n: tuple[int, int]) -> None:
+    expected = binomtest(*hits_n).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(*hits_n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (-1, 3), (4, 3)])
+def test_what_is_no_rate_is_refused(hits: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no rate"):
+        clopper_pearson(hits, n)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcde")), min_size=1))
+def test_paired_difference_brackets_its_value_and_turns_with_its_sides(
+    rows: list[tuple[bool, bool, str]],
+) -> None:
+    ours, reference, clusters = zip(*rows, strict=True)
+    there = paired_difference(ours, reference, clusters, rng(), draws=400)
+    back = paired_difference(reference, ours, clusters, rng(), draws=400)
+    assert there.value == pytest.approx(np.mean(ours) - np.mean(reference))
+    assert -1 <= there.low <= there.high <= 1
+    assert back.value == pytest.approx(-there.value)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+
+
+def test_a_difference_is_the_same_for_the_same_seed_and_not_for_another() -> None:
+    ours, reference = [1, 0, 1, 1, 0, 1, 0, 1, 1], [0, 0, 1, 0, 0, 0, 0, 1, 0]
+    clusters = list("aabcdefgh")
+    first = paired_difference(ours, reference, clusters, rng(3), draws=37)
+    assert first == paired_difference(ours, reference, clusters, rng(3), draws=37)
+    assert first != paired_difference(ours, reference, clusters, rng(4), draws=37)
+
+
+def test_samples_of_one_photograph_count_as_one() -> None:
+    """Copies of a sample within its cluster add nothing: the interval is that of the clusters."""
+    ours, reference = [1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 0, 0]
+    clusters = list("abcdef")
+    single = paired_difference(ours, reference, clusters, rng())
+    fivefold = paired_difference(ours * 5, reference * 5, clusters * 5, rng())
+    as_if_independent = paired_difference(
+        ours * 5, reference * 5, [str(i) for i in range(30)], rng()
+    )
+    assert fivefold == pytest.approx(single)
+    assert as_if_independent.high - as_if_independent.low < 0.6 * (single.high - single.low)
+
+
+def test_paired_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Forty photographs of two samples each, which share most of their luck."""
+    repeats, covered = 300, 0
+    for repeat in range(repeats):
+        draw = rng(repeat)
+        clusters = np.repeat(np.arange(40), 2)
+        ease = np.repeat(draw.random(40), 2)
+        ours = draw.random(80) < 0.3 + 0.6 * ease
+        reference = draw.random(80) < 0.1 + 0.4 * ease
+        estimate = paired_difference(ours, reference, [str(c) for c in clusters], draw, draws=1000)
+        covered += estimate.low <= 0.3 <= estimate.high
+    # 95 % of 300, less the bootstrap's known shortfall at this size and three standard errors.
+    assert 0.89 <= covered / repeats <= 0.99
+
+
+def test_unpaired_interval_covers_the_truth_as_often_as_it_says() -> None:
+    repeats, covered = 300, 0
+    for repeat in range(repeats):
+        draw = rng(repeat)
+        ours, controls = draw.random(60) < 0.7, draw.random(30) < 0.3
+        estimate = unpaired_difference(
+            ours,
+            [str(i) for i in range(60)],
+            controls,
+            [str(i) for i in range(30)],
+            draw,
+            draws=500,
+        )
+        covered += estimate.low <= 0.4 <= estimate.high
+    assert 0.89 <= covered / repeats <= 0.99
+
+
+def test_unpaired_groups_may_differ_in_size() -> None:
+    estimate = unpaired_difference([1, 1, 0, 1], list("abcd"), [0, 0], list("xy"), rng())
+    assert estimate.value == 0.75
+    assert 0 < estimate.low < 0.75 < estimate.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "clusters"),
+    [([], [], []), ([1, 0], [1], ["a", "b"]), ([1, 0], [0, 0], ["a"])],
+)
+def test_lengths_that_do_not_fit_are_refused(
+    ours: list[int], reference: list[int], clusters: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"sample|value"):
+        paired_difference(ours, reference, clusters, rng())
+
+
+def test_survival_of_a_case_worked_by_hand() -> None:
+    # Six samples: broken at 10, 10 and 30; censored at 20, 30 and 40.
+    curve = kaplan_meier([10, 10, 20, 30, 30, 40], [True, True, False, True, False, False])
+    assert curve.times == (10, 20, 30, 40)
+    # At 10: 2 of 6 break. At 30: 1 of the 3 still at risk, the one censored there among them.
+    assert curve.shares == pytest.approx((4 / 6, 4 / 6, 4 / 9, 4 / 9))
+    assert [curve.at(t) for t in (0, 9, 10, 29, 30, 99)] == pytest.approx(
+        [1, 1, 4 / 6, 4 / 6, 4 / 9, 4 / 9]
+    )
+    assert curve.restricted_mean(40) == pytest.approx(10 + 20 * 4 / 6 + 10 * 4 / 9)
+    assert curve.restricted_mean(15) == pytest.approx(10 + 5 * 4 / 6)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([100, 400, 1600, None]), min_size=1, max_size=40))
+def test_without_early_censoring_survival_is_the_share_not_yet_broken(
+    first: list[int | None],
+) -> None:
+    times = [1600 if budget is None else budget for budget in first]
+    curve = kaplan_meier(times, [budget is not None for budget in first])
+    for budget in (100, 400, 1600):
+        broken = sum(b is not None and b <= budget for b in first)
+        assert curve.at(budget) == pytest.approx(1 - broken / len(first))
+    assert curve.restricted_mean(1600) == pytest.approx(np.mean(times))
+
+
+def test_utility_is_a_share_of_the_span() -> None:
+    shuffled, unmitigated = [0.1, 0.2, 0.1, 0.2], [0.3, 0.4, 0.3, 0.4]
+    halfway = utility_share([0.2, 0.3, 0.2, 0.3], unmitigated, shuffled, rng())
+    assert halfway is not None
+    assert tuple(halfway) == pytest.approx((0.5, 0.5, 0.5))
+    assert utility_share(unmitigated, unmitigated, shuffled, rng()) == pytest.approx((1, 1, 1))
+    assert utility_share(shuffled, unmitigated, shuffled, rng()) == pytest.approx((0, 0, 0))
+
+
+def test_utility_interval_covers_the_truth_as_often_as_it_says() -> None:
+    repeats, covered = 200, 0
+    for repeat in range(repeats):
+        draw = rng(repeat)
+        prompt = draw.normal(0, 0.05, 50)
+        noise = draw.normal(0, 0.05, (3, 50))
+        estimate = utility_share(
+            0.27 + prompt + noise[0],
+            0.30 + prompt + noise[1],
+            0.15 + prompt + noise[2],
+            draw,
+            draws=500,
+        )
+        assert estimate is not None
+        covered += estimate.low <= 0.8 <= estimate.high
+    assert 0.88 <= covered / repeats <= 0.99
+
+
+def test_no_utility_where_the_judge_cannot_tell_captions_apart() -> None:
+    alignment = rng().normal(0.2, 0.1, 20)
+    assert utility_share(alignment, alignment, rng(1).normal(0.2, 0.1, 20), rng()) is None
+
+
+def test_recovered_share() -> None:
+    assert recovered_share(0.75, 0.25, 1.0) == pytest.approx(2 / 3)
+    assert recovered_share(0.25, 0.25, 1.0) == 0
+    assert recovered_share(0.5, 1.0, 1.0) is None
+    assert recovered_share(0.5, 1.0, 0.5) is None
