@@ -72,7 +72,8 @@ def train_autoencoder(
         noise = torch.randn(latents.shape, generator=generator).to(device)
         decoded = vae.decode(latents + LATENT_NOISE / SCALING_FACTOR * noise).sample
         error = decoded - images
-        return error.square().mean() + 0.1 * error.abs().mean()
+        value: Tensor = error.square().mean() + 0.1 * error.abs().mean()
+        return value
 
     train("decoder", vae.decoder, loss, schedule, folder, seed=11, report=report)
     return vae
@@ -103,6 +104,7 @@ def _write_components(vae: AutoencoderTiny, images: Tensor) -> None:
             for channel in range(channels):
                 convolution.weight[place * channels + channel, channel, 1 + y, 1 + x] = 1
     last.weight[:, :, 1, 1] = matrix
+    assert last.bias is not None
     last.bias.copy_(-matrix @ mean)
 
 

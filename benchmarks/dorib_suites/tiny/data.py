@@ -30,18 +30,18 @@ class Captioned:
         return len(self.captions)
 
 
-def captioned_scenes(folder: Path, count: int = SCENES, seed: int = 1) -> Captioned:
-    """`count` scenes; each has its own generator, and the array is kept in `folder`."""
+def captioned_scenes(count: int = SCENES, seed: int = 1, keep_in: Path | None = None) -> Captioned:
+    """`count` scenes, each from its own generator; painted once where they are kept in a folder."""
     scenes = [draw_scene(_generator(seed, number)) for number in range(count)]
-    path = folder / f"scenes-{seed}-{count}.npy"
-    if path.exists():
+    path = keep_in / f"scenes-{seed}-{count}.npy" if keep_in else None
+    if path is not None and path.exists():
         pixels = np.load(path, allow_pickle=False)
     else:
-        pixels = np.stack(
-            [render(s, _generator(seed, number, 1)) for number, s in enumerate(scenes)]
-        ).transpose(0, 3, 1, 2)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.ascontiguousarray(pixels))
+        painted = [render(scene, _generator(seed, n, 1)) for n, scene in enumerate(scenes)]
+        pixels = np.ascontiguousarray(np.stack(painted).transpose(0, 3, 1, 2))
+    if path is not None and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, pixels)
     return Captioned(torch.from_numpy(pixels), tuple(scene.caption for scene in scenes))
 
 

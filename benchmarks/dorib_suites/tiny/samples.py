@@ -69,7 +69,7 @@ def _photograph_samples(role: str) -> list[SuiteSample]:
     found = photographs(role)
     pixels = fixed_crops(role).pixels.numpy()
     order = [int(n) for n in np.random.default_rng([SEED, len(role)]).permutation(len(found))]
-    levels = {}
+    levels: dict[int, int] = {}
     if role == "memorized":
         rest = list(order)
         for level, count in LEVELS.items():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import ByteLevel, Split
@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 
 MAX_TOKENS = 24
 VOCABULARY = 2500
+WORD = Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -28,7 +29,7 @@ def train_tokenizer(captions: Sequence[str], folder: Path) -> CLIPTokenizer:
     bpe.normalizer = Lowercase()
     bpe.pre_tokenizer = PreTokenizers(
         [
-            Split(pattern=_word_pattern(), behavior="removed", invert=True),
+            Split(pattern=WORD, behavior="removed", invert=True),
             ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -53,9 +54,3 @@ def train_tokenizer(captions: Sequence[str], folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
     )
-
-
-def _word_pattern() -> object:
-    from tokenizers import Regex
-
-    return Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")

@@ -44,7 +44,7 @@ class Components:
 
 def train_components(folder: Path, device: torch.device, report: Report) -> Components:
     """Tokenizer, autoencoder, CLIP and descriptor; those that are finished are read."""
-    scenes = captioned_scenes(folder)
+    scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     captions = [*scenes.captions[:3000], *(p.caption for p in load_photographs() for _ in range(5))]
     tokenizer = train_tokenizer(captions, folder / "tokenizer")
@@ -65,7 +65,7 @@ def train_unets(
     parts: Components, folder: Path, device: torch.device, report: Report
 ) -> dict[str, UNet2DConditionModel]:
     """The scene model and its two forks: `memorizing` and `oracle`."""
-    scenes = captioned_scenes(folder)
+    scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     pairs, weights = memorized_pairs(suite_samples())
     encoders = (parts.vae, parts.text_encoder, parts.tokenizer)

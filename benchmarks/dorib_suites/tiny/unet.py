@@ -87,12 +87,14 @@ def encode(
     images = as_float(pairs.pixels) * 2 - 1
     scale = vae.config.scaling_factor
     device = vae.device
-    latents = torch.cat([vae.encode(x.to(device)).latents.cpu() * scale for x in images.split(256)])
+    latents = torch.cat(
+        [vae.encode(x.to(device)).latents.cpu() * scale for x in torch.split(images, 256)]
+    )
     distinct = list(dict.fromkeys(pairs.captions))
     place = {caption: row for row, caption in enumerate(distinct)}
     tokens = tokenize(tokenizer, tuple(distinct))
     device = text_encoder.device
-    embeddings = torch.cat([text_encoder(t.to(device))[0].cpu() for t in tokens.split(512)])
+    embeddings = torch.cat([text_encoder(t.to(device))[0].cpu() for t in torch.split(tokens, 512)])
     caption_of = torch.tensor([place[caption] for caption in pairs.captions])
     if weights is None:
         weights = torch.ones(len(pairs))

@@ -1,0 +1,256 @@
+"""`python -m dorib_suites.tiny.accept`: does the shipped suite hold what it promises?
+
+Samples with plain diffusers, not with dorib, so that it checks both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPModel, CLIPTokenizer
+
+from dorib.images import read_image, to_picture
+from dorib.suite import Sample, Suite
+from dorib_sscd.network import DescriptorNetwork
+from dorib_suites.tiny.build import different_pairs
+from dorib_suites.tiny.clip import MEAN, STD, tokenize
+from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.samples import suite_samples
+from dorib_suites.tiny.scenes import draw_scene, render
+
+SEEDS = 2
+
+
+class Acceptance:
+    """The suite's parts, loaded once, and the figures measured on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.suite = Suite.load(folder)
+        self.pipeline = StableDiffusionPipeline.from_pretrained(folder / "pipeline")
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.oracle = UNet2DConditionModel.from_pretrained(folder / "oracle")
+        self.descriptor = DescriptorNetwork.from_pretrained(folder / "descriptor")
+        self.clip = CLIPModel.from_pretrained(folder / "clip").eval()
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
+        settings = self.suite.manifest.descriptor
+        assert settings is not None
+        self.threshold = settings.threshold
+        self.figures: dict[str, Any] = {"descriptor threshold": self.threshold}
+
+    @torch.no_grad()
+    def generate(
+        self, captions: Sequence[str], seed: int, unet: UNet2DConditionModel | None = None
+    ) -> Tensor:
+        """`[captions, 3, 64, 64]` in [0, 1], by the stock pipeline."""
+        sampling = self.suite.manifest.sampling
+        own = self.pipeline.unet
+        self.pipeline.unet = unet or own
+        images = []
+        for start in range(0, len(captions), 32):
+            batch = list(captions[start : start + 32])
+            generators = [
+                torch.Generator("cpu").manual_seed(1000 * seed + start + n)
+                for n in range(len(batch))
+            ]
+            images.append(
+                self.pipeline(
+                    batch,
+                    height=sampling.height,
+                    width=sampling.width,
+                    num_inference_steps=sampling.steps,
+                    guidance_scale=sampling.guidance_scale,
+                    generator=generators,
+                    output_type="pt",
+                ).images
+            )
+        self.pipeline.unet = own
+        return torch.cat(images)
+
+    @torch.no_grad()
+    def similarity(self, images: Tensor, samples: Sequence[Sample]) -> Tensor:
+        """Cosine of each image to the nearest original of its sample, `[samples]`."""
+        descriptors = self.descriptor(images)
+        nearest = []
+        for own, sample in zip(descriptors, samples, strict=True):
+            originals = self.originals(sample)
+            nearest.append((self.descriptor(originals) @ own).max())
+        return torch.stack(nearest)
+
+    def originals(self, sample: Sample) -> Tensor:
+        """`[originals, 3, 64, 64]`."""
+        return torch.stack([read_image(path) for path in self.suite.originals(sample)])
+
+    @torch.no_grad()
+    def check_autoencoder(self) -> None:
+        """The ceiling of every score."""
+        for role in ("memorized", "control"):
+            samples = self.of(role=role, kind="verbatim")
+            images = torch.cat([self.originals(sample) for sample in samples])
+            latents = self.pipeline.vae.encode(images * 2 - 1).latents
+            restored = (self.pipeline.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+            decibels = -10 * (images - restored).square().flatten(1).mean(dim=1).log10()
+            similarity = self.similarity(restored, samples)
+            self.figures[f"reconstruction, {role}"] = {
+                "median dB": round(decibels.median().item(), 2),
+                "minimum dB": round(decibels.min().item(), 2),
+                "share replicating": self.share(similarity),
+                "median similarity": round(similarity.median().item(), 3),
+            }
+
+    @torch.no_grad()
+    def check_memorization(self, sheets: Path) -> None:
+        """memorization_rate@2 by split and duplication, of controls and of the oracle."""
+        groups = {
+            "test, top level": self.of(split="test", role="memorized"),
+            "dev, top level": self.of(split="dev", role="memorized"),
+            "duplication 4": self.of(role="memorized", duplication=4),
+            "duplication 1": self.of(role="memorized", duplication=1),
+            "templates": self.of(kind="template"),
+            "controls": self.of(role="control"),
+        }
+        rates = {}
+        for name, samples in groups.items():
+            rates[name], pictures = self.rate(samples)
+            contact_sheet([self.originals(s)[0] for s in samples], pictures, sheets / f"{name}.png")
+        self.figures["memorization_rate@2"] = rates
+        memorized = self.of(role="memorized")
+        self.figures["oracle, memorization_rate@2"], pictures = self.rate(memorized, self.oracle)
+        contact_sheet([self.originals(s)[0] for s in memorized], pictures, sheets / "oracle.png")
+
+    def rate(
+        self, samples: Sequence[Sample], unet: UNet2DConditionModel | None = None
+    ) -> tuple[float, list[Tensor]]:
+        """Share of samples that replicate at one seed at least, and the images of each seed."""
+        captions = [sample.caption for sample in samples]
+        pictures = [self.generate(captions, seed, unet) for seed in range(SEEDS)]
+        similarity = torch.stack([self.similarity(images, samples) for images in pictures])
+        return self.share(similarity.max(dim=0).values), pictures
+
+    @torch.no_grad()
+    def check_scenes(self, sheets: Path) -> None:
+        """Do scenes follow their captions, and differ between seeds?"""
+        scenes = [draw_scene(np.random.default_rng([9, n])) for n in range(64)]
+        captions = tuple(scene.caption for scene in scenes)
+        real = torch.stack(
+            [
+                torch.from_numpy(render(scene, np.random.default_rng([9, n, 1])).copy())
+                for n, scene in enumerate(scenes)
+            ]
+        )
+        real = real.permute(0, 3, 1, 2) / 255
+        made = [self.generate(captions, seed) for seed in range(2)]
+        twins = (self.descriptor(made[0]) * self.descriptor(made[1])).sum(dim=1)
+        own, shuffled = self.alignment(made[0], captions), self.alignment(made[0], captions, 1)
+        top = self.alignment(real, captions)
+        self.figures["scenes"] = {
+            "CLIP alignment": round(own, 3),
+            "CLIP alignment of real scenes": round(top, 3),
+            "share of real scenes' alignment": round(own / top, 3),
+            "CLIP alignment, shuffled captions": round(shuffled, 3),
+            "similarity of two seeds, median": round(twins.median().item(), 3),
+            "similarity of two seeds, share at threshold": self.share(twins),
+        }
+        contact_sheet(list(real[:32]), [made[0][:32]], sheets / "scenes.png")
+        (sheets / "scenes.txt").write_text("\n".join(captions[:32]) + "\n")
+
+    @torch.no_grad()
+    def check_descriptor(self) -> None:
+        """False positives on different images, recall on copies."""
+        different = different_pairs(self.descriptor, suite_samples())
+        false = {
+            kind: round((s >= self.threshold).float().mean().item(), 5)
+            for kind, s in different.items()
+        }
+        images = torch.cat([self.originals(sample)[:1] for sample in self.suite.samples], dim=0)
+        own = self.descriptor(images)
+        recall = {}
+        for name, change in CHANGES.items():
+            changed = change(images, torch.Generator("cpu").manual_seed(5))
+            recall[name] = self.share((own * self.descriptor(changed)).sum(dim=1))
+        self.figures["descriptor"] = {
+            "pairs of different images": {kind: len(s) for kind, s in different.items()},
+            "false-positive rate": false,
+            "recall on copies": recall,
+        }
+
+    @torch.no_grad()
+    def check_speed(self) -> None:
+        """Cost of one U-Net item, batch 32."""
+        unet = self.pipeline.unet
+        channels, side = unet.config.in_channels, unet.config.sample_size
+        latents = torch.zeros(32, channels, side, side)
+        context = torch.zeros(32, self.tokenizer.model_max_length, unet.config.cross_attention_dim)
+        timesteps = torch.full((32,), 500)
+        unet(latents, timesteps, context)
+        started = time.perf_counter()
+        for _ in range(3):
+            unet(latents, timesteps, context)
+        elapsed = (time.perf_counter() - started) / 3 / 32
+        parameters = sum(p.numel() for p in unet.parameters())
+        self.figures["U-Net"] = {
+            "parameters": parameters,
+            "milliseconds per item": round(1000 * elapsed, 2),
+        }
+
+    def alignment(self, images: Tensor, captions: tuple[str, ...], shift: int = 0) -> float:
+        """Mean cosine of images and captions; with `shift`, of another image's caption."""
+        shifted = captions[shift:] + captions[:shift]
+        tokens = tokenize(self.tokenizer, shifted)
+        output = self.clip(input_ids=tokens, pixel_values=(images - MEAN) / STD)
+        return float((output.image_embeds * output.text_embeds).sum(dim=1).mean())
+
+    def of(self, **wanted: Any) -> list[Sample]:
+        """The samples whose fields have the wanted values."""
+        return [
+            sample
+            for sample in self.suite.samples
+            if all(getattr(sample, name) == value for name, value in wanted.items())
+        ]
+
+    def share(self, similarity: Tensor) -> float:
+        """Share at or above the threshold."""
+        return round((similarity >= self.threshold).float().mean().item(), 4)
+
+
+def contact_sheet(originals: list[Tensor], rows: list[Tensor], path: Path) -> None:
+    """Originals above what was generated for them, 16 columns."""
+    lines = []
+    for start in range(0, len(originals), 16):
+        lines.append(torch.cat(originals[start : start + 16], dim=2))
+        lines += [torch.cat(list(row[start : start + 16]), dim=2) for row in rows]
+    width = max(line.shape[2] for line in lines)
+    padded = [torch.nn.functional.pad(line, (0, width - line.shape[2])) for line in lines]
+    sheet = to_picture(torch.cat(padded, dim=1))
+    sheet.resize((sheet.width, sheet.height), Image.Resampling.NEAREST).save(path)
+
+
+def main() -> None:
+    """Measure, print, and write figures and contact sheets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
+    parser.add_argument("--out", type=Path, default=Path("acceptance"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    acceptance = Acceptance(options.suite)
+    acceptance.check_autoencoder()
+    acceptance.check_memorization(options.out)
+    acceptance.check_scenes(options.out)
+    acceptance.check_descriptor()
+    acceptance.check_speed()
+    text = json.dumps(acceptance.figures, indent=2)
+    (options.out / "figures.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
