@@ -1,0 +1,34 @@
+# Every target sets the project up first: a virtual environment with the pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Made anew whenever the pins or the project's metadata change.
+STAMP := $(VENV)/.installed
+
+.PHONY: test demo lint weekly bench setup
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+demo: setup
+	$(BIN)/dorib run --mitigation wanda --attack dori --out demo-out
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+weekly: setup
+	$(BIN)/pytest -m slow
+
+bench: setup
+	$(BIN)/pytest benchmarks/speed
+
+setup: $(STAMP)
+
+# By the environment variable, unlike by `-c`, the pins hold for the build backend as well.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --editable ".[test,onnx]"
+	touch $@

@@ -1,0 +1,82 @@
+"""Who may import what: torch only when it is used, and no plugin by the core or by another."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dorib
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "harness" / "dorib"
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("dorib_*/__init__.py"))
+HEAVY = ("torch", "diffusers", "transformers", "scipy", "onnxruntime")
+
+
+def imported_by(statement: str) -> set[str]:
+    """Top-level modules in memory after `statement` has run in a fresh interpreter."""
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    path = [str(ROOT / folder) for folder in ("harness", "plugins", "benchmarks")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{program}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    "module", ["dorib", "dorib.cli", "dorib.registry", *(folder.name for folder in PLUGINS)]
+)
+def test_import_is_light(module: str) -> None:
+    assert not imported_by(f"import {module}").intersection(HEAVY)
+
+
+def test_help_is_light() -> None:
+    statement = (
+        "from dorib.cli import main\nimport sys\nsys.argv = ['dorib', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code"
+    )
+    assert not imported_by(statement).intersection(HEAVY)
+
+
+def imports(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Each module that a file of `folder` imports, wherever in the file."""
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((file, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file}: relative import"
+                yield file, node.module or ""
+
+
+def test_the_core_imports_no_plugin() -> None:
+    offences = [(file, name) for file, name in imports(CORE) if name.startswith("dorib_")]
+    assert not offences
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda folder: folder.name)
+def test_a_plugin_imports_public_names_only(plugin: Path) -> None:
+    ours = [(file, name) for file, name in imports(plugin) if name.startswith("dorib")]
+    allowed = {"dorib"}
+    offences = [
+        (file.name, name)
+        for file, name in ours
+        if name not in allowed and name.partition(".")[0] != plugin.name
+    ]
+    assert not offences
+
+
+def test_public_names_are_there() -> None:
+    assert set(dorib.__all__) == set(dorib._HOMES)
+    for name in dorib.__all__:
+        assert getattr(dorib, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = dorib.no_such_name
