@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-
-from dorib import DoribError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dorib import DoribError
 
 WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
