@@ -1,0 +1,75 @@
+"""The command line. This module and `cli_*` print; everything below them raises or returns.
+
+What takes long to import (torch, rich, pydantic) is imported by the command that needs it, so that
+`dorib --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from dorib import cli_plugins, cli_run, cli_suites
+from dorib.errors import DoribError
+
+BAD_INPUT = 2
+
+# Its home module differs between versions of typer.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="dorib",
+    help="Has a mitigation erased a memorized image from a text-to-image diffusion model, or only "
+    "hidden it?",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(cli_run.run)
+app.command("plugins")(cli_plugins.plugins)
+app.command("params")(cli_plugins.params)
+app.add_typer(cli_suites.app, name="suites")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+
+    `arguments` replace those of the process.
+    """
+    try:
+        code = app(args=arguments, prog_name="dorib", standalone_mode=False)
+    except DoribError as error:
+        _fail(str(error))
+    except UsageError as error:
+        message = getattr(error, "format_message", error.__str__)().rstrip(". ")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "dorib"
+        _fail(f"{message}; `{command} --help` lists what there is")
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> NoReturn:
+    print("dorib: error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("dorib", version("dorib"))
+        raise typer.Exit
+
+
+@app.callback()
+def dorib(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

@@ -1,0 +1,120 @@
+"""`dorib plugins` and `dorib params`: what is installed, and what it can be told."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dorib.registry import Registry
+
+KINDS = ("mitigation", "attack", "metric", "suite")
+
+
+class MethodKind(StrEnum):
+    """The kinds of plugin that have parameters."""
+
+    MITIGATION = "mitigation"
+    ATTACK = "attack"
+    METRIC = "metric"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List what is registered, by kind, and the plugins that cannot be used, with the reason."""
+    from dorib.registry import discover
+
+    registry = discover()
+    if as_json:
+        print(json.dumps(_listing(registry), indent=2))
+        return
+    from rich.console import Console
+
+    from dorib.tables import plain_table
+
+    console = Console(highlight=False)
+    registered = [
+        (kind, one.name, one.plugin, one.summary)
+        for kind in KINDS
+        for one in registry.of_kind(kind)
+    ]
+    console.print(plain_table(("kind", "name", "plugin", "summary"), registered))
+    if registry.broken:
+        unusable = [(broken.plugin, broken.reason) for broken in registry.broken]
+        console.print()
+        console.print(plain_table(("not usable", "reason"), unusable))
+
+
+def params(
+    kind: Annotated[MethodKind, typer.Argument(help="mitigation, attack or metric.")],
+    name: Annotated[str, typer.Argument(help="A registered name; `dorib plugins` lists them.")],
+    as_json: AsJson = False,
+) -> None:
+    """List a method's parameters with their defaults and bounds."""
+    from dorib.registry import discover
+
+    registration = discover().get(kind.value, name)
+    schema = registration.params.model_json_schema()
+    if as_json:
+        print(json.dumps(schema, indent=2))
+        return
+    from rich.console import Console
+
+    from dorib.tables import plain_table
+
+    console = Console(highlight=False)
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+    if not properties:
+        console.print(f"{kind.value} {name} has no parameters", markup=False)
+        return
+    rows = [
+        (parameter, _default(field), _values(field), str(field.get("description", "")))
+        for parameter, field in properties.items()
+    ]
+    console.print(plain_table(("parameter", "default", "values", "meaning"), rows))
+
+
+def _listing(registry: Registry) -> dict[str, Any]:
+    from dorib.hookspecs import CONTRACT_VERSION
+
+    return {
+        "contract": CONTRACT_VERSION,
+        "registered": [
+            {"kind": kind, "name": one.name, "plugin": one.plugin, "summary": one.summary}
+            for kind in KINDS
+            for one in registry.of_kind(kind)
+        ],
+        "broken": [{"plugin": one.plugin, "reason": one.reason} for one in registry.broken],
+    }
+
+
+_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _values(field: dict[str, Any]) -> str:
+    """What a parameter takes, from its JSON Schema."""
+    if "anyOf" in field:
+        return " or ".join(_values(choice) for choice in field["anyOf"])
+    if "enum" in field:
+        return " or ".join(map(str, field["enum"]))
+    if "const" in field:
+        return str(field["const"])
+    kind = {"null": "none", "string": field.get("format", "text")}.get(
+        field.get("type", ""), field.get("type", "any")
+    )
+    bounds = [f"{sign} {field[key]:g}" for key, sign in _BOUNDS.items() if key in field]
+    return " ".join([kind, ", ".join(bounds)]).strip()
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "default" not in field:
+        return "required"
+    default = field["default"]
+    if default is None:
+        return "none"
+    return default if isinstance(default, str) else json.dumps(default)

@@ -1,0 +1,128 @@
+"""`dorib suites`: which suites there are, and what is in one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dorib.errors import DoribError
+
+if TYPE_CHECKING:
+    from dorib.suite import Sample, Suite
+
+app = typer.Typer(help="List the suites, or show one.", invoke_without_command=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def suites(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the registered suites, or show one."""
+    if context.invoked_subcommand is not None:
+        return
+    from dorib.registry import discover
+
+    described = [_described(one.name, one.target) for one in discover().of_kind("suite")]
+    if as_json:
+        print(json.dumps(described, indent=2))
+        return
+    from rich.console import Console
+
+    from dorib.tables import plain_table
+
+    console = Console(highlight=False)
+    if not described:
+        console.print("no suite is registered")
+        return
+    titles = ("name", "version", "title", "split: memorized + controls")
+    console.print(plain_table(titles, map(_row, described)))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A registered suite's name, or a suite folder.")],
+    samples: Annotated[bool, typer.Option("--samples", help="The sample table as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a suite: its settings and profiles, and its samples with their duplication."""
+    suite = _load(name)
+    if as_json:
+        content: dict[str, Any] = {"suite": suite.manifest.model_dump(mode="json")}
+        if samples:
+            content["samples"] = [sample.model_dump(mode="json") for sample in suite.samples]
+        print(json.dumps(content, indent=2))
+        return
+    from rich.console import Console
+
+    from dorib.tables import plain_table
+
+    console = Console(highlight=False)
+    settings = suite.manifest.model_dump(mode="json")
+    rows = [(key, _in_words(value)) for key, value in settings.items()]
+    console.print(plain_table(("setting", "value"), rows))
+    if samples:
+        console.print()
+        console.print(
+            plain_table(
+                ("sample", "role", "split", "duplication", "caption"),
+                [(s.id, s.role, s.split, str(s.duplication), s.caption) for s in suite.samples],
+            )
+        )
+
+
+def _load(name: str) -> Suite:
+    # As `runner.load_suite`, which would bring torch with it.
+    from dorib.registry import discover
+    from dorib.suite import Suite
+
+    if Path(name).is_dir():
+        return Suite.load(Path(name))
+    return Suite.load(Path(discover().get("suite", name).target))
+
+
+def _described(name: str, folder: str) -> dict[str, Any]:
+    from dorib.suite import Suite
+
+    try:
+        suite = Suite.load(Path(folder))
+        splits = _splits(suite.samples)
+    except DoribError as error:
+        return {"name": name, "version": None, "title": None, "splits": {}, "error": str(error)}
+    manifest = suite.manifest
+    return {
+        "name": name,
+        "version": manifest.version,
+        "title": manifest.title,
+        "splits": splits,
+        "error": None,
+    }
+
+
+def _row(suite: dict[str, Any]) -> tuple[str, str, str, str]:
+    if suite["error"]:
+        return suite["name"], "", f"not usable: {suite['error']}", ""
+    counts = [
+        f"{split}: {roles['memorized']} + {roles['control']}"
+        for split, roles in suite["splits"].items()
+    ]
+    return suite["name"], suite["version"], suite["title"], "\n".join(counts)
+
+
+def _splits(samples: tuple[Sample, ...]) -> dict[str, dict[str, int]]:
+    counts = Counter((sample.split, sample.role) for sample in samples)
+    return {
+        split: {role: counts[split, role] for role in ("memorized", "control")}
+        for split in sorted({sample.split for sample in samples})
+    }
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_in_words(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,188 @@
+"""Progress of a run: a bar for the verb at work on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from dorib.reporting import Advance
+
+Clock = Callable[[], float]
+
+SECONDS_BETWEEN_LINES = 10
+VERB_WIDTH = len("generate")
+
+
+@dataclass
+class Pace:
+    """How far a verb has come, and when it will be done at its mean speed so far."""
+
+    total: int
+    """Units of work; 0 where that is not known."""
+    clock: Clock
+    done: int = 0
+    _started: float = field(init=False)
+    _reached: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self._started
+
+    def advance(self, units: int) -> None:
+        """Count finished units."""
+        self.done += units
+        self._reached = self.elapsed
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to go; None before the first unit, or where the total is not known.
+
+        The mean up to the last advance, counted down since: batches are few and long, so that a
+        speed over the last half minute would often rest on none of them.
+        """
+        if not (self.total and self.done):
+            return None
+        return max(0.0, self._reached * self.total / self.done - self.elapsed)
+
+
+def reporter_for(console: Console, clock: Clock = time.monotonic) -> Bars | Lines:
+    """What suits the console; to be entered around the run."""
+    return Bars(console, clock) if console.is_terminal else Lines(console, clock)
+
+
+class Bars:
+    """A bar with the time left while a verb is at work, and a line once it is done."""
+
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        subject = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        self._progress = Progress(
+            TextColumn(f"{{task.fields[verb]:<{VERB_WIDTH}}}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=subject),
+            BarColumn(bar_width=24),
+            _TimeLeft(),
+            console=console,
+            expand=True,
+            transient=True,
+            refresh_per_second=4,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def verb(self, name: str, subject: str, total: int) -> Iterator[Advance]:
+        """Draw a bar until the block ends."""
+        pace = Pace(total, self._clock)
+        task = self._progress.add_task(subject, total=total or None, verb=name, pace=pace)
+
+        def advance(units: int) -> None:
+            pace.advance(units)
+            self._progress.update(task, completed=pace.done)
+
+        try:
+            yield advance
+        finally:
+            self._progress.remove_task(task)
+        _say(self._console, f"{name:<{VERB_WIDTH}} {subject} ({duration(pace.elapsed)})")
+
+    def note(self, text: str) -> None:
+        """Print the note above the bar."""
+        _say(self._console, text)
+
+
+class Lines:
+    """A line as a verb starts and ends, and between them at most one every ten seconds."""
+
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    @contextmanager
+    def verb(self, name: str, subject: str, total: int) -> Iterator[Advance]:
+        """Tell of start, progress and end."""
+        title = f"{name:<{VERB_WIDTH}} {subject}"
+        pace = Pace(total, self._clock)
+        due = SECONDS_BETWEEN_LINES
+        _say(self._console, title)
+
+        def advance(units: int) -> None:
+            nonlocal due
+            pace.advance(units)
+            if pace.elapsed >= due:
+                due = int(pace.elapsed) + SECONDS_BETWEEN_LINES
+                _say(self._console, f"{title}: {_standing(pace)}")
+
+        yield advance
+        _say(self._console, f"{title}: done in {duration(pace.elapsed)}")
+
+    def note(self, text: str) -> None:
+        """Print the note."""
+        _say(self._console, text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _standing(pace: Pace) -> str:
+    elapsed = f"after {duration(pace.elapsed)}"
+    if pace.left is None:
+        return f"still at work {elapsed}"
+    return f"{pace.done / pace.total:.0%} {elapsed}, {duration(pace.left)} left"
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left, or the time spent where that cannot be known."""
+
+    def render(self, task: Task) -> Text:
+        pace: Pace = task.fields["pace"]
+        known = pace.left is not None
+        text = f"{duration(pace.left)} left" if known else f"{duration(pace.elapsed)} so far"
+        return Text(f"{text:>15}", style="progress.remaining" if known else "progress.elapsed")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
