@@ -68,7 +68,7 @@ def test_two_samples_run(site: Path, tmp_path: Path, tiny_suite_folder: Path) ->
         site,
         tmp_path,
         *("run", "--suite", str(tiny_suite_folder), "--limit", "2"),
-        *("--mitigation", "wanda", "--attack", "dori", "--out", "out"),
+        *("--mitigation", "wanda:sparsity=0.1", "--attack", "dori", "--out", "out"),
     )
     assert list((tmp_path / "out").rglob("*.json"))
 
