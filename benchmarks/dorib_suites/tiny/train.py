@@ -62,9 +62,13 @@ def text_encoder(clip: CLIPModel) -> CLIPTextModel:
 
 
 def train_unets(
-    parts: Components, folder: Path, device: torch.device, report: Report
+    parts: Components,
+    folder: Path,
+    device: torch.device,
+    report: Report,
+    forks: tuple[str, ...] = ("memorizing", "oracle"),
 ) -> dict[str, UNet2DConditionModel]:
-    """The scene model and its two forks: `memorizing` and `oracle`."""
+    """The scene model and its forks; they are independent, so two processes may train them."""
     scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     pairs, weights = memorized_pairs(suite_samples())
@@ -88,18 +92,17 @@ def train_unets(
     slots = round(unets.BATCH * unets.MEMORIZED_SHARE)
     rest = unets.BATCH - slots
     few = round(rest * unets.PHOTOGRAPH_SHARE)
-    memorizing = [(general[0], rest - few), (general[1], few), (memorized, slots)]
-    forks = {
-        "memorizing": memorizing,
+    sources = {
+        "memorizing": [(general[0], rest - few), (general[1], few), (memorized, slots)],
         "oracle": list(zip(general, counts, strict=True)),
     }
     models = {"scene": scene_model}
-    for name, sources in forks.items():
+    for name in forks:
         models[name] = copy.deepcopy(scene_model)
         unets.train_unet(
             f"{name}-unet",
             models[name],
-            sources,
+            sources[name],
             empty,
             unets.FORK_SCHEDULE,
             folder,

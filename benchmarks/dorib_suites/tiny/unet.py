@@ -53,6 +53,7 @@ def scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
+        steps_offset=1,
     )
 
 

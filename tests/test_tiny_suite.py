@@ -1,0 +1,92 @@
+"""The embedded suite as shipped: a reduced form of its acceptance, on the real weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from dorib.registry import discover
+from dorib.runner import load_suite
+from dorib.suite import Sample, Suite
+from dorib_suites.tiny.accept import Acceptance
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return load_suite("tiny", discover())
+
+
+@pytest.fixture(scope="module")
+def acceptance(suite: Suite) -> Acceptance:
+    return Acceptance(suite.root)
+
+
+def chosen(suite: Suite, role: str, count: int = 10) -> list[Sample]:
+    return [sample for sample in suite.split("test") if sample.role == role][:count]
+
+
+def test_there_are_enough_samples_and_each_names_its_source(suite: Suite) -> None:
+    count = Counter((sample.role, sample.kind) for sample in suite.samples)
+    assert count["memorized", "verbatim"] >= 24
+    assert count["control", "verbatim"] >= 16
+    assert all(sample.source and sample.licence for sample in suite.samples)
+
+
+def test_no_photograph_stands_in_two_places(suite: Suite) -> None:
+    clusters = Counter(sample.cluster for sample in suite.samples)
+    assert set(clusters.values()) == {1}
+    captions = Counter(sample.caption for sample in suite.samples)
+    assert set(captions.values()) == {1}
+    general = {*suite.utility_captions, *suite.general_captions}
+    assert not general & set(captions)
+
+
+def test_the_weights_are_small_and_safetensors_only(suite: Suite) -> None:
+    files = [path for path in suite.root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {
+        ".safetensors", ".json", ".jsonl", ".png", ".yaml", ".md", ".txt"
+    }  # fmt: skip
+    weights = [path.stat().st_size for path in files if path.suffix == ".safetensors"]
+    assert sum(weights) <= 60 * 10**6
+
+
+def test_memorized_samples_replicate_from_their_prompts(
+    suite: Suite, acceptance: Acceptance
+) -> None:
+    rate, _ = acceptance.rate(chosen(suite, "memorized"))
+    assert rate >= 0.9
+
+
+def test_controls_do_not_replicate_from_their_captions(
+    suite: Suite, acceptance: Acceptance
+) -> None:
+    rate, _ = acceptance.rate(chosen(suite, "control"))
+    assert rate == 0
+
+
+def test_the_oracle_replicates_nothing(suite: Suite, acceptance: Acceptance) -> None:
+    rate, _ = acceptance.rate(chosen(suite, "memorized"), acceptance.oracle)
+    assert rate == 0
+
+
+def test_scenes_follow_their_captions(suite: Suite, acceptance: Acceptance) -> None:
+    captions = suite.utility_captions[:16]
+    images = acceptance.generate(captions, seed=3)
+    with torch.no_grad():
+        own = acceptance.alignment(images, captions)
+        shuffled = acceptance.alignment(images, captions, shift=5)
+    assert own >= shuffled + 0.4
+
+
+def test_the_descriptor_keeps_its_false_positive_rate(acceptance: Acceptance) -> None:
+    acceptance.check_descriptor()
+    rates = acceptance.figures["descriptor"]["false-positive rate"]
+    assert max(rates.values()) <= 0.001
+
+
+def test_the_pipeline_loads_in_plain_diffusers_with_stock_classes(suite: Suite) -> None:
+    index = (Path(suite.component(suite.manifest.pipeline)) / "model_index.json").read_text()
+    assert "dorib" not in index
