@@ -43,7 +43,8 @@ class Mitigated:
     def work(self, subjects: Sequence[Subject]) -> int:
         """What fitting cost for `subjects`, in U-Net items."""
         items = [GLOBAL] if self.scope == "global" else list({s.tag: None for s in subjects})
-        return sum(json.loads((self._folder(i) / "fit.json").read_text())["work"] for i in items)
+        files = [self._folder(item) / "fit.json" for item in items]
+        return round(sum(json.loads(file.read_text())["work"] for file in files))
 
     def digest(self, subjects: Sequence[Subject]) -> str:
         """Digest of the edit's content."""
@@ -88,11 +89,14 @@ def _fit(context: RunContext, mitigated: Mitigated, group: Sequence[Subject]) ->
             edit = method.mitigation.fit(model, view, seeds, ledger)
     if mitigated.scope == "global":
         parts = {GLOBAL: edit}
-        work = {GLOBAL: ledger.work}
+        work = {GLOBAL: float(ledger.work)}
     else:
         by_id = {subject.id: subject.tag for subject in group}
         parts = {by_id[sample]: part for sample, part in single_edits(edit).items()}
-        work = {subject.tag: ledger.work_of(index) for index, subject in enumerate(group)}
+        own = [ledger.work_of(index) for index in range(len(group))]
+        # What serves all samples alike (a baseline, say) is shared out among them.
+        shared = (ledger.work - sum(own)) / len(group)
+        work = {subject.tag: own[index] + shared for index, subject in enumerate(group)}
     with mitigated.shelf.batch(list(parts)) as folder:
         for item, part in parts.items():
             (folder / item).mkdir()
