@@ -14,30 +14,67 @@ from torch import Tensor
 
 from dorib.errors import DoribError
 
+_LOADING_ERRORS = (
+    AttributeError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
+_PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
 
 def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
     """Load a text-to-image pipeline with a `UNet2DConditionModel` from a folder or the hub.
 
     Raises:
-        DoribError: files are missing, truncated or not safetensors, or the pipeline has no U-Net.
+        DoribError: files are missing, truncated or not safetensors, or the pipeline is of another
+            kind.
     """
-    from diffusers import DiffusionPipeline, UNet2DConditionModel
+    from diffusers import DiffusionPipeline
 
     try:
         with quiet():
             pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except _LOADING_ERRORS as error:
         raise DoribError(
             f"pipeline {source}: cannot be loaded ({_one_line(error)}); it needs a complete "
             "diffusers folder with safetensors weights, or a hub id and a connection"
         ) from error
-    if not isinstance(getattr(pipeline, "unet", None), UNet2DConditionModel):
+    obstacle = _obstacle(pipeline)
+    if obstacle is not None:
         raise DoribError(
-            f"pipeline {source}: {type(pipeline).__name__} has no UNet2DConditionModel; "
-            "dorib measures U-Net text-to-image pipelines"
+            f"pipeline {source}: {type(pipeline).__name__} {obstacle}; give a complete "
+            "text-to-image pipeline in the manner of Stable Diffusion 1.x or 2.x"
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def _obstacle(pipeline: Any) -> str | None:
+    """Why the pipeline cannot be a target model, if it cannot."""
+    from diffusers import UNet2DConditionModel
+
+    if not isinstance(getattr(pipeline, "unet", None), UNet2DConditionModel):
+        return "has no UNet2DConditionModel"
+    for name in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        if getattr(pipeline, name, None) is None:
+            return f"has no {name}"
+    unet = pipeline.unet.config
+    if unet.addition_embed_type is not None or unet.class_embed_type is not None:
+        return "conditions its U-Net on more than the embeddings of one text encoder"
+    channels = pipeline.vae.config.latent_channels
+    if unet.in_channels != channels:
+        return f"has a U-Net for {unet.in_channels} channels, but latents have {channels}"
+    if pipeline.scheduler.config.get("prediction_type") not in _PREDICTION_TYPES:
+        return f"has a scheduler that predicts none of {', '.join(_PREDICTION_TYPES)}"
+    # transformers makes up an empty vocabulary where the files of a tokenizer are missing.
+    known, size = len(pipeline.tokenizer), pipeline.text_encoder.config.vocab_size
+    if 2 * known < size:
+        return f"has a tokenizer with {known} of the text encoder's {size} tokens"
+    return None
 
 
 def load_unet_weights(folder: Path) -> dict[str, Tensor]:
