@@ -204,6 +204,12 @@ def test_pickled_weights_are_not_read(copy: Path) -> None:
         prepared(copy)
 
 
+def test_a_missing_tokenizer_is_not_made_up(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(DoribError, match=r"a tokenizer with \d of the model's 514 tokens"):
+        prepared(copy)
+
+
 def test_another_kind_of_model_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(DoribError, match="it is of type bert"):

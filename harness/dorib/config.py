@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from dorib.errors import DoribError
 
@@ -48,6 +56,16 @@ def yaml_scalar(value: str, where: str) -> Any:
         raise DoribError(f"{where!r}: cannot read the value {value!r}; quote it") from error
 
 
+def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
+    if budgets[0] <= 0 or any(a >= b for a, b in pairwise(budgets)):
+        raise ValueError("budgets must be positive and strictly rising")
+    return budgets
+
+
+Budgets = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
+"""Search work per sample, in U-Net items, strictly rising."""
+
+
 class RunConfig(BaseModel):
     """One `dorib run`."""
 
@@ -65,8 +83,8 @@ class RunConfig(BaseModel):
     """Evaluation images per sample and trigger, in place of the profile's."""
     limit: int | None = Field(default=None, gt=0)
     """At most so many memorized samples, and as many controls."""
-    budgets: tuple[int, ...] | None = None
-    """Search work per sample in U-Net items, in place of the profile's."""
+    budgets: Budgets | None = None
+    """In place of the profile's."""
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: int | None = Field(default=None, gt=0)
@@ -96,6 +114,8 @@ def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DoribError(f"{path}: no such run file; name another") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
@@ -113,15 +133,20 @@ def make_config(content: dict[str, Any], where: str = "command line") -> RunConf
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise DoribError(f"{where}: {first_problem(error)}") from error
+        raise DoribError(
+            f"{where}: {first_problem(error)}; mend it (options: {', '.join(RunConfig.model_fields)})"
+        ) from error
 
 
 def first_problem(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or "content"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{field!r}: {message}"
+
+
+_IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}
 
 
 def _spec(item: Any) -> MethodSpec:

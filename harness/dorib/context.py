@@ -85,7 +85,7 @@ class RunContext:
             return accelerator or torch.device("cpu")
         try:
             device = torch.device(name)
-            torch.empty(1, device=device)
+            torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise DoribError(

@@ -112,6 +112,10 @@ def configure_all(
     """All methods of `specs`, each once, those named in `first` ahead; `all` means every one."""
     wanted = [MethodSpec(name=name) for name in first]
     for spec in specs:
+        if spec.name == "all" and spec.params:
+            raise DoribError(
+                f"{kind} all: takes no parameters; name the {kind} that they are meant for"
+            )
         if spec.name == "all":
             wanted += [MethodSpec(name=r.name) for r in registry.of_kind(kind)]
         else:

@@ -44,7 +44,8 @@ class Mitigated:
         """What fitting cost for `subjects`, in U-Net items."""
         items = [GLOBAL] if self.scope == "global" else list({s.tag: None for s in subjects})
         files = [self._folder(item) / "fit.json" for item in items]
-        return round(sum(json.loads(file.read_text())["work"] for file in files))
+        work: int = round(sum(json.loads(file.read_text())["work"] for file in files))
+        return work
 
     def digest(self, subjects: Sequence[Subject]) -> str:
         """Digest of the edit's content."""

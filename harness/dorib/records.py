@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dorib.errors import DoribError
+from dorib.store import write_text
 
 
 class Record(BaseModel):
@@ -46,8 +47,8 @@ class Record(BaseModel):
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as JSON lines."""
-    path.write_text("".join(record.model_dump_json() + "\n" for record in records))
+    """Write records as JSON lines, whole or not at all."""
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def read_records(path: Path) -> Iterator[Record]:

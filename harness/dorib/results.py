@@ -22,6 +22,7 @@ from dorib.methods import NONE, ORACLE, Configured
 from dorib.pictures import Column, draw_strips
 from dorib.rank import rank
 from dorib.records import Record, write_records
+from dorib.store import named_write_errors
 
 ProfileName: TypeAlias = Literal["quick", "full", "custom"]
 
@@ -114,17 +115,22 @@ def cell_facts(
 
 
 def finish(this: Run, *, reused: bool) -> RunResult:
-    """Rank the records and write what readers look at: entries, leaderboard, pictures."""
+    """Rank the records and write what readers look at: entries, leaderboard, pictures.
+
+    Raises:
+        DoribError: the disk is full or not writable.
+    """
     context = this.context
     out = context.config.out
     entries = rank(_run_facts(this), this.cells, this.records)
     pictures = {}
-    for place, cell in this.made.items():
-        assert cell.attacked is not None
-        slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
-        pictures[place] = out / "pictures" / slug
-        draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
-    write_records(out / "records.jsonl", this.records)
+    with named_write_errors(out):
+        for place, cell in this.made.items():
+            assert cell.attacked is not None
+            slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
+            pictures[place] = out / "pictures" / slug
+            draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
+        write_records(out / "records.jsonl", this.records)
     leaderboard = write_leaderboard(out, entries)
     files = [out / entry_file(entry) for entry in entries]
     records = out / "records.jsonl"

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from safetensors import SafetensorError
+
 from dorib.errors import DoribError
 from dorib.fingerprint import digest
 
@@ -57,7 +59,7 @@ class Shelf:
             DoribError: the disk is full or not writable; nothing half-written is left.
         """
         name = "batch-" + digest(list(items))[:16]
-        with _named_write_errors(self.folder):
+        with named_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
             try:
@@ -95,7 +97,7 @@ class Store:
         """The shelf for `key`, which names everything that its artefacts depend on."""
         name = digest(key)
         folder = self.root / kind / name[:32]
-        with _named_write_errors(folder):
+        with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
             if not (folder / "key.json").exists():
@@ -130,11 +132,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _named_write_errors(folder: Path) -> Iterator[None]:
+def named_write_errors(folder: Path) -> Iterator[None]:
+    """Around whatever writes below `folder`.
+
+    Raises:
+        DoribError: the disk is full or not writable.
+    """
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise DoribError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
+            f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
             "free some space or choose another --out"
         ) from error

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dorib.config import first_problem
+from dorib.config import Budgets, first_problem
 from dorib.errors import DoribError
 
 # A sample's id becomes part of file names, so what it may hold is narrow.
@@ -80,17 +79,9 @@ class Profile(_Model):
     """Number of controls; None for all of the split."""
     seeds: int = Field(gt=0)
     """Evaluation images per sample and trigger: the k of memorization_rate@k."""
-    budgets: tuple[int, ...] = Field(min_length=1)
-    """Search work per sample, in U-Net items, strictly rising."""
+    budgets: Budgets
     utility: int = Field(gt=0)
     """Number of utility prompts."""
-
-    @field_validator("budgets")
-    @classmethod
-    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if value[0] <= 0 or any(a >= b for a, b in pairwise(value)):
-            raise ValueError("budgets must be positive and strictly rising")
-        return value
 
 
 class Manifest(_Model):

@@ -73,6 +73,13 @@ class Judge:
                 f"metric clip: {source} lacks {len(absent)} of the weights that its config.json "
                 f"asks for, {absent[0]} among them; restore the files or name another model"
             )
+        # It makes up an empty vocabulary as well where a tokenizer's files are missing.
+        known, size = len(tokenizer), int(model.config.text_config.vocab_size)
+        if 2 * known < size:
+            raise DoribError(
+                f"metric clip: {source} has a tokenizer with {known} of the model's {size} tokens; "
+                "restore tokenizer.json, or vocab.json and merges.txt"
+            )
         model = model.float().to(device).eval().requires_grad_(False)
         return cls(model, tokenizer, Preprocessing.from_config(images, f"metric clip: {source}"))
 
