@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dorib.errors import DoribError
 from dorib.ledger import Ledger
 from dorib.target import TargetModel
 from dorib.target.sampling import initial_noise
@@ -232,3 +233,9 @@ def test_batches_of_unequal_length_are_refused(tiny_model: TargetModel) -> None:
     embeddings = tiny_model.encode_prompt(CAPTIONS)
     with pytest.raises(ValueError, match="differ in length"):
         tiny_model.predict(noise(tiny_model, 2), torch.tensor([1, 2]), embeddings, torch.arange(3))
+
+
+def test_a_size_that_the_autoencoder_cannot_make_is_refused(tiny_model: TargetModel) -> None:
+    sampling = tiny_model.sampling.model_copy(update={"height": 30})
+    with pytest.raises(DoribError, match=r"30 x 32 pixels.*multiples of 4; change"):
+        TargetModel(tiny_model.pipeline, sampling)

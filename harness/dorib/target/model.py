@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dorib.edits import Edit
+from dorib.errors import DoribError
 from dorib.ledger import Ledger
 from dorib.suite import SamplingSettings
 from dorib.target import layers
@@ -33,6 +34,17 @@ class TargetModel:
     """
 
     def __init__(self, pipeline: Any, sampling: SamplingSettings) -> None:
+        """Take over `pipeline`.
+
+        Raises:
+            DoribError: its latents cannot have the size asked for.
+        """
+        factor = pipeline.vae_scale_factor
+        if sampling.height % factor or sampling.width % factor:
+            raise DoribError(
+                f"sampling: {sampling.height} x {sampling.width} pixels, but this pipeline makes "
+                f"multiples of {factor}; change height and width in suite.yaml"
+            )
         self.pipeline = pipeline
         self.sampling = sampling
         self.unet: nn.Module = pipeline.unet.eval().requires_grad_(False)
