@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -143,6 +143,7 @@ def test_an_image_is_its_own_replica(suite: Suite) -> None:
     assert found["replicates"] == [1, 1]
 
 
+@settings(max_examples=25, deadline=None)
 @given(threshold=st.floats(-0.99, 1), higher=st.floats(-0.99, 1), seed=st.integers(0, 1000))
 def test_a_higher_threshold_never_finds_more(threshold: float, higher: float, seed: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -154,6 +155,7 @@ def test_a_higher_threshold_never_finds_more(threshold: float, higher: float, se
     assert counts[0] >= counts[1]
 
 
+@settings(max_examples=25, deadline=None)
 @given(order=st.permutations(range(3)), seed=st.integers(0, 1000))
 def test_seeds_in_another_order_are_the_same_values(order: list[int], seed: int) -> None:
     shown = generation(seed=seed)
