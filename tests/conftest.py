@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from dorib.registry import GROUP
 from dorib.suite import SamplingSettings
 from dorib.target import TargetModel, load_pipeline
 from fixtures.pipelines import Prediction, save_pipeline
 from fixtures.suites import SIDE, save_suite
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("dorib", deadline=None, print_blob=True)
+settings.load_profile("dorib")
 
 MakeModel = Callable[..., TargetModel]
 

@@ -61,7 +61,7 @@ def output(model: TargetModel) -> Tensor:
 
 @pytest.mark.parametrize(("scope", "kind"), FAMILIES)
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_installed_and_removed_is_the_identity(
     tiny_model: TargetModel, scope: str, kind: Kind, seed: int
 ) -> None:

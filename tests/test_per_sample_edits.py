@@ -81,7 +81,7 @@ def test_mixed_batch_is_each_item_under_its_own_edit_of_the_whole_model(
     guided=st.booleans(),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_mixed_batch_is_one_by_one(
     tiny_model: TargetModel,
     kind: Kind,

@@ -98,7 +98,7 @@ def test_guidance_goes_from_the_empty_prompt_to_the_prompt(either_model: TargetM
 
 
 @given(seed=st.integers(0, 1000), timesteps=st.tuples(st.integers(0, 999), st.integers(0, 999)))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_denoising_loss_is_the_plain_one(
     either_model: TargetModel, seed: int, timesteps: tuple[int, int]
 ) -> None:
@@ -179,7 +179,7 @@ def test_the_global_generator_is_neither_read_nor_moved(tiny_model: TargetModel)
 
 
 @given(samples=st.lists(st.integers(0, 3), min_size=1, max_size=5), guided=st.booleans())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_work_is_counted_by_item(tiny_model: TargetModel, samples: list[int], guided: bool) -> None:
     count, factor = len(samples), 2 if guided else 1
     prompts = tiny_model.encode_prompt([CAPTIONS[0]] * count)["prompt_embeds"].requires_grad_()
