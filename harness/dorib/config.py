@@ -121,6 +121,8 @@ def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
         raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
     if not isinstance(content, dict):
         raise DoribError(f"{path}: holds no mapping; write for example 'mitigation: [wanda]'")
+    # By themselves first, so that the file is not blamed for an option.
+    make_config(overrides)
     return make_config({**content, **overrides}, str(path))
 
 
@@ -133,9 +135,8 @@ def make_config(content: dict[str, Any], where: str = "command line") -> RunConf
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise DoribError(
-            f"{where}: {first_problem(error)}; mend it (options: {', '.join(RunConfig.model_fields)})"
-        ) from error
+        known = ", ".join(RunConfig.model_fields)
+        raise DoribError(f"{where}: {first_problem(error)}; mend it (options: {known})") from error
 
 
 def first_problem(error: ValidationError) -> str:
