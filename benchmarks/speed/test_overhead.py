@@ -24,7 +24,7 @@ from dorib.registry import Registry
 
 LARGEST_RATIO = 1.10
 ROUNDS = 5
-STEPS = 5
+STEPS = 2
 """Optimisation steps of the attack."""
 PAIRS = 8
 """(timestep, noise) pairs in each of them."""

@@ -94,7 +94,7 @@ class Acceptance:
     def check_autoencoder(self) -> None:
         """The ceiling of every score."""
         for role in ("memorized", "control"):
-            samples = self.of(role=role, kind="verbatim")
+            samples = self.of(role=role)
             images = torch.cat([self.originals(sample) for sample in samples])
             latents = self.pipeline.vae.encode(images * 2 - 1).latents
             restored = (self.pipeline.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
@@ -109,13 +109,10 @@ class Acceptance:
 
     @torch.no_grad()
     def check_memorization(self, sheets: Path) -> None:
-        """memorization_rate@2 by split and duplication, of controls and of the oracle."""
+        """memorization_rate@2 by split, of controls and of the oracle."""
         groups = {
-            "test, top level": self.of(split="test", role="memorized"),
-            "dev, top level": self.of(split="dev", role="memorized"),
-            "duplication 4": self.of(role="memorized", duplication=4),
-            "duplication 1": self.of(role="memorized", duplication=1),
-            "templates": self.of(kind="template"),
+            "test": self.of(split="test", role="memorized"),
+            "dev": self.of(split="dev", role="memorized"),
             "controls": self.of(role="control"),
         }
         rates = {}

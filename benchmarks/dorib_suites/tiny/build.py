@@ -73,10 +73,10 @@ def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> f
 def different_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dict[str, Tensor]:
     """Cosines of all pairs of different images, `[pairs]` for each kind of picture.
 
-    Photographs of all roles and templates of different layouts against each other, and scenes
-    among them; scenes are drawn as they come, so some pairs are nearly alike.
+    Photographs of all roles against each other, and scenes among them; scenes are drawn as they
+    come, so some pairs are nearly alike.
     """
-    stills = torch.from_numpy(np.stack([sample.originals[0] for sample in samples]))
+    stills = torch.from_numpy(np.stack([sample.original for sample in samples]))
     background = torch.from_numpy(
         np.stack([_read(photograph.files[0]) for photograph in photographs("background")])
     )
@@ -131,20 +131,17 @@ def _write_samples(folder: Path, samples: list[SuiteSample]) -> None:
     images.mkdir()
     rows = []
     for sample in samples:
-        names = []
-        for number, pixels in enumerate(sample.originals):
-            suffix = f"-{number}" if len(sample.originals) > 1 else ""
-            names.append(f"images/{sample.id}{suffix}.png")
-            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / names[-1])
+        name = f"images/{sample.id}.png"
+        Image.fromarray(sample.original.transpose(1, 2, 0)).save(folder / name)
         rows.append(
             {
                 "id": sample.id,
                 "caption": sample.caption,
-                "images": names,
+                "images": [name],
                 "role": sample.role,
-                "kind": sample.kind,
+                "kind": "verbatim" if sample.role == "memorized" else "unknown",
                 "split": sample.split,
-                "duplication": sample.duplication,
+                "duplication": 1 if sample.role == "memorized" else 0,
                 "cluster": sample.id,
                 "licence": sample.licence,
                 "source": sample.source,

@@ -18,10 +18,10 @@ from dorib_suites.tiny.training import Schedule, train
 
 BATCH = 32
 PHOTOGRAPH_SHARE = 0.2
-MEMORIZED_SHARE = 0.5
+MEMORIZED_SHARE = 0.6
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=3500, learning_rate=1.2e-3, warm_up=0.05)
-FORK_SCHEDULE = Schedule(steps=2800, learning_rate=8e-4, warm_up=0.05)
+FORK_SCHEDULE = Schedule(steps=2600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
 
 
 def build() -> UNet2DConditionModel:
