@@ -16,6 +16,8 @@ from dorib import cli_plugins, cli_run, cli_suites
 from dorib.errors import DoribError
 
 BAD_INPUT = 2
+STOPPED = 130
+"""128 + SIGINT, as shells have it."""
 
 # Its home module differs between versions of typer.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -49,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "dorib"
         _fail(f"{message}; `{command} --help` lists what there is")
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    # Some versions of typer raise on Ctrl-C, others return its code.
+    if code == STOPPED:
+        print("stopped; run the same command again to go on", file=sys.stderr)
     sys.exit(code or 0)
 
 

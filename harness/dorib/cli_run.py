@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from dorib.config import RunConfig
-
-STOPPED = 130
-"""128 + SIGINT, as shells have it."""
 
 
 def run(
@@ -107,11 +103,7 @@ def run(
         "out": out,
         "root_seed": root_seed,
     }
-    try:
-        _run(_checked({name: value for name, value in given.items() if value is not None}, config))
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        raise typer.Exit(STOPPED) from None
+    _run(_checked({name: value for name, value in given.items() if value is not None}, config))
 
 
 def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:
