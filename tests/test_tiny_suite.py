@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from dorib.registry import discover
-from dorib.runner import load_suite
-from dorib.suite import Sample, Suite
+from dorib.suite import Sample, Suite, load_suite
 from dorib_suites.tiny.accept import Acceptance
 
 
@@ -68,6 +67,8 @@ def test_controls_do_not_replicate_from_their_captions(
 
 
 def test_the_oracle_replicates_nothing(suite: Suite, acceptance: Acceptance) -> None:
+    if acceptance.oracle is None:
+        pytest.skip("this version of the suite ships no oracle")
     rate, _ = acceptance.rate(chosen(suite, "memorized"), acceptance.oracle)
     assert rate == 0
 

@@ -15,8 +15,8 @@ from dorib.config import RunConfig
 from dorib.context import RunContext
 from dorib.errors import DoribError
 from dorib.registry import Registry, discover
-from dorib.runner import load_suite
 from dorib.store import Store
+from dorib.suite import load_suite
 
 BATCH = 8
 

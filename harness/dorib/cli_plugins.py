@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dorib.registry import Registry
+    from dorib.registry import Kind, Registry
 
-KINDS = ("mitigation", "attack", "metric", "suite")
+KINDS: tuple[Kind, ...] = ("mitigation", "attack", "metric", "suite")
 
 
 class MethodKind(StrEnum):

@@ -12,7 +12,7 @@ import typer
 from dorib.errors import DoribError
 
 if TYPE_CHECKING:
-    from dorib.suite import Sample, Suite
+    from dorib.suite import Sample
 
 app = typer.Typer(help="List the suites, or show one.", invoke_without_command=True)
 
@@ -49,7 +49,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a suite: its settings and profiles, and its samples with their duplication."""
-    suite = _load(name)
+    from dorib.registry import discover
+    from dorib.suite import load_suite
+
+    suite = load_suite(name, discover())
     if as_json:
         content: dict[str, Any] = {"suite": suite.manifest.model_dump(mode="json")}
         if samples:
@@ -72,16 +75,6 @@ def show(
                 [(s.id, s.role, s.split, str(s.duplication), s.caption) for s in suite.samples],
             )
         )
-
-
-def _load(name: str) -> Suite:
-    # As `runner.load_suite`, which would bring torch with it.
-    from dorib.registry import discover
-    from dorib.suite import Suite
-
-    if Path(name).is_dir():
-        return Suite.load(Path(name))
-    return Suite.load(Path(discover().get("suite", name).target))
 
 
 def _described(name: str, folder: str) -> dict[str, Any]:

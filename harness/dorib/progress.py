@@ -179,9 +179,10 @@ class _TimeLeft(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pace: Pace = task.fields["pace"]
-        known = pace.left is not None
-        text = f"{duration(pace.left)} left" if known else f"{duration(pace.elapsed)} so far"
-        return Text(f"{text:>15}", style="progress.remaining" if known else "progress.elapsed")
+        left = pace.left
+        if left is None:
+            return Text(f"{duration(pace.elapsed)} so far".rjust(15), style="progress.elapsed")
+        return Text(f"{duration(left)} left".rjust(15), style="progress.remaining")
 
 
 def _say(console: Console, line: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from dorib.attack import attack
@@ -18,7 +17,7 @@ from dorib.registry import Registry
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
 from dorib.store import Store
-from dorib.suite import Profile, Suite
+from dorib.suite import Profile, Suite, load_suite
 
 
 def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None) -> RunResult:
@@ -36,17 +35,6 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
     for mitigation in this.mitigations:
         _run_mitigation(this, mitigation)
     return finish(this, reused=counted.verbs == 0)
-
-
-def load_suite(reference: str, registry: Registry) -> Suite:
-    """A registered suite by name, or a suite folder.
-
-    Raises:
-        DoribError: there is neither.
-    """
-    if Path(reference).is_dir():
-        return Suite.load(Path(reference))
-    return Suite.load(Path(registry.get("suite", reference).target))
 
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:

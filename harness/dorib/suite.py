@@ -6,13 +6,16 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dorib.config import Budgets, first_problem
 from dorib.errors import DoribError
+
+if TYPE_CHECKING:
+    from dorib.registry import Registry
 
 # A sample's id becomes part of file names, so what it may hold is narrow.
 SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -223,6 +226,17 @@ class Suite:
                 "folder; use a path inside it"
             )
         return path
+
+
+def load_suite(reference: str, registry: Registry) -> Suite:
+    """A registered suite by name, or a suite folder.
+
+    Raises:
+        DoribError: there is neither.
+    """
+    if Path(reference).is_dir():
+        return Suite.load(Path(reference))
+    return Suite.load(Path(registry.get("suite", reference).target))
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
