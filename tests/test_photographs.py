@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from dorib_suites.tiny.photographs import SIZE, PhotographError, crop, deal, load_photographs
 from PIL import Image
+
+from dorib_suites.tiny.photographs import SIZE, PhotographError, crop, deal, load_photographs
 
 
 def test_roles_in_the_catalogue_are_those_of_the_lot() -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures.suites import write_manifest
 from safetensors.torch import load_file, save_file
 
 from dorib.config import make_config
 from dorib.registry import Registry, discover
 from dorib.runner import RunResult, run
+from fixtures.suites import write_manifest
 
 QUICK_METHODS = {"mitigation": ["wanda:sparsity=0.1"], "attack": ["dori"], "metric": ["sscd"]}
 
