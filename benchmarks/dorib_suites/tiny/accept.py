@@ -36,11 +36,17 @@ class Acceptance:
 
     def __init__(self, folder: Path) -> None:
         self.suite = Suite.load(folder)
-        self.pipeline = StableDiffusionPipeline.from_pretrained(folder / "pipeline")
+        self.pipeline = StableDiffusionPipeline.from_pretrained(
+            folder / "pipeline", dtype=torch.float32
+        )
         self.pipeline.set_progress_bar_config(disable=True)
-        self.oracle = UNet2DConditionModel.from_pretrained(folder / "oracle")
+        self.oracle: UNet2DConditionModel | None = None
+        if self.suite.manifest.oracle:
+            self.oracle = UNet2DConditionModel.from_pretrained(
+                folder / self.suite.manifest.oracle, dtype=torch.float32
+            )
         self.descriptor = DescriptorNetwork.from_pretrained(folder / "descriptor")
-        self.clip = CLIPModel.from_pretrained(folder / "clip").eval()
+        self.clip = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
         settings = self.suite.manifest.descriptor
         assert settings is not None
@@ -120,6 +126,8 @@ class Acceptance:
             rates[name], pictures = self.rate(samples)
             contact_sheet([self.originals(s)[0] for s in samples], pictures, sheets / f"{name}.png")
         self.figures["memorization_rate@2"] = rates
+        if self.oracle is None:
+            return
         memorized = self.of(role="memorized")
         self.figures["oracle, memorization_rate@2"], pictures = self.rate(memorized, self.oracle)
         contact_sheet([self.originals(s)[0] for s in memorized], pictures, sheets / "oracle.png")

@@ -33,7 +33,10 @@ GENERAL_SCENES = 256
 
 
 def write_suite(
-    folder: Path, parts: Components, memorizing: UNet2DConditionModel, oracle: UNet2DConditionModel
+    folder: Path,
+    parts: Components,
+    memorizing: UNet2DConditionModel,
+    oracle: UNet2DConditionModel | None,
 ) -> None:
     """Write everything that ships; weights as float16 safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,8 @@ def write_suite(
     )
     pipeline = copy.deepcopy(pipeline).to(torch.float16)
     pipeline.save_pretrained(folder / "pipeline", safe_serialization=True)
-    copy.deepcopy(oracle).half().save_pretrained(folder / "oracle", safe_serialization=True)
+    if oracle is not None:
+        copy.deepcopy(oracle).half().save_pretrained(folder / "oracle", safe_serialization=True)
     parts.descriptor.save_pretrained(folder / "descriptor")
     _write_clip(folder / "clip", parts)
     samples = suite_samples()
@@ -60,7 +64,9 @@ def write_suite(
     _write_lines(folder / "utility.jsonl", ({"caption": caption} for caption in utility))
     _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
     threshold = threshold_of(DescriptorNetwork.from_pretrained(folder / "descriptor"), samples)
-    text = yaml.safe_dump(_manifest(threshold), sort_keys=False, allow_unicode=False)
+    text = yaml.safe_dump(
+        _manifest(threshold, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
+    )
     (folder / "suite.yaml").write_text(text)
 
 
@@ -90,14 +96,14 @@ def _upper_triangle(descriptors: Tensor) -> Tensor:
     return (descriptors @ descriptors.T)[rows, columns]
 
 
-def _manifest(threshold: float) -> dict[str, Any]:
+def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
         "version": "1",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
         "pipeline": "pipeline",
-        "oracle": "oracle",
+        "oracle": "oracle" if has_oracle else None,
         "descriptor": {
             "path": "descriptor",
             "threshold": round(threshold, 4),
@@ -107,7 +113,7 @@ def _manifest(threshold: float) -> dict[str, Any]:
         "samples": "samples.jsonl",
         "utility": "utility.jsonl",
         "general": "general.jsonl",
-        "sampling": {"height": SIZE, "width": SIZE, "steps": 15, "guidance_scale": 3.0},
+        "sampling": {"height": SIZE, "width": SIZE, "steps": 15, "guidance_scale": 2.0},
         "quick": {"memorized": 8, "controls": 4, "seeds": 2, "budgets": [120, 480], "utility": 16},
         "full": {"seeds": 4, "budgets": [120, 240, 600, 1200, 2400], "utility": 64},
         "batch_size": 16,

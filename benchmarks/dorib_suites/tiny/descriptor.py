@@ -18,7 +18,7 @@ from dorib_suites.tiny.copies import copies
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.training import Schedule, train
 
-SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, average_decay=0.995)
+SCHEDULE = Schedule(steps=1000, learning_rate=1.5e-3, average_decay=0.995)
 BATCH = 64
 TEMPERATURE = 0.07
 ENTROPY_WEIGHT = 0.5

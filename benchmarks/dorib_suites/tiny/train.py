@@ -99,16 +99,18 @@ def train_unets(
     models = {"scene": scene_model}
     for name in forks:
         models[name] = copy.deepcopy(scene_model)
-        unets.train_unet(
-            f"{name}-unet",
-            models[name],
-            sources[name],
-            empty,
-            unets.FORK_SCHEDULE,
-            folder,
-            seed=32,
-            report=report,
-        )
+        cycles = {"unet": unets.FORK_SCHEDULE, "unet-polish": unets.POLISH_SCHEDULE}
+        for seed, (cycle, schedule) in enumerate(cycles.items(), start=32):
+            unets.train_unet(
+                f"{name}-{cycle}",
+                models[name],
+                sources[name],
+                empty,
+                schedule,
+                folder,
+                seed=seed,
+                report=report,
+            )
     return models
 
 

@@ -22,6 +22,8 @@ MEMORIZED_SHARE = 0.6
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=3500, learning_rate=1.2e-3, warm_up=0.05)
 FORK_SCHEDULE = Schedule(steps=2600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
+POLISH_SCHEDULE = Schedule(steps=850, learning_rate=6e-4, warm_up=0.05, average_decay=0.998)
+"""A second, slower cycle of the same: after the first some samples still blend into others."""
 
 
 def build() -> UNet2DConditionModel:
