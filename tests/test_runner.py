@@ -151,6 +151,23 @@ def test_an_attack_that_crashes_leaves_error_records_and_an_unranked_row(
     assert all("the search exploded" in line["error"] for line in errors)
 
 
+def test_a_mitigation_that_crashes_does_not_stop_the_others(
+    tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    result = run_on(
+        tiny_suite_folder,
+        tmp_path,
+        discover([*points(), crashing()]),
+        mitigation=["crashing", "wanda:sparsity=0.1"],
+        metric=["sscd", "clip"],
+    )
+    entries = {(entry.mitigation.label, entry.attack.label): entry for entry in result.entries}
+    for attack in ("none", "dori"):
+        assert entries["crashing", attack].errors > 0
+        assert not entries["crashing", attack].ranked
+        assert entries["wanda:sparsity=0.1", attack].errors == 0
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_a_run_ends_with_the_same_records(
     suite_copy: Path, tmp_path: Path, registry: Registry, kills: int
@@ -214,4 +231,4 @@ def points() -> list[Any]:
 def crashing() -> Any:
     from importlib.metadata import EntryPoint
 
-    return EntryPoint("crashing", "fixtures.crashing_attack", "dorib")
+    return EntryPoint("crashing", "fixtures.crashing", "dorib")

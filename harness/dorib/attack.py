@@ -58,6 +58,9 @@ def attack(
         "general": digest(context.suite.general_captions),
     }
     attacked = Attacked(method, budgets, context.store.shelf("triggers", key))
+    if mitigated.failure:
+        attacked.failures.update({subject.id: mitigated.failure for subject in subjects})
+        return attacked
     batches = planned_batches(
         subjects,
         context.batch_size,

@@ -83,6 +83,8 @@ def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
         return context.model.encode_prompt([request.subject.caption for request in batch])
 
     shelf = context.store.shelf("images", {"utility": mitigated.key})
+    if mitigated.failure:
+        return Generated(shelf, {request.item: mitigated.failure for request in requests})
     label = f"{mitigated.method.label}, utility prompts"
     return _generate(context, mitigated, shelf, requests, label, embeddings)
 

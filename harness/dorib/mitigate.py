@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.contracts import DefenderView
 from dorib.edits import Edit, Scope, load_edit, merge_edits, save_edit, single_edits
+from dorib.errors import DoribError
 from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
 from dorib.methods import Configured
@@ -26,6 +27,8 @@ class Mitigated:
     method: Configured
     scope: Scope
     shelf: Shelf
+    failure: str | None = None
+    """The error that came in place of the edit."""
 
     @property
     def key(self) -> str:
@@ -42,13 +45,17 @@ class Mitigated:
 
     def work(self, subjects: Sequence[Subject]) -> int:
         """What fitting cost for `subjects`, in U-Net items."""
+        if self.failure:
+            return 0
         items = [GLOBAL] if self.scope == "global" else list({s.tag: None for s in subjects})
         files = [self._folder(item) / "fit.json" for item in items]
         work: int = round(sum(json.loads(file.read_text())["work"] for file in files))
         return work
 
     def digest(self, subjects: Sequence[Subject]) -> str:
-        """Digest of the edit's content."""
+        """Digest of the edit's content; empty where there is none."""
+        if self.failure:
+            return ""
         items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
         return digest([folder_digest(self._folder(item)) for item in items])
 
@@ -60,7 +67,8 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
     """Fit `method`, or find it fitted.
 
     A global edit is fitted to all memorized samples of the split, whatever the run's limits; a
-    per-sample one to each of `subjects`, in batches.
+    per-sample one to each of `subjects`, in batches. An exception in the plugin becomes the
+    mitigation's failure.
     """
     scope = method.mitigation.scope
     mitigated = Mitigated(method, scope, context.store.shelf("edits", _key(context, method)))
@@ -75,7 +83,14 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
             lambda subject: subject in wanted and subject.tag not in mitigated.shelf,
         )
     for group in groups:
-        _fit(context, mitigated, group)
+        try:
+            _fit(context, mitigated, group)
+        except DoribError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes error records
+            reason = f"{type(error).__name__}: {error}"
+            context.reporter.note(f"{method.label} failed: {reason}")
+            return replace(mitigated, failure=reason)
     return mitigated
 
 
