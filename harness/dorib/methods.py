@@ -107,9 +107,16 @@ def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
 
 
 def configure_all(
-    registry: Registry, kind: Kind, specs: Sequence[MethodSpec], first: Sequence[str] = ()
+    registry: Registry,
+    kind: Kind,
+    specs: Sequence[MethodSpec],
+    first: Sequence[str] = (),
+    not_in_all: Sequence[str] = (),
 ) -> list[Configured]:
-    """All methods of `specs`, each once, those named in `first` ahead; `all` means every one."""
+    """All methods of `specs`, each once, those named in `first` ahead.
+
+    `all` means every registered one but those in `not_in_all`.
+    """
     wanted = [MethodSpec(name=name) for name in first]
     for spec in specs:
         if spec.name == "all" and spec.params:
@@ -117,7 +124,8 @@ def configure_all(
                 f"{kind} all: takes no parameters; name the {kind} that they are meant for"
             )
         if spec.name == "all":
-            wanted += [MethodSpec(name=r.name) for r in registry.of_kind(kind)]
+            every = [registration.name for registration in registry.of_kind(kind)]
+            wanted += [MethodSpec(name=name) for name in every if name not in not_in_all]
         else:
             wanted.append(spec)
     configured: dict[str, Configured] = {}

@@ -39,8 +39,14 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     suite = load_suite(config.suite, registry)
-    references = [NONE, ORACLE] if suite.manifest.oracle else [NONE]
-    mitigations = configure_all(registry, "mitigation", config.mitigation, first=references)
+    oracle = [ORACLE] if suite.manifest.oracle else []
+    mitigations = configure_all(
+        registry,
+        "mitigation",
+        config.mitigation,
+        first=[NONE, *oracle],
+        not_in_all=[] if oracle else [ORACLE],
+    )
     attacks = configure_all(registry, "attack", config.attack, first=[NONE])
     metrics = configure_all(registry, "metric", config.metric)
     profile, name = _profile(suite, config)
