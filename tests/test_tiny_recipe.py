@@ -1,0 +1,111 @@
+"""The recipe of the embedded suite: resumable training, repeatable data, honest copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
+from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.data import as_float, background_crops, captioned_scenes, fixed_crops
+from dorib_suites.tiny.descriptor import calibrated_threshold
+from dorib_suites.tiny.samples import MEMORIZED, suite_samples
+from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
+from dorib_suites.tiny.training import Schedule, train
+
+SCHEDULE = Schedule(steps=12, learning_rate=0.01, checkpoint_every=4)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        if step == stop_at:
+            raise StoppedError
+        inputs = torch.randn(16, 3, generator=generator)
+        return (module(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
+
+    train("regression", module, loss, SCHEDULE, folder, seed=1, report=lambda line: None)
+    return module
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 11])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, stop_at: int) -> None:
+    whole = regression(tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        regression(tmp_path / "parts", stop_at)
+    resumed = regression(tmp_path / "parts")
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_finished_training_is_read_and_not_repeated(tmp_path: Path) -> None:
+    first = regression(tmp_path)
+    second = regression(tmp_path, stop_at=0)
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_scenes_are_repeatable_and_say_what_they_show() -> None:
+    once, again = captioned_scenes(20, seed=3), captioned_scenes(20, seed=3)
+    assert torch.equal(once.pixels, again.pixels)
+    assert once.captions == again.captions
+    assert torch.equal(captioned_scenes(5, seed=3).pixels, once.pixels[:5])
+    for caption in once.captions:
+        assert any(kind in caption for kind in KINDS)
+        assert any(colour in caption for colour in COLOURS)
+
+
+def test_the_colours_of_a_caption_are_in_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scene = draw_scene(rng)
+        pixels = render(scene, rng).reshape(-1, 3).astype(float)
+        # At least two colours far apart: a shape that melts into its ground is a bug.
+        assert np.ptp(pixels, axis=0).max() > 60
+
+
+def test_no_photograph_is_both_memorized_and_a_control() -> None:
+    samples = suite_samples()
+    roles = {sample.id: sample.role for sample in samples}
+    assert len(roles) == len(samples)
+    assert sum(role == "memorized" for role in roles.values()) == MEMORIZED
+
+
+def test_the_encoder_is_linear_and_centred_on_its_data() -> None:
+    scenes, background = captioned_scenes(64, seed=3), background_crops(1, seed=3)
+    vae = build(scenes, background)
+    images = as_float(fixed_crops("control").pixels[:4]) * 2 - 1
+    with torch.no_grad():
+        apart = vae.encode(images[:2]).latents + vae.encode(images[2:]).latents
+        together = 2 * vae.encode((images[:2] + images[2:]) / 2).latents
+        latents = vae.encode(as_float(background.pixels) * 2 - 1).latents
+    assert torch.allclose(apart, together, atol=1e-5)
+    assert latents.std().item() * SCALING_FACTOR == pytest.approx(1, abs=0.4)
+    assert vae.config.latent_channels < PATCH_VALUES
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_copy_stays_an_image_near_its_original(name: str) -> None:
+    images = as_float(fixed_crops("control").pixels[:4])
+    changed = CHANGES[name](images, torch.Generator("cpu").manual_seed(0))
+    assert changed.shape == images.shape
+    assert changed.min() >= -1e-6 and changed.max() <= 1 + 1e-6
+    assert not torch.equal(changed, images)
+    assert (changed - images).abs().mean() < 0.25
+
+
+def test_the_threshold_lets_through_no_more_than_the_rate() -> None:
+    similarities = torch.rand(5000, generator=torch.Generator("cpu").manual_seed(0))
+    threshold = calibrated_threshold(similarities, rate=0.01)
+    assert (similarities >= threshold).float().mean() <= 0.01
+    assert (similarities >= threshold - 0.01).float().mean() > 0.01
