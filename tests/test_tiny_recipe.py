@@ -9,12 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dorib.registry import discover
+from dorib.suite import load_suite
+from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, background_crops, captioned_scenes, fixed_crops
 from dorib_suites.tiny.descriptor import calibrated_threshold
+from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import MEMORIZED, suite_samples
 from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
+from dorib_suites.tiny.train import train_components
 from dorib_suites.tiny.training import Schedule, train
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.01, checkpoint_every=4)
@@ -102,6 +107,18 @@ def test_a_copy_stays_an_image_near_its_original(name: str) -> None:
     assert changed.min() >= -1e-6 and changed.max() <= 1 + 1e-6
     assert not torch.equal(changed, images)
     assert (changed - images).abs().mean() < 0.25
+
+
+def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:
+    suite = load_suite("tiny", discover())
+    unpack_components(suite.root, tmp_path)
+    parts = train_components(tmp_path, torch.device("cpu"), report=pytest.fail)
+    images = as_float(fixed_crops("control").pixels[:4])
+    shipped = DescriptorNetwork.from_pretrained(suite.root / "descriptor")
+    with torch.no_grad():
+        restored = parts.vae.decode(parts.vae.encode(images * 2 - 1).latents).sample / 2 + 0.5
+        assert torch.equal(parts.descriptor(images), shipped(images))
+    assert (restored - images).square().mean() < 0.003
 
 
 def test_the_threshold_lets_through_no_more_than_the_rate() -> None:

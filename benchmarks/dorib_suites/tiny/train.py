@@ -25,6 +25,7 @@ from dorib_suites.tiny.clip import tokenize, train_clip
 from dorib_suites.tiny.data import background_crops, captioned_scenes
 from dorib_suites.tiny.descriptor import CROPS_OF_ONE, train_descriptor
 from dorib_suites.tiny.photographs import load_photographs
+from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import memorized_pairs, suite_samples
 from dorib_suites.tiny.tokenizer import train_tokenizer
 
@@ -128,8 +129,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=default, help="checkpoints")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
+    parser.add_argument(
+        "--reuse", action="store_true", help="keep the suite's decoder, CLIP and descriptor"
+    )
     options = parser.parse_args()
     device = torch.device(options.device)
+    if options.reuse:
+        unpack_components(options.suite, options.work)
 
     def report(line: str) -> None:
         print(time.strftime("%H:%M:%S"), line, flush=True)
