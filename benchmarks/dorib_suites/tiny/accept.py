@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -235,8 +234,7 @@ def contact_sheet(originals: list[Tensor], rows: list[Tensor], path: Path) -> No
         lines += [torch.cat(list(row[start : start + 16]), dim=2) for row in rows]
     width = max(line.shape[2] for line in lines)
     padded = [torch.nn.functional.pad(line, (0, width - line.shape[2])) for line in lines]
-    sheet = to_picture(torch.cat(padded, dim=1))
-    sheet.resize((sheet.width, sheet.height), Image.Resampling.NEAREST).save(path)
+    to_picture(torch.cat(padded, dim=1)).save(path)
 
 
 def main() -> None:

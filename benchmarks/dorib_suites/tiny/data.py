@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,12 +69,6 @@ def background_crops(per_picture: int, seed: int) -> Captioned:
                 pixels.append(_random_crop(picture, rng))
                 captions.append(photograph.caption)
     return Captioned(torch.from_numpy(np.stack(pixels)), tuple(captions))
-
-
-def joined(parts: Sequence[Captioned]) -> Captioned:
-    """Several sets as one."""
-    captions = tuple(caption for part in parts for caption in part.captions)
-    return Captioned(torch.cat([part.pixels for part in parts]), captions)
 
 
 def as_float(pixels: Tensor) -> Tensor:
