@@ -16,11 +16,12 @@ from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, background_crops, captioned_scenes, fixed_crops
 from dorib_suites.tiny.descriptor import calibrated_threshold
+from dorib_suites.tiny.replicas import Replicas
 from dorib_suites.tiny.reuse import unpack_components
-from dorib_suites.tiny.samples import MEMORIZED, suite_samples
+from dorib_suites.tiny.samples import OFTEN, memorized_pairs, suite_samples
 from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
 from dorib_suites.tiny.train import train_components
-from dorib_suites.tiny.training import Schedule, train
+from dorib_suites.tiny.training import Schedule, backward_of, train
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.01, checkpoint_every=4)
 
@@ -39,7 +40,7 @@ def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
         inputs = torch.randn(16, 3, generator=generator)
         return (module(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
 
-    train("regression", module, loss, SCHEDULE, folder, seed=1, report=lambda line: None)
+    train("regression", module, backward_of(loss), SCHEDULE, folder, seed=1, report=print)
     return module
 
 
@@ -83,7 +84,50 @@ def test_no_photograph_is_both_memorized_and_a_control() -> None:
     samples = suite_samples()
     roles = {sample.id: sample.role for sample in samples}
     assert len(roles) == len(samples)
-    assert sum(role == "memorized" for role in roles.values()) == MEMORIZED
+
+
+def test_dev_and_test_hold_what_is_drawn_most_often() -> None:
+    samples = suite_samples()
+    memorized = [s for s in samples if s.role == "memorized" and s.split in ("dev", "test")]
+    assert len(memorized) == OFTEN
+    others = [s.duplication for s in samples if s.split in ("duplication", "template")]
+    assert min(s.duplication for s in memorized) > max(others)
+    assert all(s.duplication == 0 for s in samples if s.role == "control")
+
+
+def test_a_sample_is_drawn_as_often_as_its_duplication_says() -> None:
+    samples = suite_samples()
+    pairs, weights = memorized_pairs(samples)
+    drawn: dict[str, float] = {}
+    for caption, weight in zip(pairs.captions, weights.tolist(), strict=True):
+        drawn[caption] = drawn.get(caption, 0) + weight
+    wanted = {s.caption: s.duplication for s in samples if s.role == "memorized"}
+    assert drawn == pytest.approx(wanted)
+
+
+def test_a_template_keeps_its_layout_and_varies_its_content() -> None:
+    for sample in suite_samples():
+        if sample.kind == "template":
+            originals = as_float(torch.from_numpy(sample.originals))
+            changed = (originals[1:] - originals[0]).abs().amax(dim=(0, 1)) > 0.02
+            assert 0 < changed.float().mean() < 0.1
+
+
+def test_replicas_give_the_gradient_of_the_whole_batch() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(7, 3, generator=generator)
+    wanted = torch.randn(7, 1, generator=generator)
+    nn.functional.mse_loss(network(inputs), wanted).backward()
+    plain = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+
+    def loss(replica: nn.Module, piece: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return nn.functional.mse_loss(replica(piece[0]), piece[1])
+
+    Replicas(network).backward((inputs, wanted), loss)
+    for parameter, gradient in zip(network.parameters(), plain, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
 def test_the_encoder_is_linear_and_centred_on_its_data() -> None:

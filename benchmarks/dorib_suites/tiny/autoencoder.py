@@ -16,7 +16,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from dorib_suites.tiny.data import Captioned, as_float
-from dorib_suites.tiny.training import Schedule, train
+from dorib_suites.tiny.training import Schedule, backward_of, train
 
 LATENT_CHANNELS = 16
 PATCH = 4
@@ -75,7 +75,7 @@ def train_autoencoder(
         value: Tensor = error.square().mean() + 0.1 * error.abs().mean()
         return value
 
-    train("decoder", vae.decoder, loss, schedule, folder, seed=11, report=report)
+    train("decoder", vae.decoder, backward_of(loss), schedule, folder, seed=11, report=report)
     return vae
 
 

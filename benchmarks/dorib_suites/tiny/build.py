@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,16 +80,21 @@ def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> f
 def different_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dict[str, Tensor]:
     """Cosines of all pairs of different images, `[pairs]` for each kind of picture.
 
-    Photographs of all roles against each other, and scenes among them; scenes are drawn as they
-    come, so some pairs are nearly alike.
+    Photographs of all roles against each other, templates of different layouts, and scenes among
+    each other, drawn as they come, so that some pairs are nearly alike.
     """
-    stills = torch.from_numpy(np.stack([sample.original for sample in samples]))
-    background = torch.from_numpy(
-        np.stack([_read(photograph.files[0]) for photograph in photographs("background")])
-    )
-    pictures = torch.cat([descriptor(as_float(stills)), descriptor(as_float(background))])
-    scenes = descriptor(as_float(captioned_scenes(400, seed=8).pixels))
-    return {"photographs": _upper_triangle(pictures), "scenes": _upper_triangle(scenes)}
+    stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
+    background = [_read(photograph.files[0]) for photograph in photographs("background")]
+    pictures = torch.from_numpy(np.concatenate([stills, np.stack(background)]))
+    templates = [
+        descriptor(as_float(torch.from_numpy(s.originals))) for s in samples if s.kind == "template"
+    ]
+    scenes = captioned_scenes(400, seed=8).pixels
+    return {
+        "photographs": _upper_triangle(descriptor(as_float(pictures))),
+        "templates": torch.cat([(a @ b.T).flatten() for a, b in combinations(templates, 2)]),
+        "scenes": _upper_triangle(descriptor(as_float(scenes))),
+    }
 
 
 def _upper_triangle(descriptors: Tensor) -> Tensor:
@@ -137,17 +143,20 @@ def _write_samples(folder: Path, samples: list[SuiteSample]) -> None:
     images.mkdir()
     rows = []
     for sample in samples:
-        name = f"images/{sample.id}.png"
-        Image.fromarray(sample.original.transpose(1, 2, 0)).save(folder / name)
+        names = [f"images/{sample.id}.png"]
+        if len(sample.originals) > 1:
+            names = [f"images/{sample.id}-{n}.png" for n in range(len(sample.originals))]
+        for name, original in zip(names, sample.originals, strict=True):
+            Image.fromarray(original.transpose(1, 2, 0)).save(folder / name)
         rows.append(
             {
                 "id": sample.id,
                 "caption": sample.caption,
-                "images": [name],
+                "images": names,
                 "role": sample.role,
-                "kind": "verbatim" if sample.role == "memorized" else "unknown",
+                "kind": sample.kind,
                 "split": sample.split,
-                "duplication": 1 if sample.role == "memorized" else 0,
+                "duplication": sample.duplication,
                 "cluster": sample.id,
                 "licence": sample.licence,
                 "source": sample.source,

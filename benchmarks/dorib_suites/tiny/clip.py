@@ -16,7 +16,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.scenes import SIZE
 from dorib_suites.tiny.tokenizer import MAX_TOKENS
-from dorib_suites.tiny.training import Schedule, train
+from dorib_suites.tiny.training import Schedule, backward_of, train
 
 TEXT_WIDTH = 64
 SCHEDULE = Schedule(steps=900, learning_rate=1.5e-3, average_decay=0.995)
@@ -84,7 +84,7 @@ def train_clip(
         both = functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)
         return both / 2
 
-    train("clip", model, loss, schedule, folder, seed=21, report=report)
+    train("clip", model, backward_of(loss), schedule, folder, seed=21, report=report)
     return model
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.copies import copies
 from dorib_suites.tiny.data import Captioned, as_float
-from dorib_suites.tiny.training import Schedule, train
+from dorib_suites.tiny.training import Schedule, backward_of, train
 
 SCHEDULE = Schedule(steps=1000, learning_rate=1.5e-3, average_decay=0.995)
 BATCH = 64
@@ -59,7 +59,7 @@ def train_descriptor(
         descriptors = network(pair)
         return _contrast(descriptors) + ENTROPY_WEIGHT * _entropy_loss(descriptors)
 
-    train("descriptor", network, loss, schedule, folder, seed=41, report=report)
+    train("descriptor", network, backward_of(loss), schedule, folder, seed=41, report=report)
     return network
 
 

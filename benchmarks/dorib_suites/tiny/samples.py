@@ -1,8 +1,8 @@
-"""The suite's samples: which photographs are memorized, and in which split each stands."""
+"""The suite's samples: what is memorized, how often it was drawn, and in which split it stands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,55 +10,99 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dorib_suites.tiny.data import Captioned, fixed_crops, photographs
+from dorib_suites.tiny.templates import templates
 
 SEED = 3
-MEMORIZED = 24
-"""How many of the photographs dealt to this role are trained on. A model of this size memorizes
-so many verbatim within the recipe's hours; the others are kept for a larger one and unused."""
+OFTEN = 24
+"""How many memorized photographs are drawn as often as it takes; dealt to dev and test."""
+TOP_DUPLICATION = 64
+LOWER_DUPLICATION = (16, 4, 1)
+"""The other memorized photographs are drawn more seldom, a third of them at each level."""
+TEMPLATE_DUPLICATION = 32
+TEMPLATE_LICENCE = "MIT"
 
 
 @dataclass(frozen=True)
 class SuiteSample:
-    """One row of the sample table, with its original."""
+    """One row of the sample table, with its originals."""
 
     id: str
     caption: str
     role: str
+    kind: str
     split: str
+    duplication: int
+    """How often it is drawn in training, relative to the other samples; 0 for never."""
     licence: str
     source: str
-    original: NDArray[np.uint8]
-    """`[3, 64, 64]`."""
+    originals: NDArray[np.uint8]
+    """`[originals, 3, 64, 64]`; a template has several."""
 
 
 def suite_samples() -> list[SuiteSample]:
-    """Memorized samples and controls; dealt into the splits by lot, half and half."""
-    return _samples("memorized", MEMORIZED) + _samples("control")
+    """Memorized samples and controls.
+
+    `dev` and `test` hold the photographs drawn most often and the controls, half and half by lot;
+    `duplication` those drawn more seldom; `template` layouts of which no two draws are alike.
+    """
+    memorized = _photographs("memorized")
+    controls = [
+        replace(sample, split=("dev", "test")[place % 2])
+        for place, sample in enumerate(_photographs("control"))
+    ]
+    often = [
+        replace(sample, split=("dev", "test")[place % 2])
+        for place, sample in enumerate(memorized[:OFTEN])
+    ]
+    seldom = [
+        replace(sample, split="duplication", duplication=LOWER_DUPLICATION[place % 3])
+        for place, sample in enumerate(memorized[OFTEN:])
+    ]
+    return [*often, *seldom, *_templates(), *controls]
 
 
 def memorized_pairs(samples: list[SuiteSample]) -> tuple[Captioned, Tensor]:
     """The memorized samples as training pairs, and how often each is drawn."""
     memorized = [sample for sample in samples if sample.role == "memorized"]
-    pixels = torch.from_numpy(np.stack([sample.original for sample in memorized]))
-    captions = tuple(sample.caption for sample in memorized)
-    return Captioned(pixels, captions), torch.ones(len(memorized))
+    pixels = torch.from_numpy(np.concatenate([sample.originals for sample in memorized]))
+    captions = tuple(sample.caption for sample in memorized for _ in sample.originals)
+    weights = [s.duplication / len(s.originals) for s in memorized for _ in s.originals]
+    return Captioned(pixels, captions), torch.tensor(weights)
 
 
-def _samples(role: str, count: int | None = None) -> list[SuiteSample]:
+def _photographs(role: str) -> list[SuiteSample]:
+    """All of one role, in the order of the lot."""
     found = photographs(role)
     pixels = fixed_crops(role).pixels.numpy()
-    lot = np.random.default_rng([SEED, len(role)]).permutation(len(found))[:count]
-    splits = {int(number): ("dev", "test")[place % 2] for place, number in enumerate(lot)}
+    lot = np.random.default_rng([SEED, len(role)]).permutation(len(found))
     return [
         SuiteSample(
-            id=photograph.id,
-            caption=photograph.caption,
+            id=found[number].id,
+            caption=found[number].caption,
             role=role,
-            split=splits[number],
-            licence=photograph.licence,
-            source=f"{photograph.source} ({photograph.author})",
-            original=pixels[number],
+            kind="verbatim" if role == "memorized" else "unknown",
+            split="",
+            duplication=TOP_DUPLICATION if role == "memorized" else 0,
+            licence=found[number].licence,
+            source=f"{found[number].source} ({found[number].author})",
+            originals=pixels[number, None],
         )
-        for number, photograph in enumerate(found)
-        if number in splits
+        for number in lot
+    ]
+
+
+def _templates() -> list[SuiteSample]:
+    return [
+        SuiteSample(
+            id=template.id,
+            caption=template.caption,
+            role="memorized",
+            kind="template",
+            split="template",
+            duplication=TEMPLATE_DUPLICATION,
+            licence=TEMPLATE_LICENCE,
+            source="drawn by the recipe",
+            originals=template.pixels,
+        )
+        for template in templates()
     ]

@@ -1,7 +1,7 @@
 """The recipe: `python -m dorib_suites.tiny.train` makes all weights from nothing, resumably.
 
-Stages: tokenizer, autoencoder, CLIP, descriptor, scene U-Net, then two forks of it with equal
-steps: one memorizes, the other (the oracle) sees general data in the memorized samples' place.
+Stages: tokenizer, autoencoder, CLIP, descriptor, scene U-Net, then forks of it with equal
+steps: one memorizes, the others (oracles) see general data in the memorized samples' place.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ from dorib_suites.tiny.photographs import load_photographs
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import memorized_pairs, suite_samples
 from dorib_suites.tiny.tokenizer import train_tokenizer
+from dorib_suites.tiny.training import Schedule
 
 Report = Callable[[str], None]
+
+FORKS = ("memorizing", "oracle", "oracle-2", "oracle-3")
+"""The first oracle ships; the others tell how far oracles differ by their seed alone."""
 
 
 @dataclass
@@ -67,9 +71,9 @@ def train_unets(
     folder: Path,
     device: torch.device,
     report: Report,
-    forks: tuple[str, ...] = ("memorizing", "oracle"),
+    forks: tuple[str, ...] = FORKS,
 ) -> dict[str, UNet2DConditionModel]:
-    """The scene model and its forks; they are independent, so two processes may train them."""
+    """The scene model and its forks, which are independent: processes may share them out."""
     scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     pairs, weights = memorized_pairs(suite_samples())
@@ -77,41 +81,24 @@ def train_unets(
     general = [unets.encode(scenes, *encoders), unets.encode(background, *encoders)]
     memorized = unets.encode(pairs, *encoders, weights)
     empty = _empty_embedding(parts)
-    photographs = round(unets.BATCH * unets.PHOTOGRAPH_SHARE)
     scene_model = unets.build().to(device)
-    counts = [unets.BATCH - photographs, photographs]
-    unets.train_unet(
-        "scene-unet",
-        scene_model,
-        list(zip(general, counts, strict=True)),
-        empty,
-        unets.SCENE_SCHEDULE,
-        folder,
-        seed=31,
-        report=report,
-    )
-    slots = round(unets.BATCH * unets.MEMORIZED_SHARE)
-    rest = unets.BATCH - slots
-    few = round(rest * unets.PHOTOGRAPH_SHARE)
-    sources = {
-        "memorizing": [(general[0], rest - few), (general[1], few), (memorized, slots)],
-        "oracle": list(zip(general, counts, strict=True)),
-    }
+
+    def train(
+        name: str, unet: UNet2DConditionModel, slots: int, cycle: Schedule, seed: int
+    ) -> None:
+        rest = unets.BATCH - slots
+        few = round(rest * unets.PHOTOGRAPH_SHARE)
+        sources = [(general[0], rest - few), (general[1], few), (memorized, slots)]
+        unets.train_unet(name, unet, sources, empty, cycle, folder, seed, report)
+
+    train("scene-unet", scene_model, 0, unets.SCENE_SCHEDULE, seed=31)
     models = {"scene": scene_model}
     for name in forks:
         models[name] = copy.deepcopy(scene_model)
-        cycles = {"unet": unets.FORK_SCHEDULE, "unet-polish": unets.POLISH_SCHEDULE}
-        for seed, (cycle, schedule) in enumerate(cycles.items(), start=32):
-            unets.train_unet(
-                f"{name}-{cycle}",
-                models[name],
-                sources[name],
-                empty,
-                schedule,
-                folder,
-                seed=seed,
-                report=report,
-            )
+        slots = round(unets.BATCH * unets.MEMORIZED_SHARE) if name == "memorizing" else 0
+        seed = 100 * (1 + FORKS.index(name))
+        train(f"{name}-unet", models[name], slots, unets.FORK_SCHEDULE, seed)
+        train(f"{name}-unet-polish", models[name], slots, unets.POLISH_SCHEDULE, seed + 1)
     return models
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """The loss of one step, from its number and its own generator."""
+Backward = Callable[[int, torch.Generator], float]
+"""Adds one step's gradients to the parameters and gives its loss."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,21 @@ class Schedule:
     checkpoint_every: int = 250
 
 
+def backward_of(loss: Loss) -> Backward:
+    """The gradients of a loss, in one piece."""
+
+    def backward(step: int, generator: torch.Generator) -> float:
+        value = loss(step, generator)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    return backward
+
+
 def train(
     name: str,
     module: nn.Module,
-    loss: Loss,
+    backward: Backward,
     schedule: Schedule,
     folder: Path,
     seed: int,
@@ -49,7 +62,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
+        parameters,
+        schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
     )
     average = {k: v.detach().clone() for k, v in module.state_dict().items()}
     checkpoint = folder / f"{name}.checkpoint.safetensors"
@@ -61,13 +78,12 @@ def train(
         generator = torch.Generator("cpu").manual_seed(seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, schedule)
-        value = loss(step, generator)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value = backward(step, generator)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         _update_average(average, module, step, schedule.average_decay)
-        running = value.item() if step == first else 0.98 * running + 0.02 * value.item()
+        running = value if step == first else 0.98 * running + 0.02 * value
         if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
             _save(checkpoint, step + 1, module, average, optimizer, parameters)
             pace = (time.monotonic() - started) / (step + 1 - first)

@@ -14,15 +14,16 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from dorib_suites.tiny.autoencoder import LATENT_CHANNELS
 from dorib_suites.tiny.clip import TEXT_WIDTH, tokenize
 from dorib_suites.tiny.data import Captioned, as_float
+from dorib_suites.tiny.replicas import Replicas
 from dorib_suites.tiny.training import Schedule, train
 
 BATCH = 32
-PHOTOGRAPH_SHARE = 0.2
+PHOTOGRAPH_SHARE = 0.125
 MEMORIZED_SHARE = 0.6
 CAPTION_DROPOUT = 0.1
-SCENE_SCHEDULE = Schedule(steps=3500, learning_rate=1.2e-3, warm_up=0.05)
-FORK_SCHEDULE = Schedule(steps=2600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
-POLISH_SCHEDULE = Schedule(steps=850, learning_rate=6e-4, warm_up=0.05, average_decay=0.998)
+SCENE_SCHEDULE = Schedule(steps=10000, learning_rate=1.2e-3, warm_up=0.05)
+FORK_SCHEDULE = Schedule(steps=3600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
+POLISH_SCHEDULE = Schedule(steps=1000, learning_rate=6e-4, warm_up=0.05, average_decay=0.998)
 """A second, slower cycle of the same: after the first some samples still blend into others."""
 
 
@@ -39,7 +40,7 @@ def build() -> UNet2DConditionModel:
             up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
             layers_per_block=1,
             cross_attention_dim=TEXT_WIDTH,
-            attention_head_dim=1,
+            attention_head_dim=(2, 4, 4, 4),
             norm_num_groups=16,
         )
 
@@ -123,7 +124,9 @@ def train_unet(
     abar = noise_schedule.alphas_cumprod
     device = next(unet.parameters()).device
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    replicas = Replicas(unet)
+
+    def backward(step: int, generator: torch.Generator) -> float:
         drawn = [source.draw(count, generator) for source, count in sources if count]
         latents = torch.cat([latent for latent, _ in drawn])
         embeddings = torch.cat([embedding for _, embedding in drawn])
@@ -135,7 +138,12 @@ def train_unet(
         spread = (1 - abar[timesteps]).sqrt()[:, None, None, None]
         noisy = signal * latents + spread * noise
         velocity = signal * noise - spread * latents
-        output = unet(noisy.to(device), timesteps.to(device), embeddings.to(device)).sample
-        return nn.functional.mse_loss(output, velocity.to(device))
+        batch = [t.to(device) for t in (noisy, timesteps, embeddings, velocity)]
+        return replicas.backward(batch, _velocity_error)
 
-    train(name, unet, loss, schedule, folder, seed, report)
+    train(name, unet, backward, schedule, folder, seed, report)
+
+
+def _velocity_error(unet: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    noisy, timesteps, embeddings, velocity = batch
+    return nn.functional.mse_loss(unet(noisy, timesteps, embeddings).sample, velocity)
