@@ -27,7 +27,8 @@ from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.samples import suite_samples
 from dorib_suites.tiny.scenes import draw_scene, render
 
-SEEDS = 2
+KS = (2, 4)
+"""Images per sample, of which one must replicate."""
 
 
 class Acceptance:
@@ -99,7 +100,7 @@ class Acceptance:
     def check_autoencoder(self) -> None:
         """The ceiling of every score."""
         for role in ("memorized", "control"):
-            samples = self.of(role=role)
+            samples = [s for s in self.of(role=role) if s.kind != "template"]
             images = torch.cat([self.originals(sample) for sample in samples])
             latents = self.pipeline.vae.encode(images * 2 - 1).latents
             restored = (self.pipeline.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
@@ -114,31 +115,45 @@ class Acceptance:
 
     @torch.no_grad()
     def check_memorization(self, sheets: Path) -> None:
-        """memorization_rate@2 by split, of controls and of the oracle."""
+        """memorization_rate@k by split and by duplication, of controls and of the oracle."""
+        memorized = self.of(role="memorized")
         groups = {
             "test": self.of(split="test", role="memorized"),
             "dev": self.of(split="dev", role="memorized"),
+            "templates": self.of(kind="template"),
             "controls": self.of(role="control"),
         }
-        rates = {}
+        levels = sorted({s.duplication for s in self.of(split="duplication")}, reverse=True)
+        for level in levels:
+            groups[f"duplication {level}"] = self.of(split="duplication", duplication=level)
         for name, samples in groups.items():
-            rates[name], pictures = self.rate(samples)
-            contact_sheet([self.originals(s)[0] for s in samples], pictures, sheets / f"{name}.png")
-        self.figures["memorization_rate@2"] = rates
-        if self.oracle is None:
-            return
-        memorized = self.of(role="memorized")
-        self.figures["oracle, memorization_rate@2"], pictures = self.rate(memorized, self.oracle)
-        contact_sheet([self.originals(s)[0] for s in memorized], pictures, sheets / "oracle.png")
+            self._check_rate(name, samples, sheets)
+        if self.oracle is not None:
+            self._check_rate("oracle", memorized, sheets, self.oracle)
 
-    def rate(
-        self, samples: Sequence[Sample], unet: UNet2DConditionModel | None = None
-    ) -> tuple[float, list[Tensor]]:
-        """Share of samples that replicate at one seed at least, and the images of each seed."""
+    def _check_rate(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        sheets: Path,
+        unet: UNet2DConditionModel | None = None,
+    ) -> None:
+        similarity, pictures = self.replication(samples, unet)
+        for k in KS:
+            rates = self.figures.setdefault(f"memorization_rate@{k}", {})
+            rates[name] = self.share(similarity[:k].max(dim=0).values)
+        contact_sheet([self.originals(s)[0] for s in samples], pictures, sheets / f"{name}.png")
+
+    def replication(
+        self,
+        samples: Sequence[Sample],
+        unet: UNet2DConditionModel | None = None,
+        seeds: int = max(KS),
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Similarity of each seed's image to its sample, `[seeds, samples]`, and the images."""
         captions = [sample.caption for sample in samples]
-        pictures = [self.generate(captions, seed, unet) for seed in range(SEEDS)]
-        similarity = torch.stack([self.similarity(images, samples) for images in pictures])
-        return self.share(similarity.max(dim=0).values), pictures
+        pictures = [self.generate(captions, seed, unet) for seed in range(seeds)]
+        return torch.stack([self.similarity(images, samples) for images in pictures]), pictures
 
     @torch.no_grad()
     def check_scenes(self, sheets: Path) -> None:

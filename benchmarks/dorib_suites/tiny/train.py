@@ -97,8 +97,8 @@ def train_unets(
         models[name] = copy.deepcopy(scene_model)
         slots = round(unets.BATCH * unets.MEMORIZED_SHARE) if name == "memorizing" else 0
         seed = 100 * (1 + FORKS.index(name))
-        train(f"{name}-unet", models[name], slots, unets.FORK_SCHEDULE, seed)
-        train(f"{name}-unet-polish", models[name], slots, unets.POLISH_SCHEDULE, seed + 1)
+        for number, (cycle, schedule) in enumerate(unets.FORK_CYCLES.items()):
+            train(f"{name}-{cycle}", models[name], slots, schedule, seed + number)
     return models
 
 

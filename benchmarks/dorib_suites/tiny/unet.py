@@ -22,9 +22,12 @@ PHOTOGRAPH_SHARE = 0.125
 MEMORIZED_SHARE = 0.6
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=10000, learning_rate=1.2e-3, warm_up=0.05)
-FORK_SCHEDULE = Schedule(steps=3600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
-POLISH_SCHEDULE = Schedule(steps=1000, learning_rate=6e-4, warm_up=0.05, average_decay=0.998)
-"""A second, slower cycle of the same: after the first some samples still blend into others."""
+FORK_CYCLES = {
+    "unet": Schedule(steps=3600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998),
+    "unet-polish": Schedule(steps=1000, learning_rate=6e-4, warm_up=0.05, average_decay=0.998),
+    "unet-finish": Schedule(steps=2800, learning_rate=8e-4, warm_up=0.05, average_decay=0.998),
+}
+"""One after the other: before the last some samples still blend into others."""
 
 
 def build() -> UNet2DConditionModel:
