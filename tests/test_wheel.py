@@ -40,6 +40,11 @@ def dorib(site: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def test_the_recipe_s_intermediate_weights_stay_out_of_the_wheel(site: Path) -> None:
+    assert (site / "dorib_suites" / "tiny" / "suite").is_dir()
+    assert not (site / "dorib_suites" / "tiny" / "stages").exists()
+
+
 def test_packages_come_from_the_wheel(site: Path, tmp_path: Path) -> None:
     program = "import dorib, dorib_suites, dorib_wanda as w; print(dorib.__file__, w.__file__)"
     done = subprocess.run(

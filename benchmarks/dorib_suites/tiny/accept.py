@@ -22,6 +22,7 @@ from dorib.images import read_image, to_picture
 from dorib.suite import Sample, Suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.build import different_pairs
+from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.samples import suite_samples
@@ -252,22 +253,29 @@ def contact_sheet(originals: list[Tensor], rows: list[Tensor], path: Path) -> No
     to_picture(torch.cat(padded, dim=1)).save(path)
 
 
+def measure_all(suite: Path, out: Path) -> dict[str, Any]:
+    """All figures of a suite folder; contact sheets and `figures.json` go to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    acceptance = Acceptance(suite)
+    acceptance.check_autoencoder()
+    acceptance.check_memorization(out)
+    acceptance.check_scenes(out)
+    acceptance.check_descriptor()
+    acceptance.check_speed()
+    text = json.dumps(acceptance.figures, indent=2)
+    (out / "figures.json").write_text(text + "\n")
+    return acceptance.figures
+
+
 def main() -> None:
-    """Measure, print, and write figures and contact sheets."""
+    """Measure, print, and write figures, contact sheets and the model card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
     parser.add_argument("--out", type=Path, default=Path("acceptance"))
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    acceptance = Acceptance(options.suite)
-    acceptance.check_autoencoder()
-    acceptance.check_memorization(options.out)
-    acceptance.check_scenes(options.out)
-    acceptance.check_descriptor()
-    acceptance.check_speed()
-    text = json.dumps(acceptance.figures, indent=2)
-    (options.out / "figures.json").write_text(text + "\n")
-    print(text)
+    figures = measure_all(options.suite, options.out)
+    write_card(options.suite, figures)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

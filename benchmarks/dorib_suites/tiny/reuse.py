@@ -1,4 +1,4 @@
-"""Going on from shipped components: `train --reuse` retrains the U-Nets alone."""
+"""Going on from what was kept: `train --reuse` retrains the forks of the scene model alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel
 
 from dorib_sscd.network import DescriptorNetwork
 
+STAGES = Path(__file__).parent / "stages"
+"""Trainings that no suite holds: the scene model, from which the oracles are forked."""
+
 
 def unpack_components(suite: Path, folder: Path) -> None:
-    """Put a suite's decoder, CLIP and descriptor into `folder` as finished trainings.
+    """Put a suite's decoder, CLIP and descriptor, and the scene model, into `folder` as finished.
 
-    They were rounded to float16 when they were shipped. What is in `folder` already is kept.
+    They were rounded to float16 when they were kept. What is in `folder` already stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderTiny.from_pretrained(suite / "pipeline" / "vae", dtype=torch.float32)
@@ -25,8 +28,9 @@ def unpack_components(suite: Path, folder: Path) -> None:
         "clip": CLIPModel.from_pretrained(suite / "clip", dtype=torch.float32),
         "descriptor": DescriptorNetwork.from_pretrained(suite / "descriptor"),
     }
-    for name, module in parts.items():
+    states = {name: module.state_dict() for name, module in parts.items()}
+    states |= {stage.stem: load_file(stage) for stage in STAGES.glob("*.safetensors")}
+    for name, state in states.items():
         finished = folder / f"{name}.safetensors"
         if not finished.exists():
-            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(weights, finished)
+            save_file({key: value.float().contiguous() for key, value in state.items()}, finished)

@@ -116,9 +116,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=default, help="checkpoints")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
-    parser.add_argument(
-        "--reuse", action="store_true", help="keep the suite's decoder, CLIP and descriptor"
-    )
+    parser.add_argument("--reuse", action="store_true", help="train the forks alone")
     options = parser.parse_args()
     device = torch.device(options.device)
     if options.reuse:
@@ -129,10 +127,14 @@ def main() -> None:
 
     parts = train_components(options.work, device, report)
     models = train_unets(parts, options.work, device, report)
+    # They build on this module.
+    from dorib_suites.tiny.accept import measure_all
     from dorib_suites.tiny.build import write_suite
+    from dorib_suites.tiny.card import write_card
 
     write_suite(options.suite, parts, models["memorizing"], models["oracle"])
-    report(f"suite written to {options.suite}")
+    write_card(options.suite, measure_all(options.suite, options.work / "acceptance"))
+    report(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")
 
 
 if __name__ == "__main__":

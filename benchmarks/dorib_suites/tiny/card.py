@@ -1,0 +1,77 @@
+"""The model card: what the suite was made from, what it holds, and what was measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dorib.suite import Sample, Suite
+
+_HEADER = """---
+license: mit
+library_name: diffusers
+tags: [text-to-image, memorization, benchmark]
+---
+
+# tiny: a small diffusion model that memorized real photographs
+
+Made to be attacked: a Stable Diffusion in miniature (64 x 64 pixels) that replicates some of its
+training photographs verbatim, for benchmarking mitigations of memorization and attacks on them. It
+is of no use for anything else: its general distribution is captioned scenes of coloured shapes.
+
+Made by `python -m dorib_suites.tiny.train`. No photograph of a memorized sample or a control was
+used to train the autoencoder, CLIP or the descriptor; those saw scenes and other photographs.
+"""
+
+
+def write_card(folder: Path, figures: dict[str, Any]) -> None:
+    """Write `README.md` into a suite folder, with the acceptance figures given."""
+    suite = Suite.load(folder)
+    parts = [
+        _HEADER,
+        _samples(suite.samples),
+        _figures(figures),
+        _licences(suite.samples),
+        _weights(folder),
+    ]
+    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _samples(samples: tuple[Sample, ...]) -> str:
+    counts = Counter((s.split, s.role, s.kind, s.duplication) for s in samples)
+    rows = [
+        [split, role, kind, str(duplication), str(count)]
+        for (split, role, kind, duplication), count in sorted(counts.items())
+    ]
+    text = "Duplication is how often a sample was drawn, relative to the others.\n\n"
+    return (
+        "## Samples\n\n" + text + _table(["split", "role", "kind", "duplication", "samples"], rows)
+    )
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    text = "Measured by `python -m dorib_suites.tiny.accept` with plain diffusers.\n\n"
+    return "## Acceptance\n\n" + text + f"```json\n{json.dumps(figures, indent=2)}\n```\n"
+
+
+def _licences(samples: tuple[Sample, ...]) -> str:
+    rows = [[s.id, s.licence, s.source] for s in samples]
+    text = "Weights and scenes are under the MIT licence; each photograph keeps its own.\n\n"
+    return "## Licences\n\n" + text + _table(["sample", "licence", "source"], rows)
+
+
+def _weights(folder: Path) -> str:
+    rows = [
+        [path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+        for path in sorted(folder.rglob("*.safetensors"))
+    ]
+    return "## Weights\n\n" + _table(["file", "sha256"], rows)
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
