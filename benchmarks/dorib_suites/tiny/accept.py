@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("acceptance"))
     options = parser.parse_args()
     figures = measure_all(options.suite, options.out)
-    write_card(options.suite, figures)
+    write_card(options.suite, figures, options.out)
     print(json.dumps(figures, indent=2))
 
 

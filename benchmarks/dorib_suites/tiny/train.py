@@ -133,7 +133,8 @@ def main() -> None:
     from dorib_suites.tiny.card import write_card
 
     write_suite(options.suite, parts, models["memorizing"], models["oracle"])
-    write_card(options.suite, measure_all(options.suite, options.work / "acceptance"))
+    figures = measure_all(options.suite, options.work / "acceptance")
+    write_card(options.suite, figures, options.suite)
     report(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")
 
 
