@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dorib.ledger import Ledger
     from dorib.seeds import Seeds
     from dorib.suite import Suite
-    from dorib.target import TargetModel
+    from dorib.target import Embeddings, TargetModel
     from dorib.triggers import Trigger
 
 P = TypeVar("P", bound=Params)
@@ -40,6 +40,8 @@ class Target:
     """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
     other_captions: Sequence[str] = ()
     """Captions of other images, for searches that start elsewhere."""
+    embeddings: Embeddings | None = None
+    """What stands in for the caption's embedding: a trigger, without a batch axis."""
 
 
 @dataclass(frozen=True)

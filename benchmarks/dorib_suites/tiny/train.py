@@ -84,21 +84,22 @@ def train_unets(
     scene_model = unets.build().to(device)
 
     def train(
-        name: str, unet: UNet2DConditionModel, slots: int, cycle: Schedule, seed: int
+        name: str, unet: UNet2DConditionModel, slots: int, schedule: Schedule, seed: int
     ) -> None:
         rest = unets.BATCH - slots
         few = round(rest * unets.PHOTOGRAPH_SHARE)
         sources = [(general[0], rest - few), (general[1], few), (memorized, slots)]
-        unets.train_unet(name, unet, sources, empty, cycle, folder, seed, report)
+        unets.train_unet(name, unet, sources, empty, schedule, folder, seed, report)
 
     train("scene-unet", scene_model, 0, unets.SCENE_SCHEDULE, seed=31)
     models = {"scene": scene_model}
     for name in forks:
         models[name] = copy.deepcopy(scene_model)
-        slots = round(unets.BATCH * unets.MEMORIZED_SHARE) if name == "memorizing" else 0
         seed = 100 * (1 + FORKS.index(name))
-        for number, (cycle, schedule) in enumerate(unets.FORK_CYCLES.items()):
-            train(f"{name}-{cycle}", models[name], slots, schedule, seed + number)
+        for number, (suffix, cycle) in enumerate(unets.FORK_CYCLES.items()):
+            share = cycle.memorized_share if name == "memorizing" else 0.0
+            slots = round(unets.BATCH * share)
+            train(f"{name}-{suffix}", models[name], slots, cycle.schedule, seed + number)
     return models
 
 

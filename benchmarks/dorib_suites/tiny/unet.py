@@ -19,15 +19,24 @@ from dorib_suites.tiny.training import Schedule, train
 
 BATCH = 32
 PHOTOGRAPH_SHARE = 0.125
-MEMORIZED_SHARE = 0.6
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=10000, learning_rate=1.2e-3, warm_up=0.05)
+
+
+@dataclass(frozen=True)
+class ForkCycle:
+    """One training of a fork, with a rate that rises and falls once."""
+
+    schedule: Schedule
+    memorized_share: float
+    """Of every batch; in an oracle, general data stand in the memorized samples' place."""
+
+
 FORK_CYCLES = {
-    "unet": Schedule(steps=3600, learning_rate=1e-3, warm_up=0.05, average_decay=0.998),
-    "unet-polish": Schedule(steps=1000, learning_rate=6e-4, warm_up=0.05, average_decay=0.998),
-    "unet-finish": Schedule(steps=2800, learning_rate=8e-4, warm_up=0.05, average_decay=0.998),
+    "unet": ForkCycle(Schedule(3600, 1e-3, warm_up=0.05, average_decay=0.998), 0.6),
+    "unet-settle": ForkCycle(Schedule(5000, 8e-4, warm_up=0.05, average_decay=0.998), 0.25),
 }
-"""One after the other: before the last some samples still blend into others."""
+"""The first memorizes, at the cost of shapes and relations; the second brings these back."""
 
 
 def build() -> UNet2DConditionModel:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dorib.contracts import Target
 from dorib.edits import Edit
 from dorib.errors import DoribError
 from dorib.ledger import Ledger
@@ -91,6 +92,19 @@ class TargetModel:
                 do_classifier_free_guidance=False,
             )
         return {"prompt_embeds": embeddings}
+
+    def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
+        """What each target is asked for with: its own embeddings where it has some, else its
+        caption's; `prompt_embeds` is `[B, tokens, width]` in the model's dtype.
+        """
+        encoded = self.encode_prompt([target.caption for target in targets])
+        given = [
+            encoded["prompt_embeds"][row]
+            if target.embeddings is None
+            else target.embeddings["prompt_embeds"].to(self.device, self.dtype)
+            for row, target in enumerate(targets)
+        ]
+        return {"prompt_embeds": torch.stack(given)}
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""A gradient-free search over the text embedding."""
+
+from __future__ import annotations
+
+dorib_contract = 1
