@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dorib import DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel, Trigger
-from dorib_dori import DoriParams, starts
+from dorib.starts import another_caption, gaussian
+from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
 
 SEEDS = Seeds(3, ("search", "dori"))
@@ -126,7 +127,7 @@ def test_the_search_lowers_the_loss_on_noise_it_has_not_seen(tiny_model: TargetM
     triggers = search(tiny_model, targets, [24 * 12], pairs=8, start="random")
     for target, trigger in zip(targets, triggers, strict=True):
         assert len(trigger.trace) == 12
-        start = starts.gaussian(tiny_model, [target], [SEEDS.generator(target.sample, 0)])[0]
+        start = gaussian(tiny_model, [target], [SEEDS.generator(target.sample, 0)])[0]
         prompt = tiny_model.encode_prompt([target.caption])["prompt_embeds"][0]
         found, at_start, at_prompt = (
             held_out_loss(tiny_model, target, point)
@@ -212,10 +213,23 @@ def test_starts(tiny_model: TargetModel, start: str) -> None:
             assert abs(found[0].std() - prompt.std()) < error
 
 
+@pytest.mark.parametrize("start", ["prompt", "other", "random"])
+def test_starting_points_are_where_the_search_starts(tiny_model: TargetModel, start: str) -> None:
+    targets = targets_of(tiny_model)
+    params = {"start": start, "restarts": 2, "learning_rate": 1e-9}
+    triggers = search(tiny_model, targets, [12], **params)
+    dori = Dori(DoriParams(**params))
+    behind = [targets[int(trigger.sample[1:])] for trigger in triggers]
+    restarts = [trigger.restart for trigger in triggers]
+    points = dori.starting_points(tiny_model, behind, restarts, SEEDS)["prompt_embeds"]
+    found = torch.stack([embedding(trigger) for trigger in triggers])
+    torch.testing.assert_close(points, found, atol=1e-5, rtol=0)
+
+
 def test_other_never_draws_the_targets_own_caption(tiny_model: TargetModel) -> None:
     target = replace(targets_of(tiny_model)[0], other_captions=(CAPTIONS[0], OTHERS[0]))
     generators = [SEEDS.generator("draw", i) for i in range(20)]
-    drawn = starts.another_caption(tiny_model, [target] * 20, generators)
+    drawn = another_caption(tiny_model, [target] * 20, generators)
     other = tiny_model.encode_prompt([OTHERS[0]])["prompt_embeds"]
     torch.testing.assert_close(drawn, other.expand_as(drawn))
 

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,19 @@ def test_per_sample_masks_are_the_published_rule_for_each_prompt(tiny_model: Tar
     expected = [rule.mask(rule.norms([c]), baseline, 0.1, 0.0) for c in CAPTIONS]
     assert disagreements(edit, expected) == {}
     assert expected[0] != expected[1]
+
+
+def test_a_targets_own_embeddings_stand_in_for_its_caption(tiny_model: TargetModel) -> None:
+    view = view_of(tiny_model)
+    trigger = tiny_model.encode_prompt([CAPTIONS[2]])["prompt_embeds"][0]
+    asked = replace(view.memorized[0], embeddings={"prompt_embeds": trigger})
+    params = WandaParams(sparsity=0.1, timesteps=2, scope="per_sample")
+    mixed = DefenderView([asked, view.memorized[1]], GENERAL)
+    edit = Wanda(params).fit(tiny_model, mixed, SEEDS, Ledger())
+    by_caption = masks_of(fit(tiny_model, scope="per_sample"))
+    expected = [{name: rows[i] for name, rows in by_caption.items()} for i in (2, 1)]
+    assert disagreements(edit, expected) == {}
+    assert expected[0] != {name: rows[0] for name, rows in by_caption.items()}
 
 
 def test_general_baseline_weighs_as_much_as_the_targets(tiny_model: TargetModel) -> None:

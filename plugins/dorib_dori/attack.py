@@ -8,8 +8,18 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from dorib import Attack, DoribError, Ledger, Seeds, Target, TargetModel, Trigger
-from dorib_dori import DoriParams, starts
+from dorib import (
+    Attack,
+    DoribError,
+    Embeddings,
+    Ledger,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+    starting_embeddings,
+)
+from dorib_dori import DoriParams
 
 WORK_PER_PAIR = 3
 """One item through the U-Net forward (1) and backward (2)."""
@@ -48,7 +58,9 @@ class Dori(Attack[DoriParams]):
         latents = model.encode_image(torch.stack([target.original for target in targets])).float()
         latents = latents.repeat_interleave(self.params.restarts, dim=0)
         samples = torch.tensor([target.index for target, _ in searches], device=model.device)
-        embeddings = self._start(model, [target for target, _ in searches], generators)
+        embeddings = starting_embeddings(
+            model, [target for target, _ in searches], generators, self.params.start
+        )
         # The optimiser needs full precision whatever the model's: this is the master copy.
         embeddings = embeddings.clone().requires_grad_()
         adam = torch.optim.Adam([embeddings], lr=self.params.learning_rate)
@@ -72,6 +84,21 @@ class Dori(Attack[DoriParams]):
                     work=ledger.work_of(target.index),
                 )
 
+    def starting_points(
+        self, model: TargetModel, targets: Sequence[Target], restarts: Sequence[int], seeds: Seeds
+    ) -> Embeddings:
+        """Where `search`, with the same seeds, starts for each target and restart.
+
+        `prompt_embeds` is float32 `[targets, tokens, width]`; a target may occur several times.
+
+        Raises:
+            DoribError: there is no other caption to start from.
+        """
+        pairs = zip(targets, restarts, strict=True)
+        generators = [seeds.generator(target.sample, restart) for target, restart in pairs]
+        embeddings = starting_embeddings(model, targets, generators, self.params.start)
+        return {"prompt_embeds": embeddings}
+
     def _steps(self, budget: int) -> int:
         params = self.params
         step = params.restarts * params.pairs * WORK_PER_PAIR
@@ -82,17 +109,6 @@ class Dori(Attack[DoriParams]):
                 "budget or lower pairs or restarts"
             )
         return budget // step
-
-    def _start(
-        self, model: TargetModel, targets: Sequence[Target], generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        match self.params.start:
-            case "prompt":
-                return starts.own_prompt(model, targets)
-            case "other":
-                return starts.another_caption(model, targets, generators)
-            case "random":
-                return starts.gaussian(model, targets, generators)
 
     def _step(
         self,

@@ -44,6 +44,8 @@ class Wanda(Mitigation[WandaParams]):
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """Mask the weights; `notes` give the masked share of each layer (mean over samples).
 
+        A target that comes with embeddings of its own is run from them, not from its caption.
+
         Raises:
             DoribError: the sparsity rounds to no weight in some layer, more timesteps are asked
                 for than are sampled, or general captions are wanted and there are none.
@@ -51,14 +53,16 @@ class Wanda(Mitigation[WandaParams]):
         per_row = self._weights_per_row(model)
         timesteps = self._timesteps(model)
         per_sample = self.params.scope == "per_sample"
+        prompts = model.encode_targets(view.memorized)["prompt_embeds"]
         target_runs = [
-            Run(target.caption, generator, target.index, position if per_sample else 0)
-            for position, target in enumerate(view.memorized)
+            Run(prompt, generator, target.index, position if per_sample else 0)
+            for position, (prompt, target) in enumerate(zip(prompts, view.memorized, strict=True))
             for generator in self._generators(seeds)
         ]
+        baselines = model.encode_prompt(self._baseline_captions(view, seeds))["prompt_embeds"]
         baseline_runs = [
-            Run(caption, generator, SHARED_WORK, 0)
-            for caption in self._baseline_captions(view, seeds)
+            Run(prompt, generator, SHARED_WORK, 0)
+            for prompt in baselines
             for generator in self._generators(seeds)
         ]
         size = self.params.batch_size

@@ -19,7 +19,8 @@ from dorib import TargetModel
 class Run:
     """One image to sample: from which prompt and noise, and where its norms go."""
 
-    caption: str
+    prompt: Tensor
+    """Its embedding, `[tokens, width]`, in the model's dtype."""
     generator: torch.Generator
     index: int
     """Sample index that the work is written to."""
@@ -48,7 +49,7 @@ def mean_squared_norms(
         into = torch.tensor([run.group for run in batch], device=model.device)
         with _observed(layers, len(batch)) as observed:
             model.sample_latents(
-                model.encode_prompt([run.caption for run in batch]),
+                {"prompt_embeds": torch.stack([run.prompt for run in batch])},
                 [run.generator for run in batch],
                 torch.tensor([run.index for run in batch], device=model.device),
                 steps=timesteps,
