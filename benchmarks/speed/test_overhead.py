@@ -15,12 +15,12 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from dorib.attack import attack
-from dorib.config import MethodSpec
 from dorib.context import RunContext, Subject
 from dorib.generate import generate_attacked
 from dorib.methods import configure
 from dorib.mitigate import Mitigated, mitigate
 from dorib.registry import Registry
+from dorib.specs import MethodSpec
 
 LARGEST_RATIO = 1.10
 ROUNDS = 5

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         DefenderView,
         Generation,
         Measured,
+        Method,
         Metric,
         Mitigation,
         Quantity,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dorib.params import Params
     from dorib.registry import Register, RegisterSuite
     from dorib.seeds import Seeds
+    from dorib.specs import MethodChoice, MethodSpec
     from dorib.suite import Suite
     from dorib.target import Embeddings, TargetModel, load_unet_weights
     from dorib.triggers import Trigger
@@ -40,6 +42,9 @@ _HOMES = {
     "Ledger": "ledger",
     "MaskWeights": "edits",
     "Measured": "contracts",
+    "Method": "contracts",
+    "MethodChoice": "specs",
+    "MethodSpec": "specs",
     "Metric": "contracts",
     "Mitigation": "contracts",
     "Params": "params",
@@ -67,6 +72,9 @@ __all__ = [
     "Ledger",
     "MaskWeights",
     "Measured",
+    "Method",
+    "MethodChoice",
+    "MethodSpec",
     "Metric",
     "Mitigation",
     "Params",

@@ -17,43 +17,7 @@ from pydantic import (
 )
 
 from dorib.errors import DoribError
-
-
-class MethodSpec(BaseModel):
-    """A method by name, with the parameters that differ from its defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    params: dict[str, Any] = Field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> MethodSpec:
-        """Read `name` or `name:parameter=value,parameter=value`; values are YAML scalars.
-
-        Raises:
-            DoribError: the text has another form.
-        """
-        name, colon, assignments = text.partition(":")
-        params: dict[str, Any] = {}
-        if colon:
-            for assignment in assignments.split(","):
-                parameter, equals, value = assignment.partition("=")
-                if not equals or not parameter.strip():
-                    raise DoribError(
-                        f"{text!r}: {assignment!r} is not parameter=value; "
-                        "write for example wanda:sparsity=0.02"
-                    )
-                params[parameter.strip()] = yaml_scalar(value, text)
-        return cls(name=name.strip(), params=params)
-
-
-def yaml_scalar(value: str, where: str) -> Any:
-    """One value as YAML reads it: `0.02` a number, `true` a truth value, `prompt` a string."""
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise DoribError(f"{where!r}: cannot read the value {value!r}; quote it") from error
+from dorib.specs import MethodSpec, spec_of
 
 
 def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,7 +62,7 @@ class RunConfig(BaseModel):
             value = [value]
         if not isinstance(value, list | tuple):
             raise ValueError("give a method, or a list of methods")
-        return tuple(_spec(item) for item in value)
+        return tuple(spec_of(item) for item in value)
 
     @field_validator("budgets", mode="before")
     @classmethod
@@ -148,13 +112,3 @@ def first_problem(error: ValidationError) -> str:
 
 
 _IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}
-
-
-def _spec(item: Any) -> MethodSpec:
-    if isinstance(item, MethodSpec):
-        return item
-    if isinstance(item, str):
-        return MethodSpec.parse(item)
-    if isinstance(item, dict) and isinstance(item.get("name"), str):
-        return MethodSpec(name=item["name"], params={k: v for k, v in item.items() if k != "name"})
-    raise ValueError("a method is 'name', 'name:parameter=value' or a mapping with a 'name'")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from dorib.params import Params
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from dorib.edits import Edit, Scope
     from dorib.ledger import Ledger
+    from dorib.registry import Kind
     from dorib.seeds import Seeds
+    from dorib.specs import MethodSpec
     from dorib.suite import Suite
     from dorib.target import Embeddings, TargetModel
     from dorib.triggers import Trigger
@@ -60,8 +62,20 @@ class DefenderView:
 class Method(ABC, Generic[P]):
     """A configured method of any kind."""
 
+    methods: Mapping[str, Method[Any]]
+    """The methods that this one builds on, by role; the host hands them in."""
+
     def __init__(self, params: P) -> None:
         self.params = params
+        self.methods = {}
+
+    def builds_on(self) -> Mapping[str, tuple[Kind, MethodSpec]]:
+        """Which methods this one needs, by role; read from `params`, none by default.
+
+        The host looks them up, checks their parameters, hands them over in `methods`, and makes
+        this method's fingerprint depend on theirs.
+        """
+        return {}
 
 
 class Mitigation(Method[P]):

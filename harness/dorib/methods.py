@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from dorib.config import MethodSpec, first_problem
+from dorib.config import first_problem
 from dorib.contracts import Attack, Method, Metric, Mitigation
 from dorib.errors import DoribError
 from dorib.fingerprint import code_digest, digest
+from dorib.params import Params
 from dorib.registry import Kind, Registration, Registry
+from dorib.specs import MethodSpec
 
 NONE = "none"
 ORACLE = "retrain"
@@ -26,6 +28,8 @@ class Configured:
     method: Method[Any]
     label: str
     """As typed: the name, with the parameters that differ from the defaults."""
+    parts: Mapping[str, Configured] = field(default_factory=dict)
+    """The methods that this one builds on, by role."""
 
     @property
     def name(self) -> str:
@@ -39,9 +43,11 @@ class Configured:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the name, the parameters and the plugin's code."""
+        """Digest of the name, the parameters, the plugin's code, and the same of all parts."""
         package = self.registration.target.partition(":")[0].partition(".")[0]
-        return digest([self.registration.kind, self.name, self.params, code_digest(package)])
+        own = [self.registration.kind, self.name, self.params, code_digest(package)]
+        parts = {role: part.fingerprint for role, part in self.parts.items()}
+        return digest([*own, parts] if parts else own)
 
     @property
     def slug(self) -> str:
@@ -77,11 +83,24 @@ _BASES: dict[str, type[Method[Any]]] = {
 
 
 def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
-    """Build the method that `spec` names.
+    """Build the method that `spec` names, and the methods that it builds on.
 
     Raises:
-        DoribError: the name or a parameter is unknown or wrong, or the plugin cannot be loaded.
+        DoribError: a name or a parameter is unknown or wrong, a plugin cannot be loaded, or a
+            method builds on itself.
     """
+    return _configure(registry, kind, spec, ())
+
+
+def _configure(
+    registry: Registry, kind: Kind, spec: MethodSpec, above: tuple[tuple[Kind, str], ...]
+) -> Configured:
+    chain = (*above, (kind, spec.name))
+    if chain[-1] in above:
+        path = " > ".join(name for _, name in chain[above.index(chain[-1]) :])
+        raise DoribError(
+            f"{kind} {spec.name}: builds on itself ({path}); name another method in its parameters"
+        )
     registration = registry.get(kind, spec.name)
     try:
         params = registration.params.model_validate(spec.params)
@@ -96,14 +115,27 @@ def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
             f"plugin {registration.plugin}: {registration.target} is no {kind}; "
             "reinstall or remove the plugin"
         )
+    method = loaded(params)
+    parts = {}
+    for role, (part_kind, part) in method.builds_on().items():
+        try:
+            parts[role] = _configure(registry, part_kind, part, chain)
+        except DoribError as error:
+            raise DoribError(f"{kind} {spec.name}: as its {role}, {error}") from error
+    method.methods = {role: part.method for role, part in parts.items()}
+    return Configured(registration, method, _label(spec, params), parts)
+
+
+def _label(spec: MethodSpec, params: Params) -> str:
+    values = params.model_dump(mode="json")
+    defaults = type(params).model_fields
     changed = {
-        name: value
-        for name, value in params.model_dump(mode="json").items()
-        if name in spec.params and value != _default(registration, name)
+        name: values[name]
+        for name in spec.params
+        if defaults[name].get_default(call_default_factory=True)
+        not in (values[name], getattr(params, name))
     }
-    assignments = ",".join(f"{name}={value}" for name, value in sorted(changed.items()))
-    label = f"{spec.name}:{assignments}" if assignments else spec.name
-    return Configured(registration, loaded(params), label)
+    return str(MethodSpec(name=spec.name, params=changed))
 
 
 def configure_all(
@@ -133,8 +165,3 @@ def configure_all(
         method = configure(registry, kind, spec)
         configured.setdefault(method.label, method)
     return list(configured.values())
-
-
-def _default(registration: Registration, name: str) -> Any:
-    field = registration.params.model_fields[name]
-    return field.get_default(call_default_factory=True)

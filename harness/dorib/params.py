@@ -8,4 +8,6 @@ from pydantic import BaseModel, ConfigDict
 class Params(BaseModel):
     """Base of every method's parameters: immutable, and an unknown name is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
