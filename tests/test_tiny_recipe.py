@@ -21,7 +21,7 @@ from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import OFTEN, memorized_pairs, suite_samples
 from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
 from dorib_suites.tiny.train import train_components
-from dorib_suites.tiny.training import Schedule, backward_of, train
+from dorib_suites.tiny.training import Schedule, backward_of, outcomes, train
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.01, checkpoint_every=4)
 
@@ -52,6 +52,15 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, stop
     resumed = regression(tmp_path / "parts")
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_finished_training_tells_its_loss(tmp_path: Path) -> None:
+    module = regression(tmp_path)
+    outcome = outcomes(tmp_path)["regression"]
+    assert outcome["steps"] == str(SCHEDULE.steps)
+    inputs = torch.randn(256, 3, generator=torch.Generator().manual_seed(9))
+    error = (module(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
+    assert 0.2 < float(outcome["loss"]) / error.item() < 5
 
 
 def test_a_finished_training_is_read_and_not_repeated(tmp_path: Path) -> None:

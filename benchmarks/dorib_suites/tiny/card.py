@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dorib.suite import Sample, Suite
+from dorib_suites.tiny.oracles import CURVES
 
+TRAININGS = "trainings.json"
+"""File in the suite's folder."""
 _HEADER = """---
 license: mit
 library_name: diffusers
@@ -38,6 +41,8 @@ def write_card(folder: Path, figures: dict[str, Any], out: Path) -> None:
         _HEADER,
         _samples(suite.samples),
         _figures(figures),
+        _survival(folder / CURVES),
+        _trainings(folder / TRAININGS),
         _licences(suite.samples),
         _weights(folder),
     ]
@@ -59,6 +64,27 @@ def _samples(samples: tuple[Sample, ...]) -> str:
 def _figures(figures: dict[str, Any]) -> str:
     text = "Measured by `python -m dorib_suites.tiny.accept` with plain diffusers.\n\n"
     return "## Acceptance\n\n" + text + f"```json\n{json.dumps(figures, indent=2)}\n```\n"
+
+
+def _survival(file: Path) -> str:
+    if not file.exists():
+        return ""
+    curves = json.loads(file.read_text())
+    titles = ["share not broken within", *(str(budget) for budget in curves["budgets"])]
+    rows = [[line, *(f"{share:.2f}" for share in s)] for line, s in curves["survival"].items()]
+    text = (
+        f"`{curves['attack']}` on the test split; budgets are U-Net items per sample. "
+        "Oracles differ by their seed alone.\n\n"
+    )
+    return "## Survival under Dori\n\n" + text + _table(titles, rows)
+
+
+def _trainings(file: Path) -> str:
+    if not file.exists():
+        return ""
+    rows = [[name, o["steps"], o["loss"]] for name, o in json.loads(file.read_text()).items()]
+    text = "Losses are running means at the last step.\n\n"
+    return "## Trainings\n\n" + text + _table(["training", "steps", "loss"], rows)
 
 
 def _licences(samples: tuple[Sample, ...]) -> str:

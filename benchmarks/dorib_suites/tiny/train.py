@@ -18,6 +18,8 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dorib.store import write_json
+from dorib.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.autoencoder import train_autoencoder
@@ -28,7 +30,7 @@ from dorib_suites.tiny.photographs import load_photographs
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import memorized_pairs, suite_samples
 from dorib_suites.tiny.tokenizer import train_tokenizer
-from dorib_suites.tiny.training import Schedule
+from dorib_suites.tiny.training import Schedule, outcomes
 
 Report = Callable[[str], None]
 
@@ -131,9 +133,14 @@ def main() -> None:
     # They build on this module.
     from dorib_suites.tiny.accept import measure_all
     from dorib_suites.tiny.build import write_suite
-    from dorib_suites.tiny.card import write_card
+    from dorib_suites.tiny.card import TRAININGS, write_card
+    from dorib_suites.tiny.oracles import CURVES, survival_curves
 
     write_suite(options.suite, parts, models["memorizing"], models["oracle"])
+    write_json(options.suite / TRAININGS, outcomes(options.work))
+    budgets = Suite.load(options.suite).manifest.full.budgets
+    curves = survival_curves(options.suite, options.work, FORKS[1:], budgets)
+    write_json(options.suite / CURVES, curves)
     figures = measure_all(options.suite, options.work / "acceptance")
     write_card(options.suite, figures, options.suite)
     report(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")

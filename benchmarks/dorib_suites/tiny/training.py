@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -94,8 +95,18 @@ def train(
             )
     module.load_state_dict({k: v.to(device) for k, v in average.items()})
     module.eval()
-    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, finished)
+    outcome = {"steps": str(schedule.steps), "loss": f"{running:.4f}"}
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, finished, outcome)
     checkpoint.unlink(missing_ok=True)
+
+
+def outcomes(folder: Path) -> dict[str, dict[str, str]]:
+    """Steps and last loss (a running mean) of each training that is finished in `folder`."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as weights:
+            found[path.stem] = weights.metadata() or {}
+    return {name: outcome for name, outcome in found.items() if "loss" in outcome}
 
 
 def _rate(step: int, schedule: Schedule) -> float:
