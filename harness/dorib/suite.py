@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dorib.config import Budgets, first_problem
 from dorib.errors import DoribError
+from dorib.fetch.spec import CONTROLS, FetchSpec, stored_original
+from dorib.fingerprint import digest, file_digest, folder_digest
+from dorib.prompt_tables import Kind, PromptTable, read_prompt_table, read_rows
 
 if TYPE_CHECKING:
     from dorib.registry import Registry
@@ -36,7 +47,9 @@ class Sample(_Model):
     images: tuple[str, ...] = ()
     """Originals, relative to the suite folder; a template sample may have several."""
     role: Literal["memorized", "control"]
-    kind: Literal["verbatim", "template", "unknown"] = "unknown"
+    urls: tuple[str, ...] = ()
+    """Where `dorib fetch` finds originals, beside `images`."""
+    kind: Kind = "unknown"
     split: str = "test"
     duplication: int = Field(default=1, ge=0)
     cluster: str = Field(min_length=1)
@@ -67,10 +80,20 @@ class SamplingSettings(_Model):
 class DescriptorSettings(_Model):
     """The suite's copy-detection descriptor, and where its threshold lies."""
 
-    path: str
+    path: str | None = None
+    """The descriptor's folder, relative to the suite; left out for the official SSCD."""
+    official: bool = False
+    """The official SSCD weights instead of a network of the suite's own."""
     threshold: float = Field(gt=-1, lt=1)
-    false_positive_rate: float = Field(gt=0, lt=1)
-    """Share of pairs of different images at or above the threshold, as calibrated."""
+    false_positive_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Share of pairs of different images at or above the threshold, as calibrated; None where
+    nobody calibrated it on the suite's images."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.official == (self.path is not None):
+            raise ValueError("give the descriptor's path, or official: true, and not both")
+        return self
 
 
 class Profile(_Model):
@@ -101,9 +124,11 @@ class Manifest(_Model):
     descriptor: DescriptorSettings | None = None
     clip: str | None = None
     """A transformers CLIP folder, relative to the suite, or a hub id."""
-    samples: str = "samples.jsonl"
+    samples: str | PromptTable = "samples.jsonl"
     utility: str = "utility.jsonl"
     general: str = "general.jsonl"
+    fetch: FetchSpec | None = None
+    """What `dorib fetch` brings into the user's cache."""
     sampling: SamplingSettings
     quick: Profile
     full: Profile
@@ -120,13 +145,14 @@ class Manifest(_Model):
 class Suite:
     """A suite folder, read and checked."""
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, manifest: Manifest, reference: str | None = None) -> None:
         self.root = root
         self.manifest = manifest
+        self.reference = reference or str(root)
 
     @classmethod
-    def load(cls, root: Path) -> Suite:
-        """Read a suite folder.
+    def load(cls, root: Path, reference: str | None = None) -> Suite:
+        """Read a suite folder; `reference` is what the command line knows it by.
 
         Raises:
             DoribError: `suite.yaml` is missing, unreadable or has a wrong entry.
@@ -143,7 +169,7 @@ class Suite:
             raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
         if not isinstance(content, dict):
             raise DoribError(f"{path}: holds no mapping; see the documentation of suites")
-        return cls(root, _parse(Manifest, content, str(path)))
+        return cls(root, _parse(Manifest, content, str(path)), reference)
 
     @property
     def name(self) -> str:
@@ -157,20 +183,30 @@ class Suite:
         Raises:
             DoribError: a row is wrong (named by its number), or an id stands twice.
         """
-        path = self._inside(self.manifest.samples)
         samples: list[Sample] = []
-        seen: dict[str, int] = {}
-        for number, row in _rows(path):
+        seen: dict[str, str] = {}
+        for path, number, row in self._sample_rows():
             sample = _parse(Sample, row, f"{path}, row {number}")
             # Ids become file names, and some file systems do not tell letters' case apart.
-            first = seen.setdefault(sample.id.casefold(), number)
-            if first != number:
+            first = seen.setdefault(sample.id.casefold(), f"row {number}")
+            if len(seen) == len(samples):
                 raise DoribError(
-                    f"{path}, row {number}: id {sample.id!r} stands in row {first} already; "
+                    f"{path}, row {number}: id {sample.id!r} stands in {first} already; "
                     "give each sample its own, whatever the case of its letters"
                 )
             samples.append(sample)
         return tuple(samples)
+
+    def _sample_rows(self) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+        table, fetch = self.manifest.samples, self.manifest.fetch
+        if isinstance(table, PromptTable):
+            if fetch and table.controls == CONTROLS and not (fetch.folder / CONTROLS).is_dir():
+                # They are the user's to hand in; a run without them says so.
+                table = table.model_copy(update={"controls": None})
+            yield from read_prompt_table(table, self._place)
+        else:
+            path = self._place(table)
+            yield from ((path, number, row) for number, row in _rows(path))
 
     def split(self, split: str) -> tuple[Sample, ...]:
         """The samples of one split.
@@ -193,7 +229,7 @@ class Suite:
         Raises:
             DoribError: a row is wrong (named by its number), or there are too few to shuffle.
         """
-        path = self._inside(self.manifest.utility)
+        path = self._place(self.manifest.utility)
         captions = _captions(path)
         if len(captions) < 2:
             raise DoribError(f"{path}: a single caption cannot be shuffled; give at least two")
@@ -202,25 +238,55 @@ class Suite:
     @cached_property
     def general_captions(self) -> tuple[str, ...]:
         """Non-memorized captions that a defender or an attacker may use."""
-        return _captions(self._inside(self.manifest.general))
+        return _captions(self._place(self.manifest.general))
 
     def originals(self, sample: Sample) -> tuple[Path, ...]:
-        """The files of a sample's original images.
+        """The files of a sample's original images: those it lists, and those fetched for it.
+
+        There may be none.
 
         Raises:
             DoribError: one lies outside the suite folder.
         """
-        table = f"{self.root / self.manifest.samples}, sample {sample.id}"
-        return tuple(self._inside(image, table) for image in sample.images)
+        table = self.manifest.samples
+        name = table.table if isinstance(table, PromptTable) else table
+        where = f"{self.root / name}, sample {sample.id}"
+        listed = [self._place(image, where) for image in sample.images]
+        fetch = self.manifest.fetch
+        stored = [stored_original(fetch.folder, url) for url in sample.urls] if fetch else []
+        return (*listed, *(path for path in stored if path))
+
+    def digest(self) -> str:
+        """Digest of the suite's folder, and of the fetched tables and originals in use."""
+        whole = folder_digest(self.root)
+        fetch = self.manifest.fetch
+        if fetch is None:
+            return whole
+        tables = [file_digest(fetch.place(file)) for file in fetch.files]
+        originals = {s.id: [file_digest(p) for p in self.originals(s)] for s in self.samples}
+        return digest([whole, tables, originals])
 
     def component(self, reference: str) -> str:
         """A component's folder if the suite ships it, otherwise the hub id as it stands."""
         folder = self.root / reference
         return str(self._inside(reference)) if folder.exists() else reference
 
-    def _inside(self, relative: str, named_by: str | None = None) -> Path:
-        path = self.root / relative
-        if not path.resolve().is_relative_to(self.root.resolve()):
+    def _place(self, relative: str, named_by: str | None = None) -> Path:
+        """Where a table or an image lies: in the suite folder, or fetched into the cache."""
+        fetch = self.manifest.fetch
+        if fetch is None or not fetch.brings(relative):
+            return self._inside(relative, named_by)
+        path = self._inside(relative, named_by, fetch.folder)
+        if not path.exists():
+            raise DoribError(f"{path}: missing; run `dorib fetch {self.reference}`")
+        return path
+
+    def _inside(
+        self, relative: str, named_by: str | None = None, folder: Path | None = None
+    ) -> Path:
+        folder = folder or self.root
+        path = folder / relative
+        if not path.resolve().is_relative_to(folder.resolve()):
             raise DoribError(
                 f"{named_by or self.root / 'suite.yaml'}: {relative!r} leads out of the suite "
                 "folder; use a path inside it"
@@ -236,7 +302,7 @@ def load_suite(reference: str, registry: Registry) -> Suite:
     """
     if Path(reference).is_dir():
         return Suite.load(Path(reference))
-    return Suite.load(Path(registry.get("suite", reference).target))
+    return Suite.load(Path(registry.get("suite", reference).target), reference)
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -265,8 +331,9 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _captions(path: Path) -> tuple[str, ...]:
     captions = []
-    for number, row in _rows(path):
-        caption = row.get("caption")
+    published = path.suffix == ".csv"
+    for number, row in read_rows(path) if published else _rows(path):
+        caption = row.get("Caption" if published else "caption")
         if not isinstance(caption, str) or not caption.strip():
             raise DoribError(f"{path}, row {number}: no 'caption' in words; add one")
         captions.append(caption)

@@ -42,6 +42,10 @@ def _load_suite(params: SscdParams, suite: Suite, device: torch.device) -> Descr
             f"metric sscd: suite {suite.name} has no descriptor; choose sscd:backend=torchscript "
             "or backend=onnx, or add one to its suite.yaml"
         )
+    if settings.path is None:
+        threshold = settings.threshold if params.threshold is None else params.threshold
+        official = params.model_copy(update={"backend": "torchscript", "threshold": threshold})
+        return _load_torchscript(official, device)
     folder = Path(suite.component(settings.path))
     model = network.DescriptorNetwork.from_pretrained(folder).to(device)
     calibrated = params.threshold in (None, settings.threshold)
