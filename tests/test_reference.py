@@ -99,7 +99,5 @@ def test_own_prompt_is_the_trigger(tiny_model: TargetModel) -> None:
     with tiny_model.counting(ledger):
         triggers = list(attack.search(tiny_model, targets, (0,), Seeds(), ledger))
     assert [(t.sample, t.budget, t.work) for t in triggers] == [("a", 0, 0), ("b", 0, 0)]
+    assert [t.prompt for t in triggers] == ["a red star", "a blue ring"]
     assert ledger.work == 0
-    for target, trigger in zip(targets, triggers, strict=True):
-        alone = tiny_model.encode_prompt([target.caption])["prompt_embeds"][0]
-        torch.testing.assert_close(trigger.embeddings["prompt_embeds"], alone)

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         Method,
         Metric,
         Mitigation,
+        PromptRule,
         Quantity,
+        Rule,
         Target,
     )
-    from dorib.edits import Edit, MaskWeights, ReplaceWeights, ScaleOutputs
+    from dorib.edits import Edit, MaskWeights, ReplaceWeights, SamplingRule, ScaleOutputs
     from dorib.errors import DoribError
     from dorib.hookspecs import hookimpl
     from dorib.ledger import Ledger
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from dorib.registry import Register, RegisterSuite
     from dorib.seeds import Seeds
     from dorib.specs import MethodChoice, MethodSpec
+    from dorib.starts import starting_embeddings
     from dorib.suite import Suite
     from dorib.target import Embeddings, TargetModel, load_unet_weights
     from dorib.triggers import Trigger
@@ -48,10 +51,13 @@ _HOMES = {
     "Metric": "contracts",
     "Mitigation": "contracts",
     "Params": "params",
+    "PromptRule": "contracts",
     "Quantity": "contracts",
     "Register": "registry",
     "RegisterSuite": "registry",
     "ReplaceWeights": "edits",
+    "Rule": "contracts",
+    "SamplingRule": "edits",
     "ScaleOutputs": "edits",
     "Seeds": "seeds",
     "Suite": "suite",
@@ -60,6 +66,7 @@ _HOMES = {
     "Trigger": "triggers",
     "hookimpl": "hookspecs",
     "load_unet_weights": "target",
+    "starting_embeddings": "starts",
 }
 
 __all__ = [
@@ -78,10 +85,13 @@ __all__ = [
     "Metric",
     "Mitigation",
     "Params",
+    "PromptRule",
     "Quantity",
     "Register",
     "RegisterSuite",
     "ReplaceWeights",
+    "Rule",
+    "SamplingRule",
     "ScaleOutputs",
     "Seeds",
     "Suite",
@@ -90,6 +100,7 @@ __all__ = [
     "Trigger",
     "hookimpl",
     "load_unet_weights",
+    "starting_embeddings",
 ]
 
 

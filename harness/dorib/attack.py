@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
+from dorib.contracts import Target
 from dorib.errors import DoribError
 from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
 from dorib.methods import Configured
 from dorib.mitigate import Mitigated
+from dorib.rules import obstacle
 from dorib.store import Shelf
 from dorib.triggers import Trigger, load_trigger, save_trigger
 
@@ -25,6 +27,10 @@ class Attacked:
     shelf: Shelf
     failures: dict[str, str] = field(default_factory=dict)
     """By subject id: the error that came in place of its triggers."""
+    replayed: Attacked | None = None
+    """What the method replays: found by another attack on the unmitigated model."""
+    not_applicable: str | None = None
+    """Why the combination cannot be run at all, where it cannot; there are no budgets then."""
 
     @property
     def key(self) -> str:
@@ -43,12 +49,17 @@ class Attacked:
 
 
 def attack(
-    context: RunContext, mitigated: Mitigated, method: Configured, subjects: Sequence[Subject]
+    context: RunContext,
+    mitigated: Mitigated,
+    method: Configured,
+    subjects: Sequence[Subject],
+    replayed: Attacked | None = None,
 ) -> Attacked:
     """Search triggers for `subjects`, or find them stored.
 
     Of an attack's restarts the trigger of lowest search loss is kept, for each subject and
-    budget. An exception in the attack becomes a failure of the batch's subjects.
+    budget. An exception in the attack becomes a failure of the batch's subjects. `replayed` is
+    what an attack that replays another one is handed: a subject that failed there fails here.
     """
     budgets = context.profile.budgets if method.attack.searches else (0,)
     key = {
@@ -56,15 +67,25 @@ def attack(
         "attack": method.fingerprint,
         "budgets": budgets,
         "general": digest(context.suite.general_captions),
+        "replayed": replayed.key if replayed else None,
     }
-    attacked = Attacked(method, budgets, context.store.shelf("triggers", key))
+    shelf = context.store.shelf("triggers", key)
+    rule = mitigated.sampling_rule
+    reason = obstacle(rule, context.registry, method.attack) if rule else None
+    if reason:
+        return Attacked(method, (), shelf, not_applicable=reason)
+    attacked = Attacked(method, budgets, shelf, replayed=replayed)
+    if replayed:
+        attacked.failures.update(replayed.failures)
     if mitigated.failure:
         attacked.failures.update({subject.id: mitigated.failure for subject in subjects})
-        return attacked
     batches = planned_batches(
         subjects,
         context.batch_size,
-        lambda subject: trigger_item(subject, budgets[-1]) not in attacked.shelf,
+        lambda subject: (
+            subject.id not in attacked.failures
+            and trigger_item(subject, budgets[-1]) not in attacked.shelf
+        ),
     )
     if batches:
         total = sum(len(batch) for batch in batches) * max(budgets)
@@ -94,7 +115,7 @@ def _search(
     model = context.model
     try:
         with model.edited(edit, rows), model.counting(ledger):
-            targets = context.targets(batch)
+            targets = _targets(context, attacked, batch)
             for trigger in method.attack.search(model, targets, attacked.budgets, seeds, ledger):
                 place = trigger.sample, trigger.budget
                 if place not in best or _loss(trigger) < _loss(best[place]):
@@ -110,6 +131,19 @@ def _search(
         context.reporter.note(f"{method.label} failed on {len(batch)} samples: {reason}")
         return
     _commit(attacked, batch, best)
+
+
+def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:
+    targets = context.targets(batch)
+    source = attacked.replayed
+    if source is None:
+        return targets
+    return [
+        replace(
+            target, found={budget: source.trigger(subject, budget) for budget in source.budgets}
+        )
+        for target, subject in zip(targets, batch, strict=True)
+    ]
 
 
 def _commit(

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from dorib.registry import Kind, Registry
 
-KINDS: tuple[Kind, ...] = ("mitigation", "attack", "metric", "suite")
+KINDS: tuple[Kind, ...] = ("mitigation", "attack", "metric", "rule", "suite")
 
 
 class MethodKind(StrEnum):

@@ -22,6 +22,7 @@ from dorib.fingerprint import (
     numerics_digest,
 )
 from dorib.images import read_image
+from dorib.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.seeds import Seeds
 from dorib.store import Store
@@ -56,6 +57,8 @@ class RunContext:
     profile: Profile
     store: Store
     reporter: Reporter = field(default_factory=Silent)
+    registry: Registry = field(default_factory=discover)
+    """Where the sampling rules that edits name are looked up."""
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -104,7 +107,7 @@ class RunContext:
         """The target model, loaded when it is first needed."""
         source = self.suite.component(self.suite.manifest.pipeline)
         pipeline = load_pipeline(source, self.device, self.dtype)
-        return TargetModel(pipeline, self.suite.manifest.sampling)
+        return TargetModel(pipeline, self.suite.manifest.sampling, self.registry)
 
     @cached_property
     def model_key(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from dorib.params import Params
@@ -44,6 +44,8 @@ class Target:
     """Captions of other images, for searches that start elsewhere."""
     embeddings: Embeddings | None = None
     """What stands in for the caption's embedding: a trigger, without a batch axis."""
+    found: Mapping[int, Trigger] = field(default_factory=dict)
+    """By budget, what the replayed attack found on the unmitigated model."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class Attack(Method[P]):
     """The threat model: what the attacker holds."""
     searches: ClassVar[bool] = True
     """False where nothing is searched, so that no budget applies."""
+    replays: ClassVar[str | None] = None
+    """The role in `builds_on` of the attack whose triggers for the unmitigated model this one is
+    handed, in each target's `found`."""
 
     @abstractmethod
     def search(
@@ -120,6 +125,31 @@ class Attack(Method[P]):
         Raises:
             DoribError: a budget is too small for a single step.
         """
+
+
+class Rule(Method[P]):
+    """Acts while a model samples: the code that an edit of kind `SamplingRule` names.
+
+    It belongs to the plugin of the mitigation that uses it, so that its code is part of what the
+    mitigation's results depend on.
+    """
+
+    acts_on: ClassVar[Literal["prompt"]]
+    """What it changes on its way into the model: what is handed in behind that place bypasses it.
+    """
+    passes_gradients: ClassVar[bool]
+    """Whether the loss has a gradient in the embeddings while the rule is in force."""
+
+
+class PromptRule(Rule[P]):
+    """Rewrites the prompts that a model is asked with; embeddings handed in directly pass it by."""
+
+    acts_on = "prompt"
+    passes_gradients = True
+
+    @abstractmethod
+    def rewrite(self, prompts: Sequence[str]) -> list[str]:
+        """What the model is asked with in place of each prompt, in order."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +191,8 @@ class Metric(Method[P]):
     """Judges generations."""
 
     needs: ClassVar[frozenset[Need]]
-    """"utility" makes the runner hand in generations for the utility prompts as well."""
+    """"generations": of the samples; "utility": of the utility prompts; "twin": with each the
+    unmitigated model's images beside it."""
     quantities: ClassVar[dict[str, Quantity]]
     """Every name that `measure` may yield."""
 
@@ -182,4 +213,16 @@ class Metric(Method[P]):
 
     @abstractmethod
     def measure(self, generations: Sequence[Generation]) -> Iterable[Sequence[Measured]]:
-        """The values of each generation, in order."""
+        """The values of each generation, in order.
+
+        Not asked where every quantity is a cell's.
+        """
+
+    def measure_cell(self, generations: Iterable[Generation]) -> Iterable[Measured]:
+        """Values that speak of all generations together, such as a distance of distributions.
+
+        Asked where a quantity's level is "cell": once for the memorized samples under one attack at
+        one budget, once for the controls, once for the utility prompts. `generations` are read
+        one by one as they are asked for, so that no number of them fills the memory.
+        """
+        return ()

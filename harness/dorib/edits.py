@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -49,7 +50,20 @@ class ReplaceWeights:
     weights: Mapping[str, Tensor]
 
 
-Change: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights
+@dataclass(frozen=True)
+class SamplingRule:
+    """Leaves the weights as they are and acts while the model samples; global only.
+
+    `name` is that of a registered `Rule`, which says where it acts; `params` are its parameters,
+    JSON values only. So an edit that comes from elsewhere can name code that is installed here,
+    and brings none.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+
+
+Change: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights | SamplingRule
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,8 @@ class Edit:
             raise ValueError("a per-sample edit names its samples, and a global one names none")
         if self.scope == "per_sample" and isinstance(self.change, ReplaceWeights):
             raise ValueError("new weights are global: they cannot differ between samples")
+        if self.scope == "per_sample" and isinstance(self.change, SamplingRule):
+            raise ValueError("a sampling rule is global: it is the same for all samples")
         rows = len(self.samples) or 1
         if isinstance(self.change, MaskWeights):
             for layer, indices in self.change.indices.items():
@@ -103,6 +119,8 @@ def save_edit(edit: Edit, folder: Path) -> None:
             tensors |= {f"{layer}@{row}": indices for row, indices in enumerate(rows)}
     elif isinstance(change, ReplaceWeights):
         tensors = dict(change.weights)
+    elif isinstance(change, SamplingRule):
+        description["rule"] = {"name": change.name, "params": dict(change.params)}
     # Written even if it holds nothing, so that a lost file never passes for an empty change.
     if change is not None:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -116,27 +134,53 @@ def load_edit(folder: Path) -> Edit:
     Raises:
         DoribError: the folder holds no edit, or one of an unknown kind.
     """
-    try:
+    with _readable(folder):
         description = json.loads((folder / "edit.json").read_text())
-        kind = description["kind"]
         samples = tuple(description["samples"])
-        tensors = load_file(folder / "edit.safetensors") if kind is not None else {}
         return Edit(
-            change=_change(kind, tensors, rows=len(samples) or 1),
+            change=_change(description, folder, rows=len(samples) or 1),
             scope=description["scope"],
             samples=samples,
             notes=description["notes"],
         )
+
+
+def load_sampling_rule(folder: Path) -> SamplingRule | None:
+    """The sampling rule of an edit that `save_edit` wrote; None where it is of another kind.
+
+    Reads no tensors, however large the edit.
+
+    Raises:
+        DoribError: the folder holds no edit.
+    """
+    with _readable(folder):
+        description = json.loads((folder / "edit.json").read_text())
+        return _rule(description) if description["kind"] == "SamplingRule" else None
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
             error
         )
 
 
-def _change(kind: str | None, tensors: dict[str, Tensor], rows: int) -> Change | None:
+def _rule(description: Mapping[str, Any]) -> SamplingRule:
+    rule = description["rule"]
+    return SamplingRule(str(rule["name"]), dict(rule["params"]))
+
+
+def _change(description: Mapping[str, Any], folder: Path, rows: int) -> Change | None:
+    kind = description["kind"]
+    if kind is None:
+        return None
+    tensors = load_file(folder / "edit.safetensors")
     match kind:
-        case None:
-            return None
+        case "SamplingRule":
+            return _rule(description)
         case "ScaleOutputs":
             return ScaleOutputs(tensors)
         case "MaskWeights":

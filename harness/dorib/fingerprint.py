@@ -58,8 +58,8 @@ def library_versions() -> dict[str, str]:
 
 
 def numerics_digest() -> str:
-    """Digest of dorib's own numerics: the target model, the seeds, the edits."""
-    parts = ("dorib.target", "dorib.seeds", "dorib.edits", "dorib.images")
+    """Digest of dorib's own numerics: the target model, the seeds, the edits, the starts."""
+    parts = ("dorib.target", "dorib.seeds", "dorib.edits", "dorib.images", "dorib.starts")
     return digest([code_digest(part) for part in parts])
 
 

@@ -17,7 +17,7 @@ from dorib.images import read_image, write_image
 from dorib.ledger import Ledger
 from dorib.mitigate import Mitigated
 from dorib.store import Shelf
-from dorib.target import Embeddings
+from dorib.target import Embeddings, TargetModel
 from dorib.triggers import Trigger
 
 EmbeddingsOf: TypeAlias = "Callable[[Sequence[Request]], Embeddings]"
@@ -68,7 +68,7 @@ def generate_attacked(
 
     def embeddings(batch: Sequence[Request]) -> Embeddings:
         triggers = [attacked.trigger(request.subject, request.budget) for request in batch]
-        return _embeddings(context, triggers)
+        return _embeddings(context.model, triggers)
 
     label = f"{mitigated.method.label} x {attacked.method.label}"
     shelf = context.store.shelf("images", {"triggers": attacked.key})
@@ -80,7 +80,7 @@ def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
     requests = [Request(subject, 0, 0) for subject in context.utility_prompts]
 
     def embeddings(batch: Sequence[Request]) -> Embeddings:
-        return context.model.encode_prompt([request.subject.caption for request in batch])
+        return context.model.encode_request([request.subject.caption for request in batch])
 
     shelf = context.store.shelf("images", {"utility": mitigated.key})
     if mitigated.failure:
@@ -106,7 +106,7 @@ def _generate(
     with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
         for batch in batches:
             try:
-                images = _sample(context, mitigated, batch, embeddings(batch))
+                images = _sample(context, mitigated, batch, embeddings)
             except (RuntimeError, ValueError, KeyError) as error:
                 # A trigger of the wrong shape, say: an error record, never a missing one.
                 reason = f"{type(error).__name__}: {error}"
@@ -121,7 +121,7 @@ def _generate(
 
 
 def _sample(
-    context: RunContext, mitigated: Mitigated, batch: Sequence[Request], embeddings: Embeddings
+    context: RunContext, mitigated: Mitigated, batch: Sequence[Request], embeddings: EmbeddingsOf
 ) -> Tensor:
     model = context.model
     edit, rows = mitigated.edit([context.memorized_behind(request.subject) for request in batch])
@@ -129,16 +129,19 @@ def _sample(
     generators = [seeds.generator(request.subject.id, request.seed) for request in batch]
     indices = torch.arange(len(batch))
     with model.edited(edit, rows), model.counting(Ledger()):
-        return model.sample(embeddings, generators, indices)
+        # Under the edit, whose rule may act on the prompts among the triggers.
+        return model.sample(embeddings(batch), generators, indices)
 
 
-def _embeddings(context: RunContext, triggers: Sequence[Trigger]) -> Embeddings:
-    model = context.model
+def _embeddings(model: TargetModel, triggers: Sequence[Trigger]) -> Embeddings:
+    prompts = [trigger.prompt for trigger in triggers if trigger.prompt is not None]
+    requests = model.encode_request(prompts) if prompts else {}
+    encoded = iter(range(len(prompts)))
     found: list[Embeddings] = []
     for trigger in triggers:
-        if trigger.prompt is not None:
-            encoded = model.encode_prompt([trigger.prompt])
-            found.append({name: value[0] for name, value in encoded.items()})
-        else:
+        if trigger.prompt is None:
             found.append(trigger.embeddings)
+        else:
+            row = next(encoded)
+            found.append({name: value[row] for name, value in requests.items()})
     return {name: torch.stack([f[name].to(model.device) for f in found]) for name in found[0]}

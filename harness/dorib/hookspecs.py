@@ -1,4 +1,4 @@
-"""What a plugin can implement: four hooks, each handed the function that takes a registration.
+"""What a plugin can implement: five hooks, each handed the function that takes a registration.
 
 The host hands in `register`, so a hook's signature stays as it is while what can be registered
 grows. A plugin module states the contract it was written for as `dorib_contract = 1` and must be
@@ -34,6 +34,11 @@ def register_attacks(register: Register) -> None:
 @hookspec
 def register_metrics(register: Register) -> None:
     """Call `register(name, target, params=..., summary=...)` for each `Metric`."""
+
+
+@hookspec
+def register_rules(register: Register) -> None:
+    """Call `register(name, target, params=..., summary=...)` for each `Rule`."""
 
 
 @hookspec

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dorib.config import first_problem
-from dorib.contracts import Attack, Method, Metric, Mitigation
+from dorib.contracts import Attack, Method, Metric, Mitigation, Rule
 from dorib.errors import DoribError
 from dorib.fingerprint import code_digest, digest
 from dorib.params import Params
@@ -69,6 +69,12 @@ class Configured:
         return self.method
 
     @property
+    def replayed(self) -> Configured | None:
+        """The attack whose triggers this attack replays; None where it replays none."""
+        role = self.attack.replays
+        return self.parts[role] if role else None
+
+    @property
     def metric(self) -> Metric[Any]:
         """The method as the metric it is."""
         assert isinstance(self.method, Metric)
@@ -79,6 +85,7 @@ _BASES: dict[str, type[Method[Any]]] = {
     "mitigation": Mitigation,
     "attack": Attack,
     "metric": Metric,
+    "rule": Rule,
 }
 
 

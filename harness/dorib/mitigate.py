@@ -10,7 +10,16 @@ from pathlib import Path
 from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.contracts import DefenderView
-from dorib.edits import Edit, Scope, load_edit, merge_edits, save_edit, single_edits
+from dorib.edits import (
+    Edit,
+    SamplingRule,
+    Scope,
+    load_edit,
+    load_sampling_rule,
+    merge_edits,
+    save_edit,
+    single_edits,
+)
 from dorib.errors import DoribError
 from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
@@ -42,6 +51,13 @@ class Mitigated:
         distinct = list(dict.fromkeys(subjects))
         edit = merge_edits([load_edit(self._folder(subject.tag)) for subject in distinct])
         return edit, [distinct.index(subject) for subject in subjects]
+
+    @property
+    def sampling_rule(self) -> SamplingRule | None:
+        """The rule that the edit names; None where it is of another kind, or there is none."""
+        if self.failure or self.scope != "global":
+            return None
+        return load_sampling_rule(self._folder(GLOBAL))
 
     def work(self, subjects: Sequence[Subject]) -> int:
         """What fitting cost for `subjects`, in U-Net items."""

@@ -17,7 +17,7 @@ from dorib import hookspecs
 from dorib.errors import DoribError
 from dorib.params import Params
 
-Kind: TypeAlias = Literal["mitigation", "attack", "metric", "suite"]
+Kind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "suite"]
 GROUP = "dorib"
 # Names become parts of file names in the results folder.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -145,6 +145,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[Kind, Callable[..., Any]
         ("mitigation", hook.register_mitigations),
         ("attack", hook.register_attacks),
         ("metric", hook.register_metrics),
+        ("rule", hook.register_rules),
         ("suite", hook.register_suites),
     ]
 

@@ -22,8 +22,6 @@ class OwnPrompt(Attack[ReferenceParams]):
         seeds: Seeds,
         ledger: Ledger,
     ) -> Iterator[Trigger]:
-        """Yield the prompt's embedding for each target; `budgets` do not apply."""
-        embeddings = model.encode_prompt([target.caption for target in targets])
-        for row, target in enumerate(targets):
-            own = {name: value[row].cpu() for name, value in embeddings.items()}
-            yield Trigger(target.sample, budget=0, embeddings=own)
+        """Yield the prompt itself for each target; `budgets` do not apply."""
+        for target in targets:
+            yield Trigger(target.sample, budget=0, prompt=target.caption)

@@ -2,4 +2,27 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
+from dorib import MethodChoice, MethodSpec, Params, Register, hookimpl
+
 dorib_contract = 1
+
+
+class TransferParams(Params):
+    """Whose triggers are replayed."""
+
+    source: MethodChoice = Field(
+        MethodSpec(name="dori"), description="the attack that searches the unmitigated model"
+    )
+
+
+@hookimpl
+def register_attacks(register: Register) -> None:
+    """Bring `transfer`."""
+    register(
+        "transfer",
+        "dorib_transfer.attack:Transfer",
+        params=TransferParams,
+        summary="replays the triggers that another attack found on the unmitigated model",
+    )

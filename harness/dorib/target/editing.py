@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dorib.edits import Change, Edit, MaskWeights, ReplaceWeights, ScaleOutputs
+from dorib.edits import (
+    Change,
+    Edit,
+    MaskWeights,
+    ReplaceWeights,
+    SamplingRule,
+    ScaleOutputs,
+)
 from dorib.errors import DoribError
 
 MEMORY_CAP_BYTES = 256 * 2**20
@@ -53,14 +60,16 @@ def _install(stack: ExitStack, unet: nn.Module, change: Change, rows: Rows | Non
             else:
                 removed = _RemovedWeights(layer.weight.detach(), indices)
                 stack.callback(layer.register_forward_hook(_subtract(removed, rows)).remove)
-    else:
-        assert isinstance(change, ScaleOutputs)
+    elif isinstance(change, ScaleOutputs):
         for name, scales in change.scales.items():
             layer = _linear(unet, name)
             if scales.shape[-1] != layer.out_features:
                 raise DoribError(f"edit: {name} has another width here; fit the edit to this model")
             table = scales.reshape(-1, scales.shape[-1]).to(layer.weight)
             stack.callback(layer.register_forward_hook(_scale(table, rows)).remove)
+    else:
+        # The target model acts it out around the U-Net.
+        assert isinstance(change, SamplingRule)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dorib.contracts import Target
-from dorib.edits import Edit
+from dorib.contracts import PromptRule, Rule, Target
+from dorib.edits import Edit, SamplingRule
 from dorib.errors import DoribError
 from dorib.ledger import Ledger
+from dorib.registry import Registry, discover
+from dorib.rules import rule_behind
 from dorib.suite import SamplingSettings
 from dorib.target import layers
 from dorib.target.editing import installed
@@ -34,8 +36,10 @@ class TargetModel:
     gradients reach latents and embeddings.
     """
 
-    def __init__(self, pipeline: Any, sampling: SamplingSettings) -> None:
-        """Take over `pipeline`.
+    def __init__(
+        self, pipeline: Any, sampling: SamplingSettings, registry: Registry | None = None
+    ) -> None:
+        """Take over `pipeline`; `registry` holds the rules that edits name (None: all installed).
 
         Raises:
             DoribError: its latents cannot have the size asked for.
@@ -54,7 +58,9 @@ class TargetModel:
         self.device: torch.device = pipeline.unet.device
         self.dtype: torch.dtype = pipeline.unet.dtype
         self.prediction_type: str = pipeline.scheduler.config.prediction_type
+        self._registry = registry
         self._edit: Edit | None = None
+        self._rule: Rule[Any] | None = None
         self._rows: Tensor | None = None
         self._in_flight: Tensor | None = None
         self._ledgers: list[Ledger] = []
@@ -82,7 +88,10 @@ class TargetModel:
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
-        """Embeddings of `prompts`: `prompt_embeds` `[B, tokens, width]` in the model's dtype."""
+        """Embeddings of `prompts`: `prompt_embeds` `[B, tokens, width]` in the model's dtype.
+
+        The text encoder's alone: no sampling rule comes in between.
+        """
         # Captions beyond the encoder's length are cut, as in diffusers, which warns of each.
         with quiet():
             embeddings, _ = self.pipeline.encode_prompt(
@@ -92,6 +101,16 @@ class TargetModel:
                 do_classifier_free_guidance=False,
             )
         return {"prompt_embeds": embeddings}
+
+    def encode_request(self, prompts: Sequence[str]) -> Embeddings:
+        """As `encode_prompt`, for whoever asks the model for images in words: a sampling rule
+        that acts on prompts sees them first.
+        """
+        rule = self._rule
+        admitted = rule.rewrite(prompts) if isinstance(rule, PromptRule) else prompts
+        if len(admitted) != len(prompts):
+            raise ValueError(f"the rule made {len(admitted)} prompts out of {len(prompts)}")
+        return self.encode_prompt(admitted)
 
     def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
         """What each target is asked for with: its own embeddings where it has some, else its
@@ -211,18 +230,21 @@ class TargetModel:
         """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).
 
         Raises:
-            DoribError: the edit does not fit this model.
+            DoribError: the edit does not fit this model, or names a rule that is not registered.
             RuntimeError: another edit is installed.
         """
         if self._edit is not None:
             raise RuntimeError("an edit is installed already; leave its block first")
-        self._edit = edit
+        rule = None
+        if isinstance(edit.change, SamplingRule):
+            rule = rule_behind(edit.change, self._registry or discover())
+        self._edit, self._rule = edit, rule
         self._rows = None if rows is None else torch.tensor(rows, device=self.device)
         try:
             with installed(self.unet, edit, self._edit_rows):
                 yield
         finally:
-            self._edit = self._rows = None
+            self._edit = self._rule = self._rows = None
 
     @contextmanager
     def counting(self, ledger: Ledger) -> Iterator[None]:

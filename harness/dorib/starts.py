@@ -1,13 +1,40 @@
-"""Where a search starts: the sample's own prompt, another caption, or noise."""
+"""Where a search over text embeddings starts: the own prompt, another caption, or noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from dorib import DoribError, Target, TargetModel
+from dorib.contracts import Target
+from dorib.errors import DoribError
+from dorib.target import TargetModel
+
+Start: TypeAlias = Literal["prompt", "other", "random"]
+
+
+def starting_embeddings(
+    model: TargetModel,
+    targets: Sequence[Target],
+    generators: Sequence[torch.Generator],
+    start: Start,
+) -> Tensor:
+    """Where the search for each target starts, float32 `[targets, tokens, width]`.
+
+    "prompt" draws nothing from the generators, one for each target; "other" and "random" do.
+
+    Raises:
+        DoribError: the start is "other" and a target comes without any caption but its own.
+    """
+    match start:
+        case "prompt":
+            return own_prompt(model, targets)
+        case "other":
+            return another_caption(model, targets, generators)
+        case "random":
+            return gaussian(model, targets, generators)
 
 
 def own_prompt(model: TargetModel, targets: Sequence[Target]) -> Tensor:
@@ -46,7 +73,7 @@ def _draw(target: Target, generator: torch.Generator) -> str:
     others = [caption for caption in target.other_captions if caption != target.caption]
     if not others:
         raise DoribError(
-            f"attack dori: sample {target.sample} has no caption of another image to start from; "
+            f"start=other: sample {target.sample} has no caption of another image to start from; "
             "add general captions to the suite, or set start=prompt or start=random"
         )
     return others[int(torch.randint(len(others), (), generator=generator))]

@@ -1,0 +1,38 @@
+"""From the sampling rule that an edit names to its code, and what it means for an attack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dorib.contracts import Attack, Rule
+from dorib.methods import configure
+from dorib.specs import MethodSpec
+
+if TYPE_CHECKING:
+    from dorib.edits import SamplingRule
+    from dorib.registry import Registry
+    from dorib.triggers import Trigger
+
+
+def rule_behind(change: SamplingRule, registry: Registry) -> Rule[Any]:
+    """The rule that `change` names, with its parameters.
+
+    Raises:
+        DoribError: no rule of that name is registered, or its parameters are wrong.
+    """
+    spec = MethodSpec(name=change.name, params=dict(change.params))
+    rule = configure(registry, "rule", spec).method
+    assert isinstance(rule, Rule)
+    return rule
+
+
+def obstacle(change: SamplingRule, registry: Registry, attack: Attack[Any]) -> str | None:
+    """Why `attack` cannot be run at all while the rule is in force, where it cannot."""
+    if "gradients" in attack.knows and not rule_behind(change, registry).passes_gradients:
+        return f"the attack needs gradients, and the sampling rule {change.name} passes none"
+    return None
+
+
+def bypassed(change: SamplingRule, registry: Registry, trigger: Trigger) -> bool:
+    """Whether `trigger` is handed in behind the place where the rule acts."""
+    return rule_behind(change, registry).acts_on == "prompt" and trigger.prompt is None
