@@ -92,7 +92,7 @@ def read_controls(folder: Path, name: str) -> list[TableRow]:
 
 
 def _is_control(row: TableRow) -> bool:
-    return row.fields["role"] == "control"
+    return bool(row.fields["role"] == "control")
 
 
 def _files_by_id(folder: Path) -> dict[str, list[str]]:

@@ -1,0 +1,48 @@
+"""Controls that the user hands in: checked, and copied into the cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dorib.errors import DoribError
+from dorib.fetch.download import DownloadError
+from dorib.fetch.pictures import inspect_picture
+from dorib.fetch.spec import CONTROLS
+from dorib.prompt_tables import read_controls
+from dorib.prompt_tables.samples import METADATA
+
+
+def take_controls(source: Path, folder: Path) -> int:
+    """Copy the controls in `source` to the data in `folder`, in place of earlier ones.
+
+    `source` holds a metadata.jsonl (file_name, caption) and the pictures it names. Gives their
+    number.
+
+    Raises:
+        DoribError: a row is wrong, or its picture is missing, outside `source` or none.
+        OSError: the disk is full or not writable.
+    """
+    rows = read_controls(source, ".")
+    new = folder / f".part-{CONTROLS}"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for row in rows:
+        for image in row.fields["images"]:
+            path = source / image
+            if not path.resolve().is_relative_to(source.resolve()):
+                raise DoribError(f"{row.where}: {image!r} leads out of the folder; mend it")
+            try:
+                content = path.read_bytes()
+                inspect_picture(content)
+            except (OSError, DownloadError) as error:
+                raise DoribError(
+                    f"{row.where}: {path} is no usable picture ({error}); mend it"
+                ) from error
+            target = new / image
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    shutil.copyfile(source / METADATA, new / METADATA)
+    shutil.rmtree(folder / CONTROLS, ignore_errors=True)
+    new.rename(folder / CONTROLS)
+    return len(rows)
