@@ -10,7 +10,6 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
 from typer.testing import CliRunner
 
 from dorib import Attack, DoribError, Edit, MethodChoice, MethodSpec, Mitigation, Params
@@ -33,7 +32,7 @@ class Search(Attack[SearchParams]):
 
 
 class BuiltParams(Params):
-    search: MethodChoice = Field("seek")
+    search: MethodChoice = MethodSpec(name="seek")
     below: MethodChoice | None = None
     strength: float = 1.0
 

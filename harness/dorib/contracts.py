@@ -59,6 +59,9 @@ class DefenderView:
     general_captions: Sequence[str]
     oracle: Path | None = None
     """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
+    scratch: Path | None = None
+    """A folder for the checkpoints of a long fit: a fit that was killed finds there what it left.
+    It is removed once the edit is stored; None where nothing can be kept."""
 
 
 class Method(ABC, Generic[P]):

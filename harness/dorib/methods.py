@@ -139,8 +139,7 @@ def _label(spec: MethodSpec, params: Params) -> str:
     changed = {
         name: values[name]
         for name in spec.params
-        if defaults[name].get_default(call_default_factory=True)
-        not in (values[name], getattr(params, name))
+        if getattr(params, name) != defaults[name].get_default(call_default_factory=True)
     }
     return str(MethodSpec(name=spec.name, params=changed))
 

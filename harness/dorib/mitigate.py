@@ -100,7 +100,8 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         )
     for group in groups:
         try:
-            _fit(context, mitigated, group)
+            with mitigated.shelf.scratch([subject.tag for subject in group]) as scratch:
+                _fit(context, mitigated, group, scratch)
         except DoribError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes error records
@@ -110,10 +111,14 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
     return mitigated
 
 
-def _fit(context: RunContext, mitigated: Mitigated, group: Sequence[Subject]) -> None:
+def _fit(
+    context: RunContext, mitigated: Mitigated, group: Sequence[Subject], scratch: Path
+) -> None:
     method = mitigated.method
     model = context.model
-    view = DefenderView(context.targets(group), context.suite.general_captions, _oracle(context))
+    view = DefenderView(
+        context.targets(group), context.suite.general_captions, _oracle(context), scratch
+    )
     seeds = context.seeds.child("fit", method.name)
     with context.reporter.verb("mitigate", method.label, 0) as advance:
         ledger = Ledger(on_work=advance)

@@ -8,6 +8,4 @@ from pydantic import BaseModel, ConfigDict
 class Params(BaseModel):
     """Base of every method's parameters: immutable, and an unknown name is refused."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -12,8 +12,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     WithJsonSchema,
+    model_serializer,
 )
 
 from dorib.errors import DoribError
@@ -53,6 +53,7 @@ class MethodSpec(BaseModel):
                 params[parameter.strip()] = yaml_scalar(value, text)
         return cls(name=name.strip(), params=params)
 
+    @model_serializer
     def __str__(self) -> str:
         """As `parse` reads it, the parameters sorted by name."""
         assignments = ",".join(f"{name}={_text(self.params[name])}" for name in sorted(self.params))
@@ -86,11 +87,10 @@ def spec_of(item: Any) -> MethodSpec:
 MethodChoice = Annotated[
     MethodSpec,
     BeforeValidator(spec_of),
-    PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "format": "method"}),
 ]
 """The type of a parameter that names another method: `wanda`, `wanda:sparsity=0.02` or, in a run
-file, `{name: wanda, sparsity: 0.02}`. Its default may be given as text: `Field("wanda")`."""
+file, `{name: wanda, sparsity: 0.02}`."""
 
 
 def _split(assignments: str) -> Iterator[str]:

@@ -70,6 +70,16 @@ class Shelf:
                 shutil.rmtree(temporary, ignore_errors=True)
         self._index(self.folder / name / "index.json")
 
+    @contextmanager
+    def scratch(self, items: Sequence[str]) -> Iterator[Path]:
+        """A folder for what makes `items`: kept if the block is cut short, removed if it ends well.
+
+        It need not exist; whoever uses it makes it.
+        """
+        folder = self.folder / ("scratch-" + digest(list(items))[:16])
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
     def _commit(self, temporary: Path, place: Path) -> None:
         try:
             temporary.rename(place)

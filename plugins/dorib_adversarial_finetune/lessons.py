@@ -1,0 +1,106 @@
+"""What one gradient step trains on: found embeddings towards surrogates, and general pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dorib import Seeds, Target, TargetModel
+from dorib_adversarial_finetune.pictures import SHARED_WORK
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All that can be trained towards; latents are clean, float32, on the CPU."""
+
+    surrogates: Sequence[Tensor]
+    """By target index `[kept, *latent_shape]`; no rows where there is no surrogate."""
+    originals: Tensor
+    """By target index `[memorized, *latent_shape]`."""
+    general: Tensor
+    """`[pictures, *latent_shape]`; no rows without utility loss."""
+    general_embeddings: Tensor
+    """`[pictures, tokens, width]`, float32."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A batch: memorized images under the embeddings found for them, then general pairs."""
+
+    latents: Tensor
+    """Clean, `[B, *latent_shape]`, float32."""
+    noise: Tensor
+    timesteps: Tensor
+    """int64 `[B]`."""
+    embeddings: Tensor
+    """`[B, tokens, width]`, float32."""
+    samples: Tensor
+    """int64 `[B]`."""
+    blank: Tensor
+    """bool `[B]`: trained towards the prediction without a prompt, for want of a surrogate."""
+    memorized: int
+    """How many of the items are memorized images; they come first."""
+
+
+def lesson(
+    model: TargetModel,
+    pictures: Pictures,
+    targets: Sequence[Target],
+    embeddings: Tensor,
+    seeds: Seeds,
+) -> Lesson:
+    """Draw a surrogate, a timestep and noise for each of `targets`, and as many general pairs.
+
+    `embeddings` are those found for `targets`, `[targets, tokens, width]`.
+    """
+    latents, generators = [], [seeds.generator("memorized", target.sample) for target in targets]
+    for target, generator in zip(targets, generators, strict=True):
+        choice = pictures.surrogates[target.index]
+        if len(choice):
+            latents.append(choice[int(torch.randint(len(choice), (), generator=generator))])
+        else:
+            latents.append(pictures.originals[target.index])
+    indices = [target.index for target in targets]
+    blank = [not len(pictures.surrogates[index]) for index in indices]
+    if len(pictures.general):
+        lot = seeds.generator("general")
+        drawn = torch.randint(len(pictures.general), (len(targets),), generator=lot)
+        latents += list(pictures.general[drawn])
+        embeddings = torch.cat([embeddings, pictures.general_embeddings[drawn]])
+        generators += [lot] * len(drawn)
+        indices += [SHARED_WORK] * len(drawn)
+        blank += [False] * len(drawn)
+    times = [torch.randint(model.timesteps, (), generator=g) for g in generators]
+    noise = [torch.randn(model.latent_shape, generator=g) for g in generators]
+    return Lesson(
+        torch.stack(latents).to(model.device),
+        torch.stack(noise).to(model.device),
+        torch.stack(times).to(model.device),
+        embeddings.to(model.device),
+        torch.tensor(indices, device=model.device),
+        torch.tensor(blank, device=model.device),
+        len(targets),
+    )
+
+
+def losses(model: TargetModel, batch: Lesson) -> Tensor:
+    """Mean squared error of the raw output against what it is trained towards, float32 `[B]`."""
+    noisy = model.add_noise(batch.latents, batch.noise, batch.timesteps).to(model.dtype)
+    towards = model.training_target(batch.latents, batch.noise, batch.timesteps).float()
+    if batch.blank.any():
+        towards = towards.clone()
+        towards[batch.blank] = _without_prompt(model, batch, noisy)
+    embeddings = {"prompt_embeds": batch.embeddings.to(model.dtype)}
+    output = model.predict(noisy, batch.timesteps, embeddings, batch.samples)
+    return (output.float() - towards).square().flatten(1).mean(dim=1)
+
+
+@torch.no_grad()
+def _without_prompt(model: TargetModel, batch: Lesson, noisy: Tensor) -> Tensor:
+    rows = batch.blank
+    nothing = model.encode_prompt([""] * int(rows.sum()))
+    output = model.predict(noisy[rows], batch.timesteps[rows], nothing, batch.samples[rows])
+    return output.float()

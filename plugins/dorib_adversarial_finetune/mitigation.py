@@ -1,0 +1,236 @@
+"""The mitigation: search, take a gradient step against what was found, search again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dorib import (
+    Attack,
+    DefenderView,
+    DoribError,
+    Edit,
+    Ledger,
+    MethodSpec,
+    Mitigation,
+    ReplaceWeights,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+)
+from dorib_adversarial_finetune import AdversarialFinetuneParams
+from dorib_adversarial_finetune.checkpoints import Checkpoints
+from dorib_adversarial_finetune.lessons import Pictures, lesson, losses
+from dorib_adversarial_finetune.pictures import general_pictures, surrogates
+from dorib_adversarial_finetune.similarity import copy_threshold
+from dorib_adversarial_finetune.training import Training, training
+
+
+class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
+    """Fine-tunes all U-Net weights against embeddings found on the weights as they are by then.
+
+    For each memorized image in turn a search starts afresh; a gradient step then teaches the
+    embedding it found to give a surrogate image, and general captions to give what they gave.
+    Where no surrogate is left for an image, its embedding is taught to predict what no prompt
+    predicts. The denoising losses are those of the raw output in the model's own parametrisation.
+    General pairs are pictures that the untouched model draws, since a suite has captions only.
+    Source: Kowalczuk et al., "Finding Dori", arXiv 2507.16880.
+    """
+
+    def builds_on(self) -> Mapping[str, tuple[Literal["attack", "mitigation"], MethodSpec]]:
+        """The search and, where surrogates are wanted, what makes them."""
+        if self.params.target == "empty_prompt":
+            return {"search": ("attack", self.params.search)}
+        return {
+            "search": ("attack", self.params.search),
+            "surrogate": ("mitigation", self.params.surrogate),
+        }
+
+    def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
+        """New values of all U-Net parameters, in the model's number format.
+
+        `notes` tell how many surrogates were kept, from what threshold, for which samples none
+        was, and each epoch's mean losses. With `view.scratch` a killed fit goes on from its last
+        checkpoint and ends with the same weights.
+
+        Raises:
+            DoribError: there is nothing to calibrate the threshold on, there are no general
+                captions, or the precision is not to be had; or the search or the surrogate maker
+                refuses its settings.
+            ArithmeticError: the loss is no longer finite.
+        """
+        checkpoints = Checkpoints(view.scratch, ledger)
+        pictures, notes = self._pictures(model, view, seeds, ledger, checkpoints)
+        with training(model, self.params) as trained:
+            trace = self._train(trained, model, view.memorized, pictures, seeds, checkpoints)
+            weights = {
+                name: weight.detach().to("cpu", model.dtype, copy=True)
+                for name, weight in trained.weights.items()
+            }
+        return Edit(ReplaceWeights(weights), notes={**notes, "losses": self._by_epoch(trace)})
+
+    def _train(
+        self,
+        trained: Training,
+        model: TargetModel,
+        memorized: Sequence[Target],
+        pictures: Pictures,
+        seeds: Seeds,
+        checkpoints: Checkpoints,
+    ) -> list[list[float]]:
+        """Go through all rounds; epoch, memorized loss and general loss of each step."""
+        state = checkpoints.load("training") or {"rounds": 0, "trace": []}
+        trace: list[list[float]] = state["trace"]
+        if state["rounds"]:
+            trained.restore(state)
+        for number, (epoch, targets) in enumerate(self._rounds(memorized, seeds), start=1):
+            if number <= state["rounds"]:
+                continue
+            with trained.autocast():
+                found = self._search(model, targets, seeds.child("search", epoch))
+            for step in range(self.params.steps_per_search):
+                # The branch is named by epoch and sample, so that batches leave it alone.
+                branch = seeds.child("noise", epoch, step)
+                trace += self._step(trained, model, pictures, targets, found, branch, epoch)
+            if number % self.params.checkpoint_every == 0:
+                checkpoints.save("training", {"rounds": number, "trace": trace, **trained.state()})
+        return trace
+
+    def _step(
+        self,
+        trained: Training,
+        model: TargetModel,
+        pictures: Pictures,
+        targets: Sequence[Target],
+        found: Tensor,
+        seeds: Seeds,
+        epoch: int,
+    ) -> list[list[float]]:
+        trace: list[list[float]] = []
+
+        def loss(batch: int) -> Tensor:
+            drawn = lesson(model, pictures, targets, found, seeds.child(batch))
+            each = losses(model, drawn)
+            own, general = each[: drawn.memorized].mean(), each[drawn.memorized :]
+            trace.append([epoch, float(own), float(general.mean()) if len(general) else 0.0])
+            return own + self.params.utility_weight * general.mean() if len(general) else own
+
+        trained.step(loss)
+        return trace
+
+    def _rounds(
+        self, memorized: Sequence[Target], seeds: Seeds
+    ) -> list[tuple[int, Sequence[Target]]]:
+        """Which targets are searched for together, epoch by epoch, in an order drawn for each."""
+        size = self.params.batch_size
+        rounds: list[tuple[int, Sequence[Target]]] = []
+        for epoch in range(self.params.epochs):
+            lot = torch.randperm(len(memorized), generator=seeds.generator("order", epoch))
+            order = [memorized[i] for i in lot.tolist()]
+            rounds += [(epoch, order[i : i + size]) for i in range(0, len(order), size)]
+        return rounds
+
+    def _search(self, model: TargetModel, targets: Sequence[Target], seeds: Seeds) -> Tensor:
+        """What the search finds on the weights as they are, float32 `[targets, tokens, width]`."""
+        attack = self.methods["search"]
+        assert isinstance(attack, Attack)
+        best: dict[str, Trigger] = {}
+        # A ledger of its own: a search may read there how much of its budget is spent.
+        ledger = Ledger()
+        with model.counting(ledger):
+            budgets = (self.params.search_budget,)
+            for trigger in attack.search(model, targets, budgets, seeds, ledger):
+                known = best.setdefault(trigger.sample, trigger)
+                if trigger.loss is not None and known.loss is not None:
+                    best[trigger.sample] = min(known, trigger, key=lambda one: one.loss or 0.0)
+        return torch.stack([_embedding(model, best[target.sample]) for target in targets])
+
+    def _pictures(
+        self,
+        model: TargetModel,
+        view: DefenderView,
+        seeds: Seeds,
+        ledger: Ledger,
+        checkpoints: Checkpoints,
+    ) -> tuple[Pictures, dict[str, Any]]:
+        originals = torch.stack([target.original for target in view.memorized])
+        captions = self._general_captions(view, seeds)
+        state = checkpoints.load("pictures")
+        if state is None:
+            state = self._draw(model, view, captions, originals, seeds, ledger)
+            checkpoints.save("pictures", state)
+        embeddings = model.encode_prompt(captions or [""])["prompt_embeds"].float().cpu()
+        pictures = Pictures(
+            state["surrogates"],
+            model.encode_image(originals).float().cpu(),
+            state["general"],
+            embeddings[: len(captions)],
+        )
+        return pictures, state["notes"]
+
+    def _draw(
+        self,
+        model: TargetModel,
+        view: DefenderView,
+        captions: Sequence[str],
+        originals: Tensor,
+        seeds: Seeds,
+        ledger: Ledger,
+    ) -> dict[str, Any]:
+        p = self.params
+        general = torch.zeros(0, *model.latent_shape)
+        if captions:
+            general = general_pictures(model, captions, seeds.child("general"), p.batch_size)
+        if p.target == "empty_prompt":
+            return {"surrogates": [general[:0]] * len(originals), "general": general, "notes": {}}
+        threshold = p.similarity_threshold
+        if threshold is None:
+            threshold = copy_threshold(originals)
+        maker = self.methods["surrogate"]
+        assert isinstance(maker, Mitigation)
+        own = replace(view, scratch=view.scratch / "surrogate" if view.scratch else None)
+        edit = maker.fit(model, own, seeds.child("surrogate maker"), ledger)
+        with model.edited(edit):
+            kept = surrogates(
+                model, view.memorized, p.surrogates, threshold, seeds.child("surrogates"),
+                p.batch_size,
+            )  # fmt: skip
+        without = [t.sample for t, k in zip(view.memorized, kept, strict=True) if not len(k)]
+        notes = {
+            "similarity_threshold": threshold,
+            "surrogates_drawn": p.surrogates * len(kept),
+            "surrogates_kept": sum(len(k) for k in kept),
+            "samples_without_surrogate": without,
+        }
+        return {"surrogates": kept, "general": general, "notes": notes}
+
+    def _general_captions(self, view: DefenderView, seeds: Seeds) -> list[str]:
+        if self.params.utility_weight == 0:
+            return []
+        if not view.general_captions:
+            raise DoribError(
+                "mitigation adversarial-finetune: the suite has no general captions for the "
+                "utility loss; add some, or set utility_weight=0"
+            )
+        captions = view.general_captions
+        lot = torch.randperm(len(captions), generator=seeds.generator("general captions"))
+        return [captions[i] for i in lot[: self.params.general_images].tolist()]
+
+    def _by_epoch(self, trace: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+        rows = [[row for row in trace if row[0] == epoch] for epoch in range(self.params.epochs)]
+        return [
+            {"memorized": fmean(r[1] for r in row), "general": fmean(r[2] for r in row)}
+            for row in rows
+        ]
+
+
+def _embedding(model: TargetModel, trigger: Trigger) -> Tensor:
+    if trigger.prompt is not None:
+        return model.encode_prompt([trigger.prompt])["prompt_embeds"][0].float().cpu()
+    return trigger.embeddings["prompt_embeds"].float().cpu()
