@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 
-from dorib.attack import Attacked
 from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.contracts import Generation, Measured
 from dorib.errors import DoribError
-from dorib.generate import Generated, Request
+from dorib.fingerprint import digest
+from dorib.judging import Cell, Judged
 from dorib.methods import Configured
-from dorib.mitigate import Mitigated
 from dorib.records import Record, read_records, write_records
+from dorib.reporting import Advance
 from dorib.store import Shelf
 
 RECORDS = "records.jsonl"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One subject at one budget: what one metric looks at together."""
-
-    subject: Subject
-    budget: int
-
-    @property
-    def item(self) -> str:
-        """Its name in the store."""
-        return f"{self.subject.tag}.b{self.budget}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is measured: one mitigation under one attack, or on the utility prompts."""
-
-    mitigated: Mitigated
-    attacked: Attacked | None
-    generated: Generated
-    seeds: tuple[int, ...]
-    twins: Generated | None = None
-
-    @property
-    def mitigation(self) -> str:
-        """The mitigation's label."""
-        return self.mitigated.method.label
-
-    @property
-    def attack(self) -> str | None:
-        """The attack's label; None for utility prompts."""
-        return self.attacked.method.label if self.attacked else None
-
-    @property
-    def label(self) -> str:
-        """The cell in words."""
-        return f"{self.mitigation} x {self.attack or 'utility prompts'}"
-
-    def requests(self, judged: Judged) -> list[Request]:
-        """The images that are looked at together."""
-        return [Request(judged.subject, judged.budget, seed) for seed in self.seeds]
+RECORD_VERSION = 2
+"""Part of every key: records of another version are computed anew."""
 
 
 def measure(
@@ -69,114 +29,150 @@ def measure(
 
     Errors are not stored, so that the next run tries again.
     """
-    budgets = cell.attacked.budgets if cell.attacked else (0,)
-    everything = [Judged(subject, budget) for subject in subjects for budget in budgets]
-    errors = {judged: reason for judged in everything if (reason := _failure(cell, judged))}
-    wanted = [judged for judged in everything if judged not in errors]
-    shelf = context.store.shelf("records", _key(metric, cell))
-    size = max(1, context.batch_size // len(cell.seeds))
-    batches = planned_batches(wanted, size, lambda judged: judged.item not in shelf)
-    if batches:
-        label = f"{metric.label}: {cell.label}"
-        with context.reporter.verb("measure", label, sum(map(len, batches))) as advance:
-            for batch in batches:
-                failure = _measure_batch(context, metric, cell, shelf, batch)
-                if failure:
-                    errors |= dict.fromkeys(batch, failure)
-                    context.reporter.note(f"{metric.label} failed: {failure}")
-                advance(len(batch))
-    found: dict[str, list[Record]] = {}
-    for folder in dict.fromkeys(shelf[judged.item] for judged in wanted if judged.item in shelf):
-        for record in read_records(folder / RECORDS):
-            found.setdefault(f"{record.sample}.b{record.budget}", []).append(record)
-    records: list[Record] = []
-    for judged in everything:
-        if judged in errors:
-            records.append(_record(cell, judged, metric.name, error=errors[judged]))
-        else:
-            records += found[f"{judged.subject.id}.b{judged.budget}"]
-    return records
+    return list(_Measurement(context, metric, cell, subjects).records())
 
 
-def _measure_batch(
-    context: RunContext, metric: Configured, cell: Cell, shelf: Shelf, batch: Sequence[Judged]
-) -> str | None:
-    """Store the batch's records; gives the reason where the metric failed."""
-    try:
-        generations = [_generation(context, cell, judged) for judged in batch]
-        measured = [list(values) for values in metric.metric.measure(generations)]
-        records = list(_records(cell, batch, measured))
-    except DoribError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error record
-        return f"{type(error).__name__}: {error}"
-    with shelf.batch([judged.item for judged in batch]) as folder:
-        write_records(folder / RECORDS, records)
-    return None
+class _Measurement:
+    """One metric at work on one cell."""
 
+    def __init__(
+        self, context: RunContext, metric: Configured, cell: Cell, subjects: Sequence[Subject]
+    ) -> None:
+        self._context = context
+        self._configured = metric
+        self._metric = metric.metric
+        self._cell = cell
+        self._everything = [Judged(subject, b) for subject in subjects for b in cell.budgets]
+        twins = "twin" in self._metric.needs
+        self._generation = partial(cell.generation, context, with_twins=twins)
+        failures = {judged: cell.failure(judged, with_twins=twins) for judged in self._everything}
+        self._errors = {judged: reason for judged, reason in failures.items() if reason}
+        stack = self._metric.stack()
+        self._stack = digest(stack)
+        self._shelf: Shelf = context.store.shelf(
+            "records",
+            {
+                "version": RECORD_VERSION,
+                "images": cell.generated.shelf.key,
+                "twins": cell.twins.shelf.key if cell.twins and twins else None,
+                "metric": metric.fingerprint,
+                "stack": stack,
+                "seeds": cell.seeds,
+                "mitigation": cell.mitigation,
+                "attack": cell.attack,
+            },
+        )
 
-def _generation(context: RunContext, cell: Cell, judged: Judged) -> Generation:
-    requests = cell.requests(judged)
-    twins = None
-    if cell.twins is not None:
-        twins = cell.twins.images([Request(judged.subject, 0, r.seed) for r in requests])
-    return Generation(
-        sample=judged.subject.id,
-        caption=judged.subject.caption,
-        seeds=cell.seeds,
-        images=cell.generated.images(requests),
-        originals=context.originals(judged.subject),
-        twins=twins,
-        other_caption=judged.subject.other_caption,
-    )
+    def records(self) -> Iterator[Record]:
+        """Those of each image and sample, then those of the cell as a whole."""
+        levels = {quantity.level for quantity in self._metric.quantities.values()}
+        if levels != {"cell"}:
+            yield from self._of_each()
+        if "cell" in levels:
+            # The budgets of one role; a role's subjects stand together.
+            for role, subjects in groupby(self._everything, lambda judged: judged.subject.role):
+                of_role = list(subjects)
+                for budget in self._cell.budgets:
+                    group = [judged for judged in of_role if judged.budget == budget]
+                    yield from self._of_all(role, group)
 
+    def _of_each(self) -> Iterator[Record]:
+        errors = dict(self._errors)
+        wanted = [judged for judged in self._everything if judged not in errors]
+        size = max(1, self._context.batch_size // len(self._cell.seeds))
+        batches = planned_batches(wanted, size, lambda judged: judged.item not in self._shelf)
+        if batches:
+            label = f"{self._configured.label}: {self._cell.label}"
+            total = sum(map(len, batches))
+            with self._context.reporter.verb("measure", label, total) as advance:
+                for batch in batches:
+                    failure = self._store([j.item for j in batch], self._measured(batch))
+                    if failure:
+                        errors |= dict.fromkeys(batch, failure)
+                    advance(len(batch))
+        found: dict[str, list[Record]] = {}
+        items = [judged.item for judged in wanted if judged.item in self._shelf]
+        for folder in dict.fromkeys(self._shelf[item] for item in items):
+            for record in read_records(folder / RECORDS):
+                found.setdefault(f"{record.sample}.b{record.budget}", []).append(record)
+        for judged in self._everything:
+            if judged in errors:
+                yield self._record(judged, judged.subject, error=errors[judged])
+            else:
+                yield from found[f"{judged.subject.id}.b{judged.budget}"]
 
-def _records(
-    cell: Cell, batch: Sequence[Judged], measured: Sequence[Iterable[Measured]]
-) -> Iterable[Record]:
-    for judged, values in zip(batch, measured, strict=True):
-        for value in values:
-            yield _record(cell, judged, value.metric, seed=value.seed, value=value.value)
+    def _measured(self, batch: Sequence[Judged]) -> Iterator[Record]:
+        generations = [self._generation(judged) for judged in batch]
+        for judged, values in zip(batch, self._metric.measure(generations), strict=True):
+            for value in values:
+                yield self._record(judged, judged.subject, measured=value)
 
+    def _of_all(self, role: str, group: Sequence[Judged]) -> Iterator[Record]:
+        failed = [self._errors[judged] for judged in group if judged in self._errors]
+        if failed:
+            reason = f"{len(failed)} of {len(group)} lack an image: {failed[0]}"
+            yield self._record(group[0], None, error=reason)
+            return
+        item = f"{role}-{digest([judged.item for judged in group])[:16]}.b{group[0].budget}"
+        if item not in self._shelf:
+            label = f"{self._configured.label}: {self._cell.label}, {role} together"
+            with self._context.reporter.verb("measure", label, len(group)) as advance:
+                failure = self._store([item], self._measured_together(group, advance))
+            if failure:
+                yield self._record(group[0], None, error=failure)
+                return
+        yield from read_records(self._shelf[item] / RECORDS)
 
-def _record(
-    cell: Cell,
-    judged: Judged,
-    metric: str,
-    *,
-    seed: int | None = None,
-    value: float | None = None,
-    error: str | None = None,
-) -> Record:
-    subject = judged.subject
-    return Record(
-        mitigation=cell.mitigation,
-        attack=cell.attack,
-        budget=judged.budget,
-        role=subject.role,
-        sample=subject.id,
-        cluster=subject.cluster,
-        seed=seed,
-        metric=metric,
-        value=value,
-        error=error,
-    )
+    def _measured_together(self, group: Sequence[Judged], advance: Advance) -> Iterator[Record]:
+        def read() -> Iterator[Generation]:
+            for judged in group:
+                yield self._generation(judged)
+                advance(1)
 
+        for value in self._metric.measure_cell(read()):
+            yield self._record(group[0], None, measured=value)
 
-def _failure(cell: Cell, judged: Judged) -> str | None:
-    if cell.attacked and judged.subject.id in cell.attacked.failures:
-        return cell.attacked.failures[judged.subject.id]
-    failures = [cell.generated.failures.get(request.item) for request in cell.requests(judged)]
-    return next((failure for failure in failures if failure), None)
+    def _store(self, items: Sequence[str], records: Iterable[Record]) -> str | None:
+        """Store a batch's records; gives the reason where the metric failed."""
+        try:
+            measured = list(records)
+        except DoribError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error record
+            reason = f"{type(error).__name__}: {error}"
+            self._context.reporter.note(f"{self._configured.label} failed: {reason}")
+            return reason
+        with self._shelf.batch(items) as folder:
+            write_records(folder / RECORDS, measured)
+        return None
 
-
-def _key(metric: Configured, cell: Cell) -> dict[str, object]:
-    return {
-        "images": cell.generated.shelf.key,
-        "twins": cell.twins.shelf.key if cell.twins else None,
-        "metric": metric.fingerprint,
-        "stack": metric.metric.stack(),
-        "seeds": cell.seeds,
-        "mitigation": cell.mitigation,
-        "attack": cell.attack,
-    }
+    def _record(
+        self,
+        judged: Judged,
+        subject: Subject | None,
+        *,
+        measured: Measured | None = None,
+        error: str | None = None,
+    ) -> Record:
+        """`subject` None where the value speaks of all subjects of the role."""
+        name = measured.metric if measured else self._configured.name
+        quantity = self._metric.quantities.get(name) if measured else None
+        if measured and quantity is None:
+            raise ValueError(f"{name!r} is none of the metric's quantities")
+        return Record(
+            mitigation=self._cell.mitigation,
+            attack=self._cell.attack,
+            budget=judged.budget,
+            role=judged.subject.role,
+            sample=subject.id if subject else None,
+            cluster=subject.cluster if subject else None,
+            seed=measured.seed if measured else None,
+            metric=name,
+            value=measured.value if measured else None,
+            error=error,
+            unit=quantity.unit if quantity else None,
+            direction=quantity.direction if quantity else None,
+            level=quantity.level if quantity else None,
+            judge=self._configured.label,
+            stack=self._stack,
+        )

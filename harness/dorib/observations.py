@@ -29,25 +29,26 @@ class Observations:
     """All records of a run. A value that comes twice counts once: the first."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._values: dict[tuple[Place, str], dict[tuple[str, int | None], float]] = {}
+        self._values: dict[tuple[Place, str], dict[tuple[str | None, int | None], float]] = {}
         self._errors: dict[Place, set[str]] = {}
         for record in records:
             place = Place(record.mitigation, record.attack, record.budget, record.role)
             if record.value is None:
-                self._errors.setdefault(place, set()).add(record.sample)
+                self._errors.setdefault(place, set()).add(record.sample or record.metric)
             else:
                 values = self._values.setdefault((place, record.metric), {})
                 values.setdefault((record.sample, record.seed), record.value)
 
     def errors(self, place: Place) -> frozenset[str]:
-        """The samples that any metric has an error for."""
+        """The samples that any metric has an error for, and metrics that failed on all of them."""
         return frozenset(self._errors.get(place, ()))
 
     def by_sample(self, place: Place, quantity: str) -> dict[str, list[float]]:
         """One quantity's values, by sample."""
         values = defaultdict(list)
         for (sample, _), value in self._values.get((place, quantity), {}).items():
-            values[sample].append(value)
+            if sample is not None:
+                values[sample].append(value)
         return dict(values)
 
     def summaries(self, place: Place, quantities: Mapping[str, Quantity]) -> dict[str, Summary]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from dorib.contracts import Level
 from dorib.errors import DoribError
 from dorib.store import write_text
 
@@ -28,16 +29,25 @@ class Record(BaseModel):
     budget: int
     """Search work allowed per sample, in U-Net items; 0 where nothing is searched."""
     role: Literal["memorized", "control", "utility"]
-    sample: str
-    """The sample's id; for utility prompts `utility-<number>`."""
-    cluster: str
-    """The source photograph; for utility prompts the prompt itself."""
+    sample: str | None
+    """The sample's id; for utility prompts `utility-<number>`; None where the value speaks of all
+    samples of the role together."""
+    cluster: str | None
+    """The source photograph; for utility prompts the prompt itself; None where `sample` is."""
     seed: int | None
     """The evaluation seed; None where the value speaks of the sample as a whole."""
     metric: str
     """A quantity's name; for an error that spared no quantity the metric plugin's name."""
     value: float | None
     error: str | None = None
+    unit: str | None = None
+    """None beside an error."""
+    direction: Literal["lower is better", "higher is better", "neither"] | None = None
+    level: Level | None = None
+    judge: str | None = None
+    """The label of the metric that gave it: its stack stands under this name in the entry."""
+    stack: str | None = None
+    """sha256 of that stack as canonical JSON: values are comparable within one stack only."""
 
     @model_validator(mode="after")
     def _value_or_error(self) -> Record:
