@@ -118,7 +118,7 @@ def _run(config: RunConfig) -> None:
     from dorib import display, progress
     from dorib.registry import discover
 
-    _quiet_libraries()
+    quiet_libraries()
     from dorib import runner
 
     console = Console(highlight=False)
@@ -127,7 +127,7 @@ def _run(config: RunConfig) -> None:
     display.show_result(result, console)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Their progress bars and hints would stand between ours; errors still come through."""
     for name, value in {
         "DIFFUSERS_VERBOSITY": "error",

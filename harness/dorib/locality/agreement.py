@@ -1,0 +1,138 @@
+"""Claim 3: do a method's picks for one image agree between its triggers?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dorib.locality import report
+from dorib.locality.geometry import Floats
+from dorib.locality.overlap import Picks, PickTable, expected_iou, random_iou
+from dorib.locality.pairs import between, finite_mean, separation, upper, within
+
+RANDOM_DRAWS = 1000
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MethodTable:
+    """One mitigation's picks: of the triggers, of the same triggers again, and of the prompts."""
+
+    mitigation: str
+    unit: report.Unit
+    picks: Sequence[Picks]
+    """In this order; empty ones where the mitigation failed."""
+    populations: dict[str, int]
+    """Neurons or weights that it chooses from, by layer."""
+    table: PickTable
+    there: NDArray[np.bool_]
+    """Which of `picks` were made at all."""
+    triggers: int
+    prompts: dict[str, int]
+    """By sample: its prompt's row in the table."""
+
+
+def agreement(
+    method: MethodTable, chosen: Indices, labels: Sequence[str], rng: np.random.Generator
+) -> report.MethodPicks:
+    """How far the picks of one method agree, for the `chosen` triggers; `labels` are theirs.
+
+    `rng` deals labels and draws random picks.
+    """
+    table = method.table
+    overlap = table.overlap()
+    overlap[~method.there] = overlap[:, ~method.there] = np.nan
+    own = overlap[np.ix_(chosen, chosen)]
+    names = list(dict.fromkeys(labels))
+    prompts = np.array([method.prompts[name] for name in names])
+    behind = np.array([method.prompts[label] for label in labels])
+    totals = table.sizes.sum(axis=1)
+    there = chosen[method.there[chosen]]
+    return report.MethodPicks(
+        mitigation=method.mitigation,
+        unit=method.unit,
+        places=int(table.populations.sum()),
+        sizes=report.Group.of("number of picks", totals[there].astype(np.float64)),
+        empty=int((totals[there] == 0).sum()),
+        one_trigger_other_noise=report.Group.of(
+            "one trigger, other noise", overlap[chosen, chosen + method.triggers]
+        ),
+        triggers_of_one_image=report.Group.of("triggers of one image", within(own, labels)),
+        trigger_and_prompt=report.Group.of("a trigger and its prompt", overlap[chosen, behind]),
+        triggers_of_different_images=report.Group.of(
+            "triggers of different images", between(own, labels)
+        ),
+        prompts_of_different_images=report.Group.of(
+            "prompts of different images", upper(overlap[np.ix_(prompts, prompts)])
+        ),
+        random=_random_of_pairs(table, own, chosen, labels, rng),
+        layers=tuple(_layers(table, there, [labels[i] for i in positions(chosen, there)])),
+        test=report.SeparationTest.of(separation(1 - own, labels, rng)),
+    )
+
+
+def positions(chosen: Indices, kept: Indices) -> list[int]:
+    """Where in `chosen` each of `kept` stands."""
+    return [int(np.flatnonzero(chosen == index)[0]) for index in kept]
+
+
+def _pairs_of_one_image(own: Floats, labels: Sequence[str]) -> tuple[Indices, Indices]:
+    """Rows and columns of the pairs that have an overlap."""
+    names = np.asarray(labels)
+    same = np.triu(names[:, None] == names[None, :], k=1) & np.isfinite(own)
+    rows, columns = np.nonzero(same)
+    return rows, columns
+
+
+def _random_of_pairs(
+    table: PickTable,
+    own: Floats,
+    chosen: Indices,
+    labels: Sequence[str],
+    rng: np.random.Generator,
+) -> report.RandomOverlap | None:
+    rows, columns = _pairs_of_one_image(own, labels)
+    if not len(rows):
+        return None
+    first, second = table.sizes[chosen[rows]], table.sizes[chosen[columns]]
+    expected = expected_iou(first, second, table.populations)
+    drawn = random_iou(first, second, table.populations, rng, RANDOM_DRAWS).mean(axis=1)
+    return random_overlap(drawn, float(expected.mean()))
+
+
+def random_overlap(drawn: Floats, expected: float | None) -> report.RandomOverlap:
+    """Summary of a group's mean overlap in each draw of random picks, `[draws]`."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return report.RandomOverlap(
+        expected=expected,
+        mean=float(drawn.mean()),
+        low=float(low),
+        high=float(high),
+        draws=len(drawn),
+    )
+
+
+def _layers(table: PickTable, chosen: Indices, labels: Sequence[str]) -> list[report.LayerOverlap]:
+    layers = []
+    for column, layer in enumerate(table.layers):
+        own = table.layer_overlap(column)[np.ix_(chosen, chosen)]
+        rows, columns = _pairs_of_one_image(own, labels)
+        sizes = table.sizes[chosen, column]
+        expected = expected_iou(
+            sizes[rows, None], sizes[columns, None], table.populations[column : column + 1]
+        )
+        layers.append(
+            report.LayerOverlap(
+                layer=layer,
+                places=int(table.populations[column]),
+                mean_size=float(sizes.mean()) if len(sizes) else 0.0,
+                triggers_of_one_image=finite_mean(within(own, labels)),
+                triggers_of_different_images=finite_mean(between(own, labels)),
+                random=finite_mean(expected),
+            )
+        )
+    return layers

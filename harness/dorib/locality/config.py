@@ -1,0 +1,54 @@
+"""What one `dorib locality` is asked to do."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from dorib.config import RunConfig, first_problem
+from dorib.errors import DoribError
+from dorib.specs import MethodSpec
+
+LARGEST_COUNT = 1000
+
+
+class LocalityConfig(RunConfig):
+    """One `dorib locality`: a run's options, and how triggers are compared."""
+
+    attack: tuple[MethodSpec, ...] = (MethodSpec(name="dori", params={"start": "random"}),)
+    """The one attack that finds the triggers."""
+    metric: tuple[MethodSpec, ...] = (MethodSpec(name="sscd"),)
+    limit: int | None = Field(default=6, gt=0)
+    """At most so many memorized samples."""
+    starts: int = Field(default=8, ge=2, le=LARGEST_COUNT)
+    """Searches for each image; search i is that of `dorib run` with `root_seed` + i."""
+    noises: int = Field(default=2, ge=2, le=LARGEST_COUNT)
+    """Starting latents that activations are averaged over, the same for all embeddings."""
+    timesteps: int = Field(default=5, ge=1, le=LARGEST_COUNT)
+    """Sampling steps at which activations are compared, spread evenly over all of them."""
+    reduction: Literal["mean", "mean_absolute"] = "mean"
+    """How a layer's activations become one vector: their mean over the tokens, or the mean of
+    their absolute values, as NeMo's statistic."""
+
+    @field_validator("attack")
+    @classmethod
+    def _one_attack(cls, value: tuple[MethodSpec, ...]) -> tuple[MethodSpec, ...]:
+        if len(value) != 1 or value[0].name == "all":
+            raise ValueError("give one attack; triggers of several are compared run by run")
+        return value
+
+
+def make_locality_config(content: dict[str, Any]) -> LocalityConfig:
+    """Check options.
+
+    Raises:
+        DoribError: the first wrong one, by name.
+    """
+    try:
+        return LocalityConfig.model_validate(content)
+    except ValidationError as error:
+        known = ", ".join(LocalityConfig.model_fields)
+        raise DoribError(
+            f"command line: {first_problem(error)}; mend it (options: {known})"
+        ) from error

@@ -1,0 +1,199 @@
+"""One `dorib locality`: gather, record, pick, analyse, write."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dorib.context import RunContext
+from dorib.errors import DoribError
+from dorib.fingerprint import library_versions
+from dorib.locality import activations, figures, page, report
+from dorib.locality.agreement import MethodTable, agreement
+from dorib.locality.agreement_of_methods import agreement_of_methods
+from dorib.locality.config import LocalityConfig
+from dorib.locality.discrepancy import discrepancies
+from dorib.locality.embedding_space import Embedded, Indices, embedding_space
+from dorib.locality.gather import FoundTrigger, gather
+from dorib.locality.geometry import Floats
+from dorib.locality.prepare import Study, prepare
+from dorib.locality.tables import pick_tables
+from dorib.registry import Registry
+from dorib.reporting import Reporter, Silent
+from dorib.store import named_write_errors, write_text
+
+
+@dataclass(frozen=True)
+class LocalityResult:
+    """What a study leaves behind."""
+
+    report: report.Report
+    folder: Path
+    json: Path
+    page: Path
+
+
+def study(
+    config: LocalityConfig, registry: Registry, reporter: Reporter | None = None
+) -> LocalityResult:
+    """Compare the triggers of each memorized image, and write what came out.
+
+    Triggers, images and picks are taken from the store of `config.out`, and made where they are
+    missing.
+
+    Raises:
+        DoribError: something the user can mend; raised before any work where it can be known.
+    """
+    started = time.monotonic()
+    figures.require_matplotlib()
+    page.require_jinja()
+    this = prepare(config, registry, reporter or Silent())
+    this.metric.metric.prepare(this.context.suite, this.context.device)
+    gathered = gather(this.context, this.unmitigated, this.attack, this.metric, config.starts)
+    found = gathered.triggers
+    if not found:
+        reason = next(iter(gathered.failures.values()), "no sample")
+        raise DoribError(f"attack {this.attack.label}: no search ended well ({reason}); mend it")
+    tables, failures = pick_tables(this, found)
+    analyses = _analyses(this, found, tables)
+    result = _report(this, found, {**gathered.failures, **failures}, analyses, started)
+    return _write(this, result)
+
+
+def _analyses(
+    this: Study, found: Sequence[FoundTrigger], tables: Sequence[MethodTable]
+) -> tuple[report.Analysis | None, report.Analysis]:
+    context, config = this.context, this.config
+    seeds = context.seeds.child("locality")
+    captions = {trigger.subject.id: trigger.subject.caption for trigger in found}
+    prompts = context.model.encode_prompt(list(captions.values()))["prompt_embeds"]
+    random_prompts = _random_prompts(context, len(found))
+    triggers = torch.stack([trigger.embedding for trigger in found])
+    points = [trigger.starting_point for trigger in found]
+    told = [point for point in points if point is not None]
+    embedded = Embedded(
+        tokens=triggers.shape[1],
+        width=triggers.shape[2],
+        triggers=_flat(triggers),
+        starting_points=_flat(torch.stack(told)) if len(told) == len(found) else None,
+        prompts=dict(zip(captions, _flat(prompts), strict=True)),
+        random_prompts=_flat(random_prompts),
+    )
+    everything = torch.cat([triggers, random_prompts])
+    total = len(everything) * config.noises
+    with context.reporter.verb("record", "activations of triggers and prompts", total) as advance:
+        recording = activations.record(
+            context.model, everything, config.noises, config.timesteps, config.reduction,
+            context.batch_size, seeds, advance,
+        )  # fmt: skip
+    others = np.arange(len(found), len(everything))
+
+    def analyse(selection: report.Selection, chosen: Indices) -> report.Analysis:
+        # Each analysis draws from its own generator, so that one does not move another.
+        def rng(name: str) -> np.random.Generator:
+            return np.random.default_rng(seeds.integer(selection, name))
+
+        labels = [found[i].subject.id for i in chosen]
+        starts = [found[i].start for i in chosen]
+        weights = report.Weights(
+            methods=tuple(agreement(t, chosen, labels, rng(t.mitigation)) for t in tables),
+            pairs=tuple(
+                agreement_of_methods(a, b, chosen, labels, rng(f"{a.mitigation} {b.mitigation}"))
+                for a, b in combinations(tables, 2)
+            ),
+        )
+        return report.Analysis(
+            selection=selection,
+            triggers=len(chosen),
+            images=len(set(labels)),
+            embedding_space=embedding_space(
+                embedded, chosen, labels, starts, rng("embedding space")
+            ),
+            activations=discrepancies(
+                recording, config.reduction, chosen, labels, others, rng("activations")
+            ),
+            weights=weights if tables else None,
+        )
+
+    successful = np.array([i for i, trigger in enumerate(found) if trigger.replicates], np.int64)
+    each = Counter(found[i].subject.id for i in successful)
+    enough = sum(count >= 2 for count in each.values()) >= 2
+    return (
+        analyse("successful", successful) if enough else None,
+        analyse("all", np.arange(len(found))),
+    )
+
+
+def _random_prompts(context: RunContext, count: int) -> Tensor:
+    """Embeddings of general captions drawn by lot, at most `count`: float32 on the CPU."""
+    captions = list(dict.fromkeys(context.suite.general_captions))
+    generator = context.seeds.child("locality").generator("random prompts")
+    order = torch.randperm(len(captions), generator=generator).tolist()[:count]
+    encoded = context.model.encode_prompt([captions[i] for i in order])["prompt_embeds"]
+    return encoded.float().cpu()
+
+
+def _flat(embeddings: Tensor) -> Floats:
+    flat: Floats = embeddings.double().cpu().flatten(1).numpy()
+    return flat
+
+
+def _report(
+    this: Study,
+    found: Sequence[FoundTrigger],
+    failures: dict[str, str],
+    analyses: tuple[report.Analysis | None, report.Analysis],
+    started: float,
+) -> report.Report:
+    context, config = this.context, this.config
+    successful, everything = analyses
+    return report.Report(
+        suite=context.suite.name,
+        suite_version=context.suite.manifest.version,
+        split=config.split,
+        attack=this.attack.label,
+        attack_params=this.attack.params,
+        mitigations=tuple(method.label for method in this.mitigations),
+        budget=context.profile.budgets[-1],
+        starts=config.starts,
+        evaluation_images=len(context.evaluation_seeds),
+        root_seed=config.root_seed,
+        dtype=config.dtype,
+        device=context.device.type,
+        dorib_version=version("dorib"),
+        libraries=library_versions(),
+        triggers=tuple(
+            report.TriggerFacts(
+                sample=trigger.subject.id,
+                start=trigger.start,
+                replicates=trigger.replicates,
+                loss=trigger.trigger.loss,
+                work=trigger.trigger.work,
+                digest=trigger.digest,
+            )
+            for trigger in found
+        ),
+        failures=failures,
+        successful=successful,
+        all=everything,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def _write(this: Study, result: report.Report) -> LocalityResult:
+    folder = this.config.out / "locality" / this.attack.slug
+    with named_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "locality.json", result.model_dump_json(indent=1) + "\n")
+        drawn = figures.draw(result, folder)
+        write_text(folder / "index.html", page.render(result, drawn))
+    return LocalityResult(result, folder, folder / "locality.json", folder / "index.html")
