@@ -15,13 +15,14 @@ from dorib.contracts import Quantity
 from dorib.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts
 from dorib.facts import CellFacts, RunFacts, SampleFacts
 from dorib.fingerprint import digest, file_digest, folder_digest, library_versions
-from dorib.generate import Request
+from dorib.generate import Generated, Request
+from dorib.judging import Cell
 from dorib.leaderboard import entry_file, write_leaderboard
-from dorib.measure import Cell
 from dorib.methods import NONE, ORACLE, Configured
 from dorib.pictures import Column, draw_strips
 from dorib.rank import rank
 from dorib.records import Record, write_records
+from dorib.rules import bypassed
 from dorib.store import named_write_errors
 
 ProfileName: TypeAlias = Literal["quick", "full", "custom"]
@@ -54,6 +55,8 @@ class Run:
     records: list[Record] = field(default_factory=list)
     cells: list[CellFacts] = field(default_factory=list)
     made: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    utility_twins: Generated | None = None
+    """The unmitigated model's images of the utility prompts, once they are made."""
 
     @property
     def subjects(self) -> list[Subject]:
@@ -111,6 +114,19 @@ def cell_facts(
         work=work,
         fit_work=cell.mitigated.work(behind),
         judging_work=len(images) * sampling.steps * guided,
+        bypass=_bypass(this, cell, scored),
+        not_applicable=attacked.not_applicable,
+    )
+
+
+def _bypass(this: Run, cell: Cell, scored: Sequence[Subject]) -> bool:
+    """Whether a trigger is handed in behind the place where the mitigation's rule acts."""
+    rule, attacked = cell.mitigated.sampling_rule, cell.attacked
+    assert attacked is not None
+    return rule is not None and any(
+        bypassed(rule, this.context.registry, attacked.trigger(subject, budget))
+        for subject in scored
+        for budget in attacked.budgets
     )
 
 
@@ -154,6 +170,8 @@ def _columns(this: Run, cell: Cell) -> list[Column]:
 def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
     """By sample: of its evaluation images the one nearest to the original, as the rate judges."""
     assert cell.attacked is not None
+    if not cell.attacked.budgets:
+        return {}
     budget = cell.attacked.budgets[-1]
     nearness = {
         (record.sample, record.seed): record.value

@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from dorib.attack import attack
+from dorib.attack import Attacked, attack
 from dorib.config import RunConfig
 from dorib.context import RunContext
 from dorib.errors import DoribError
 from dorib.generate import generate_attacked, generate_utility
-from dorib.measure import Cell, measure
+from dorib.judging import Cell
+from dorib.measure import measure
 from dorib.methods import NONE, ORACLE, Configured, configure_all
-from dorib.mitigate import mitigate
+from dorib.mitigate import Mitigated, mitigate
 from dorib.registry import Registry
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
@@ -48,10 +49,16 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         not_in_all=[] if oracle else [ORACLE],
     )
     attacks = configure_all(registry, "attack", config.attack, first=[NONE])
+    for method in attacks:
+        if method.replayed and not method.replayed.attack.searches:
+            raise DoribError(
+                f"attack {method.label}: {method.replayed.label} searches nothing, so there is "
+                "nothing to replay; name an attack that does"
+            )
     metrics = configure_all(registry, "metric", config.metric)
     profile, name = _profile(suite, config)
     store = Store(config.out / "store")
-    context = RunContext(suite, config, profile, store, reporter)
+    context = RunContext(suite, config, profile, store, reporter, registry)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
@@ -79,12 +86,14 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
     behind = list(dict.fromkeys(context.memorized_behind(subject) for subject in judged))
     mitigated = mitigate(context, mitigation, behind)
     if this.needs_utility:
-        cell = Cell(mitigated, None, generate_utility(context, mitigated), seeds=(0,))
+        generated = generate_utility(context, mitigated)
+        this.utility_twins = this.utility_twins or generated
+        cell = Cell(mitigated, None, generated, seeds=(0,), twins=this.utility_twins)
         for metric in this.metrics:
             if "utility" in metric.metric.needs:
                 this.records += measure(context, metric, cell, context.utility_prompts)
     for method in this.attacks:
-        attacked = attack(context, mitigated, method, this.subjects)
+        attacked = _attack(this, mitigated, method)
         generated = generate_attacked(context, mitigated, attacked, this.subjects)
         unmitigated = this.made.get((NONE, NONE))
         twins = unmitigated.generated if unmitigated else generated
@@ -93,10 +102,20 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
         records = [
             record
             for metric in this.metrics
+            if "generations" in metric.metric.needs
             for record in measure(context, metric, cell, this.subjects)
         ]
         this.records += records
         this.cells.append(cell_facts(this, cell, behind, records))
+
+
+def _attack(this: Run, mitigated: Mitigated, method: Configured) -> Attacked:
+    """The attack; before it the one that it replays, on the unmitigated model, or its store."""
+    replayed = None
+    if method.replayed:
+        unmitigated = this.made[NONE, NONE].mitigated
+        replayed = _attack(this, unmitigated, method.replayed)
+    return attack(this.context, mitigated, method, this.subjects, replayed)
 
 
 class _Counting:
