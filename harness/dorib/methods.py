@@ -153,7 +153,8 @@ def configure_all(
 ) -> list[Configured]:
     """All methods of `specs`, each once, those named in `first` ahead.
 
-    `all` means every registered one but those in `not_in_all`.
+    `all` means every registered one but those in `not_in_all`, and those that have a parameter
+    without a default.
     """
     wanted = [MethodSpec(name=name) for name in first]
     for spec in specs:
@@ -162,8 +163,12 @@ def configure_all(
                 f"{kind} all: takes no parameters; name the {kind} that they are meant for"
             )
         if spec.name == "all":
-            every = [registration.name for registration in registry.of_kind(kind)]
-            wanted += [MethodSpec(name=name) for name in every if name not in not_in_all]
+            wanted += [
+                MethodSpec(name=registration.name)
+                for registration in registry.of_kind(kind)
+                if registration.name not in not_in_all
+                and not any(f.is_required() for f in registration.params.model_fields.values())
+            ]
         else:
             wanted.append(spec)
     configured: dict[str, Configured] = {}

@@ -86,12 +86,26 @@ class SscdParams(Params):
         return self.backend == "torchscript" and self.sha256 in (None, OFFICIAL_SHA256)
 
 
+class SscdAgreementParams(SscdParams):
+    """The second descriptor; the first is the suite's own."""
+
+    backend: Literal["torchscript", "onnx"] = Field(
+        description="a TorchScript file (the official weights), or an ONNX export"
+    )
+
+
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Bring `sscd`."""
+    """Bring `sscd` and `sscd-agreement`."""
     register(
         "sscd",
         "dorib_sscd.metric:Sscd",
         params=SscdParams,
         summary="copy detection: likeness to the original, replicas, diversity",
+    )
+    register(
+        "sscd-agreement",
+        "dorib_sscd.agreement:SscdAgreement",
+        params=SscdAgreementParams,
+        summary="a second descriptor beside the suite's: Cohen's kappa of what replicates",
     )

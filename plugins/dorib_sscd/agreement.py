@@ -1,0 +1,100 @@
+"""Agreement of a second descriptor with the suite's: do they call the same images replicas?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+
+from dorib import Generation, Measured, Metric, Quantity, Suite
+from dorib_sscd import SscdAgreementParams, SscdParams
+from dorib_sscd.metric import Sscd
+
+RENAMED = {"sscd_original": "sscd_original_other", "replicates": "replicates_other"}
+
+
+class SscdAgreement(Metric[SscdAgreementParams]):
+    """A second descriptor beside the suite's, over the same images.
+
+    Each decides by its own threshold. Cohen's kappa (Educational and Psychological Measurement
+    20, 1960) is the agreement beyond chance: 1 where the two always agree, 0 where no more often
+    than by chance. It is left out where both call all images the same, which it cannot judge.
+    """
+
+    needs = frozenset({"generations", "original"})
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "sscd_original_other": Quantity("cosine", "lower is better", "image"),
+        "replicates_other": Quantity("1 or 0", "lower is better", "image"),
+        "descriptor_agreement": Quantity("share of images", "higher is better", "cell"),
+        "descriptor_kappa": Quantity("Cohen's kappa", "higher is better", "cell"),
+    }
+
+    def __init__(self, params: SscdAgreementParams) -> None:
+        super().__init__(params)
+        self._suite = Sscd(SscdParams.model_validate({"batch_size": params.batch_size}))
+        self._other = Sscd(params)
+
+    def prepare(self, suite: Suite, device: torch.device) -> None:
+        """Load both descriptors.
+
+        Raises:
+            DoribError: the file of one is missing, is another file, or cannot be used; or the
+                suite has none.
+        """
+        self._suite.prepare(suite, device)
+        self._other.prepare(suite, device)
+
+    def stack(self) -> dict[str, str | float | None]:
+        """The stack of each descriptor."""
+        own = {f"suite_{name}": value for name, value in self._suite.stack().items()}
+        other = {f"other_{name}": value for name, value in self._other.stack().items()}
+        return own | other
+
+    def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
+        """What the second descriptor says of each generation, in order."""
+        for values in self._other.measure(generations):
+            yield [
+                replace(value, metric=RENAMED[value.metric])
+                for value in values
+                if value.metric in RENAMED
+            ]
+
+    def measure_cell(self, generations: Iterable[Generation]) -> Iterator[Measured]:
+        """How the two agree over all images."""
+        own: list[bool] = []
+        other: list[bool] = []
+        for generation in generations:
+            own += _replicates(self._suite, generation)
+            other += _replicates(self._other, generation)
+        if own:
+            same = sum(a == b for a, b in zip(own, other, strict=True))
+            yield Measured("descriptor_agreement", same / len(own))
+        kappa = cohens_kappa(own, other)
+        if kappa is not None:
+            yield Measured("descriptor_kappa", kappa)
+
+
+def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
+    """Agreement of two judges beyond chance, at most 1; None where it is not defined.
+
+    It is not where both give all items one and the same verdict, or where there are none.
+
+    Raises:
+        ValueError: the judges saw different numbers of items.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} verdicts cannot be compared")
+    n = len(first)
+    observed = sum(a == b for a, b in zip(first, second, strict=True))
+    # Times n * n, in whole numbers, so that certain agreement by chance is recognised exactly.
+    by_chance = sum(first) * sum(second) + (n - sum(first)) * (n - sum(second))
+    if by_chance == n * n:
+        return None
+    return (n * observed - by_chance) / (n * n - by_chance)
+
+
+def _replicates(judge: Sscd, generation: Generation) -> list[bool]:
+    (values,) = judge.measure([generation])
+    return [bool(value.value) for value in values if value.metric == "replicates"]
