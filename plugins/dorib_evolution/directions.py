@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,4 +41,6 @@ def _components(model: TargetModel, captions: Sequence[str], count: int) -> Tens
     _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
     # Centred, so many captions differ in one direction less.
     kept = min(count, len(captions) - 1, len(spread))
-    return directions[:kept] * spread[:kept, None] / (len(captions) - 1) ** 0.5
+    deviations = spread[:kept, None] / math.sqrt(len(captions) - 1)
+    components: Tensor = directions[:kept] * deviations
+    return components
