@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import urljoin
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
 from dorib.fetch.addresses import ForbiddenAddress, guarded_pools
 from dorib.prompt_tables.columns import is_web_address
@@ -58,6 +59,10 @@ class Downloader:
     """Seconds before the second attempt; doubled before each further one."""
     silence: float = 20.0
     """Seconds without a byte after which an attempt is given up."""
+    seconds: float = 120.0
+    """That one attempt of `read` may take, whatever comes in between."""
+    largest: int = 20_000_000
+    """Bytes that `read` takes."""
     redirects: int = 5
     allowed: frozenset[str] = frozenset()
     """Addresses that may be connected to although they are not public."""
@@ -90,13 +95,14 @@ class Downloader:
                 self._stop.wait(min(max(pause, error.pause or 0.0), LONGEST_PAUSE))
         raise AssertionError("unreachable: attempts is at least 1")
 
-    def read(self, url: str, limit: int, seconds: float) -> bytes:
+    def read(self, url: str) -> bytes:
         """The whole body, in one attempt.
 
         Raises:
-            DownloadError: it failed, has more than `limit` bytes, or took longer than `seconds`.
+            DownloadError: it failed, is larger than `largest`, or took longer than `seconds`.
         """
-        with self.open(url, seconds) as answer:
+        limit = self.largest
+        with self.open(url, self.seconds) as answer:
             if answer.status != 200:
                 raise DownloadError(f"status {answer.status}")
             announced = answer.headers.get("content-length", "")
@@ -221,7 +227,7 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    # urllib3 puts its connection object before what it has to say.
-    _, connection, said = text.partition(">: ") if " object at 0x" in text else ("", "", text)
-    return (said if connection else text)[:200] or type(error).__name__
+    # urllib3 puts its connection object before what it has to say, or a cause after it.
+    said = error.args[0] if isinstance(error, ProtocolError) and error.args else error
+    text = re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", " ".join(str(said).split()))
+    return text[:200] or type(error).__name__

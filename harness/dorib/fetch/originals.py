@@ -17,11 +17,6 @@ from dorib.fetch.manifest import FetchManifest, MissingEntry, OriginalEntry
 from dorib.fetch.pictures import Picture, inspect_picture
 from dorib.fetch.spec import ORIGINALS, original_key, stored_original
 
-LARGEST = 20_000_000
-"""Bytes of one original."""
-SECONDS = 120.0
-"""That one attempt may take."""
-
 Samples = Mapping[str, Sequence[str]]
 """By address: the ids of the samples it is an original of."""
 
@@ -101,7 +96,7 @@ def fetch_originals(
 
 def _fetch(url: str, place: Path, downloader: Downloader) -> tuple[Path, Picture]:
     def attempt() -> tuple[bytes, Picture]:
-        content = downloader.read(url, LARGEST, SECONDS)
+        content = downloader.read(url)
         return content, inspect_picture(content)
 
     content, picture = downloader.retried(attempt)
