@@ -230,7 +230,6 @@ SUITES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         first_sample(images=["/etc/passwd"]),
         ["test-memorized-0", "'/etc/passwd'", "inside"],
     ),
-    "sample without image": (first_sample(images=[]), ["test-memorized-0", "give it one"]),
     "picture missing": (
         missing("images/test-memorized-0.png"),
         ["test-memorized-0.png", "missing", "restore"],

@@ -160,7 +160,7 @@ FAULTS: dict[str, tuple[web.Reply, str]] = {
     "dripping": (drip, "not done within"),
     "dripping headers": (drip_of_headers, "not done within"),
     "silent": (silent, "timed out"),
-    "a bomb": (web.content(bomb()), "more than can be handled"),
+    "a bomb": (web.content(bomb()), "more pixels than can be handled"),
     "a tracking pixel": (web.content(web.picture(size=(1, 1))), "1 x 1 pixels"),
     "compressed": (web.content(b"", Content_Encoding="gzip"), "compressed"),
     "a redirect to nowhere": (web.status(302), "without a new address"),

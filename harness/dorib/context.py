@@ -126,18 +126,32 @@ class RunContext:
 
     @cached_property
     def memorized_of_split(self) -> tuple[Subject, ...]:
-        """All memorized samples of the split: what a global mitigation is fitted to."""
-        return tuple(self._subjects("memorized"))
+        """All memorized samples of the split that have an original: what a global mitigation is
+        fitted to."""
+        return _scorable(self._subjects("memorized"))
 
     @cached_property
     def memorized(self) -> tuple[Subject, ...]:
         """The memorized samples that this run scores."""
-        return self.memorized_of_split[: self._count(self.profile.memorized)]
+        return _scorable(self._chosen("memorized", self.profile.memorized))
 
     @cached_property
     def controls(self) -> tuple[Subject, ...]:
         """The controls that this run scores."""
-        return tuple(self._subjects("control"))[: self._count(self.profile.controls)]
+        return _scorable(self._chosen("control", self.profile.controls))
+
+    @cached_property
+    def unscorable(self) -> tuple[Subject, ...]:
+        """Those that this run would score if they had an original: recorded, and in no rate.
+
+        The limits count them, so that which samples a run is about does not depend on which
+        originals could be had.
+        """
+        chosen = (
+            *self._chosen("memorized", self.profile.memorized),
+            *self._chosen("control", self.profile.controls),
+        )
+        return tuple(subject for subject in chosen if not subject.originals)
 
     @cached_property
     def utility_prompts(self) -> tuple[Subject, ...]:
@@ -197,16 +211,17 @@ class RunContext:
             if sample.role == role
         ]
 
-    def _count(self, of_profile: int | None) -> int | None:
+    def _chosen(
+        self, role: Literal["memorized", "control"], of_profile: int | None
+    ) -> list[Subject]:
         counts = [count for count in (of_profile, self.config.limit) if count is not None]
-        return min(counts, default=None)
+        return self._subjects(role)[: min(counts, default=None)]
 
 
 def _subject(suite: Suite, sample: Sample) -> Subject:
     originals = suite.originals(sample)
-    if not originals:
-        raise DoribError(
-            f"suite {suite.name}: sample {sample.id} has no original image, so nothing can be "
-            "compared with it; give it one or leave the sample out"
-        )
     return Subject(sample.id, sample.caption, sample.role, sample.cluster, originals)
+
+
+def _scorable(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+    return tuple(subject for subject in subjects if subject.originals)

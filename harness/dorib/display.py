@@ -96,6 +96,7 @@ def _explanations(result: RunResult) -> Iterator[str]:
         yield f"memorized, controls, oracle: memorization_rate@{first.k}"
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
     yield from _reasons(result.entries)
+    yield from _without(first)
     yield ""
     yield _scale(result)
     if result.reused:
@@ -112,6 +113,15 @@ def _reasons(entries: Sequence[Entry]) -> Iterator[str]:
         for attack, reason in reasons.items():
             if reason:
                 yield f"unranked: {mitigation} x {attack}: {reason}"
+
+
+def _without(entry: Entry) -> Iterator[str]:
+    """What the samples lack."""
+    if not entry.samples.controls:
+        yield "no controls: nothing tells what an attack draws from images the model never saw"
+    if entry.samples.unscorable:
+        lacking = _count(entry.samples.unscorable, "sample")
+        yield f"unscorable: {lacking} without an original image, in no rate"
 
 
 def _scale(result: RunResult) -> str:

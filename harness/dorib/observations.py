@@ -14,6 +14,9 @@ from dorib.records import Record
 
 REPLICATES = "replicates"
 
+UNSCORABLE = "unscorable"
+"""In a metric's place in the records of samples without an original: no fault of the cell."""
+
 
 class Place(NamedTuple):
     """Where a value was measured."""
@@ -32,6 +35,8 @@ class Observations:
         self._values: dict[tuple[Place, str], dict[tuple[str | None, int | None], float]] = {}
         self._errors: dict[Place, set[str]] = {}
         for record in records:
+            if record.metric == UNSCORABLE:
+                continue
             place = Place(record.mitigation, record.attack, record.budget, record.role)
             if record.value is None:
                 self._errors.setdefault(place, set()).add(record.sample or record.metric)

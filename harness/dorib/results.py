@@ -14,7 +14,7 @@ from dorib.context import RunContext, Subject
 from dorib.contracts import Quantity
 from dorib.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts
 from dorib.facts import CellFacts, RunFacts, SampleFacts
-from dorib.fingerprint import digest, file_digest, folder_digest, library_versions
+from dorib.fingerprint import digest, file_digest, library_versions
 from dorib.generate import Generated, Request
 from dorib.judging import Cell
 from dorib.leaderboard import entry_file, write_leaderboard
@@ -201,7 +201,7 @@ def _run_facts(this: Run) -> RunFacts:
     labels = {mitigation.name: mitigation.label for mitigation in this.mitigations}
     return RunFacts(
         suite=SuiteFacts(
-            name=manifest.name, version=manifest.version, digest=folder_digest(context.suite.root)
+            name=manifest.name, version=manifest.version, digest=context.suite.digest()
         ),
         split=context.config.split,
         profile=this.profile_name,
@@ -220,6 +220,7 @@ def _run_facts(this: Run) -> RunFacts:
             **library_versions(),
         ),
         oracle=labels.get(ORACLE),
+        unscorable=len(context.unscorable),
     )
 
 

@@ -19,6 +19,7 @@ from dorib.reporting import Advance, Reporter, Silent
 from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
 from dorib.store import Store
 from dorib.suite import Profile, Suite, load_suite
+from dorib.unscorable import unscorable_records
 
 
 def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None) -> RunResult:
@@ -62,6 +63,13 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
+    if not context.memorized:
+        raise DoribError(
+            f"suite {suite.name}: none of the memorized samples asked for has an original image; "
+            + (f"run `dorib fetch {suite.reference}`" if suite.manifest.fetch else "give them one")
+        )
+    if context.unscorable:
+        reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
     if not (suite.utility_captions and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     return Run(context, name, mitigations, attacks, metrics)
@@ -105,6 +113,7 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
             if "generations" in metric.metric.needs
             for record in measure(context, metric, cell, this.subjects)
         ]
+        records += unscorable_records(cell, context.unscorable)
         this.records += records
         this.cells.append(cell_facts(this, cell, behind, records))
 
