@@ -65,7 +65,7 @@ class _Pairs:
             apart: Floats = np.mean(each, axis=0)
             own = self._among(apart, self.chosen)
             one, different = within(own, self.labels), between(own, self.labels)
-            comparable = len(one) and len(different)
+            comparable = len(one) > 0 and len(different) > 0
             self.rows.append(
                 report.LayerDiscrepancy(
                     kind=kind,
@@ -76,9 +76,7 @@ class _Pairs:
                     triggers_of_different_images=finite_mean(different),
                     random_prompts=finite_mean(upper(self._among(apart, self.random_prompts))),
                     one_trigger_other_noise=self._of_noise(vectors[self.chosen], measure),
-                    superiority=superiority(different, one)
-                    if len(one) and len(different)
-                    else None,
+                    superiority=superiority(different, one) if comparable else None,
                 )
             )
             if measure == "cosine":

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.stats import hypergeom
 
 from dorib.edits import Edit, MaskWeights, ScaleOutputs
 from dorib.errors import DoribError
+
+LARGEST_DEVIATION = 8
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -88,21 +91,36 @@ def iou(common: Counts, sizes: Counts) -> Floats:
 def expected_iou(first: Counts, second: Counts, populations: Counts) -> Floats:
     """Expected intersection over union of random picks, layer by layer of the same size: `[P]`.
 
-    In each layer the intersection is hypergeometric; of the quotient's expansion about the mean
-    the terms up to the second are kept, which is exact to a per cent even for picks of a few.
+    In each layer the intersection is hypergeometric, and the layers are independent. Not a number
+    where both picks are empty.
 
     Args:
         first: `[P, L]`, how many places the first of each pair takes.
         second: `[P, L]`, and the second.
         populations: `[L]`, how many places there are.
     """
-    a, b, n = (np.asarray(x, dtype=np.float64) for x in (first, second, populations))
-    mean = (a * b / n).sum(axis=1)
-    variance = (a * b * (n - a) * (n - b) / (n**2 * np.maximum(n - 1, 1))).sum(axis=1)
-    total = (a + b).sum(axis=1)
-    union = np.where(total > 0, total - mean, np.nan)
-    expected: Floats = mean / union + variance * total / union**3
+    expected = np.full(len(first), np.nan)
+    for pair, sizes in enumerate(zip(first, second, strict=True)):
+        total = int(sizes[0].sum() + sizes[1].sum())
+        if total:
+            shared, chance = _shared_by_chance(*sizes, populations)
+            expected[pair] = (chance * shared / (total - shared)).sum()
     return expected
+
+
+def _shared_by_chance(first: Counts, second: Counts, populations: Counts) -> tuple[Counts, Floats]:
+    """What the intersection of two random picks may be, all layers together, and how likely."""
+    lowest, chance = 0, np.ones(1)
+    for a, b, n in zip(first.tolist(), second.tolist(), populations.tolist(), strict=True):
+        mean = a * b / n
+        deviation = (mean * (1 - a / n) * (n - b) / max(n - 1, 1)) ** 0.5
+        # Beyond this many deviations lies less than rounding, but the work grows with the layer.
+        reach = LARGEST_DEVIATION * deviation + LARGEST_DEVIATION
+        low = max(0, a + b - n, int(mean - reach))
+        high = min(a, b, int(mean + reach) + 1)
+        lowest += low
+        chance = np.convolve(chance, hypergeom.pmf(np.arange(low, high + 1), n, a, b))
+    return lowest + np.arange(len(chance)), chance
 
 
 def random_iou(

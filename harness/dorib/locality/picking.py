@@ -53,7 +53,10 @@ def fit_triggers(
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is reported
                 reason = f"{type(error).__name__}: {error}"
                 context.reporter.note(f"{method.label} failed on {len(batch)} triggers: {reason}")
-                fitted.failures.update({f"{method.label}: {f.name}": reason for f in batch})
+                again = "" if noise == "usual" else ", other noise"
+                fitted.failures.update(
+                    {f"{method.label}: {found.name}{again}": reason for found in batch}
+                )
         for found in of_start:
             item = _item(found)
             fitted.edits.append(load_edit(shelf[item] / item) if item in shelf else None)
