@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def source(model: str | None, suite: Suite) -> str:
 
 
 def load(source: str, device: torch.device) -> tuple[Any, Any]:
-    """The image tower with its projection in float32, and its image processor.
+    """The model in float32, and its image processor.
 
     Raises:
         DoribError: files are missing, truncated, not safetensors or not a CLIP's.
@@ -50,13 +51,14 @@ def load(source: str, device: torch.device) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if not isinstance(config, CLIPConfig):
             raise ValueError(f"it is of type {config.model_type}")
-        model, report = CLIPModel.from_pretrained(
-            source,
-            config=config,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with _quiet():
+            model, report = CLIPModel.from_pretrained(
+                source,
+                config=config,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
         processor = CLIPImageProcessorPil.from_pretrained(source)
     except NOT_LOADED as error:
         reason = " ".join(str(error).split())[:200]
@@ -75,7 +77,7 @@ def load(source: str, device: torch.device) -> tuple[Any, Any]:
     return model.float().to(device).eval().requires_grad_(False), processor
 
 
-def embedder(model: Any, processor: Any) -> Any:
+def embedder(model: Any, processor: Any) -> Callable[[Sequence[Tensor]], Tensor]:
     """Embeds RGB images `[3, H, W]`, float32 in [0, 1], as `[B, D]`."""
 
     @torch.no_grad()
@@ -104,3 +106,19 @@ def preprocessing(processor: Any) -> str:
     names = ("do_resize", "size", "resample", "do_center_crop", "crop_size", "image_mean")
     settings = json.loads(processor.to_json_string())
     return json.dumps({name: settings.get(name) for name in (*names, "image_std")})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what matters of them is raised."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
