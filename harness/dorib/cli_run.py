@@ -79,10 +79,19 @@ def run(
     root_seed: Annotated[
         int | None, typer.Option(help="What all randomness is derived from (default: 0).")
     ] = None,
+    offline: Annotated[
+        bool | None,
+        typer.Option(
+            "--offline",
+            help="Open no connection: fail before any work, naming what is missing and what brings "
+            "it.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with any of these options by name; those given here win over it."
+            help="YAML file, or the preset finding-dori, with any of these options by name; those "
+            "given here win over it."
         ),
     ] = None,
 ) -> None:
@@ -102,6 +111,7 @@ def run(
         "batch_size": batch_size,
         "out": out,
         "root_seed": root_seed,
+        "offline": offline,
     }
     _run(_checked({name: value for name, value in given.items() if value is not None}, config))
 

@@ -19,6 +19,8 @@ from pydantic import (
 from dorib.errors import DoribError
 from dorib.specs import MethodSpec, spec_of
 
+PRESETS = Path(__file__).parent / "presets"
+
 
 def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
     if budgets[0] <= 0 or any(a >= b for a, b in pairwise(budgets)):
@@ -49,6 +51,8 @@ class RunConfig(BaseModel):
     """At most so many memorized samples, and as many controls."""
     budgets: Budgets | None = None
     """In place of the profile's."""
+    offline: bool = False
+    """Open no connection, and fail before any work if something is not on this machine."""
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: int | None = Field(default=None, gt=0)
@@ -71,15 +75,19 @@ class RunConfig(BaseModel):
 
 
 def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
-    """Read a YAML run file; `overrides` (from the command line) win.
+    """Read a YAML run file, or a preset by its name; `overrides` (from the command line) win.
 
     Raises:
         DoribError: the file is not readable, or an entry is wrong.
     """
+    preset = PRESETS / f"{path}.yaml"
+    if preset.parent == PRESETS and preset.exists() and not path.exists():
+        path = preset
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DoribError(f"{path}: no such run file; name another") from None
+        names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
+        raise DoribError(f"{path}: no such run file; name another, or a preset: {names}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error

@@ -9,6 +9,7 @@ from dorib.attack import Attacked, attack
 from dorib.config import RunConfig
 from dorib.context import RunContext
 from dorib.errors import DoribError
+from dorib.fetch.suite_data import require_on_disk
 from dorib.generate import generate_attacked, generate_utility
 from dorib.judging import Cell
 from dorib.measure import measure
@@ -41,6 +42,8 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     suite = load_suite(config.suite, registry)
+    if config.offline:
+        require_on_disk(suite)
     oracle = [ORACLE] if suite.manifest.oracle else []
     mitigations = configure_all(
         registry,
