@@ -117,9 +117,11 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         def loss(batch: int) -> Tensor:
             drawn = lesson(model, pictures, targets, found, seeds.child(batch))
             each = losses(model, drawn)
-            own, general = each[: drawn.memorized].mean(), each[drawn.memorized :]
-            trace.append([epoch, float(own), float(general.mean()) if len(general) else 0.0])
-            return own + self.params.utility_weight * general.mean() if len(general) else own
+            own = each[: drawn.memorized].mean()
+            # Without general pairs there is nothing to take a mean of.
+            general = each[drawn.memorized :].sum() / max(1, len(each) - drawn.memorized)
+            trace.append([epoch, own.item(), general.item()])
+            return own + self.params.utility_weight * general
 
         trained.step(loss)
         return trace

@@ -118,20 +118,20 @@ def _accelerator(model: TargetModel, p: AdversarialFinetuneParams) -> Any:
         precision = _OWN_PRECISION[model.dtype]
     elif precision == "no" and model.dtype != torch.float32:
         raise DoribError(
-            f"mitigation adversarial-finetune: mixed_precision=no, but the model computes in "
-            f"{str(model.dtype).removeprefix('torch.')}; leave it at auto, or run with --dtype "
-            "float32"
+            "mitigation adversarial-finetune: mixed_precision=no, but the model computes in half "
+            "precision; leave it at auto, or run with --dtype float32"
+        )
+    on_cpu = model.device.type == "cpu"
+    if precision == "fp16" and on_cpu:
+        # accelerate would silently compute in full precision.
+        raise DoribError(
+            "mitigation adversarial-finetune: fp16 cannot be trained in on a CPU; set "
+            "mixed_precision=bf16"
         )
     # accelerate keeps the first settings of a process for all; a run may fit several variants.
     AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        return Accelerator(
-            mixed_precision=precision,
-            gradient_accumulation_steps=p.gradient_accumulation,
-            cpu=model.device.type == "cpu",
-        )
-    except ValueError as error:
-        raise DoribError(
-            f"mitigation adversarial-finetune: {precision} is not to be had on this "
-            f"{model.device.type} ({error}); set mixed_precision to another"
-        ) from error
+    return Accelerator(
+        mixed_precision=precision,
+        gradient_accumulation_steps=p.gradient_accumulation,
+        cpu=on_cpu,
+    )

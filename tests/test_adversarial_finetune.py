@@ -1,0 +1,424 @@
+"""Adversarial fine-tuning: what it trains towards, what it leaves alone, going on when killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dorib import (
+    Attack,
+    DefenderView,
+    DoribError,
+    Edit,
+    Ledger,
+    MethodSpec,
+    Mitigation,
+    Params,
+    ReplaceWeights,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+)
+from dorib.config import make_config
+from dorib.context import RunContext
+from dorib.edits import MaskWeights
+from dorib.methods import configure
+from dorib.mitigate import mitigate
+from dorib.registry import discover
+from dorib.store import Store
+from dorib.suite import Suite
+from dorib_adversarial_finetune import AdversarialFinetuneParams
+from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
+from dorib_adversarial_finetune.similarity import copy_threshold, correlation
+from dorib_adversarial_finetune.training import Training, training
+
+MakeModel = Callable[..., TargetModel]
+SEEDS = Seeds(3, ("fit", "adversarial-finetune"))
+CAPTIONS = ("a red star", "small blue ring", "cat on a mat")
+GENERAL = ("one tree", "two green cubes", "some sand", "the sea at night")
+SMALL: dict[str, Any] = {
+    "search": "dori:start=random,pairs=1",
+    "search_budget": 3,
+    "surrogate": "wanda:sparsity=0.1,timesteps=1",
+    "surrogates": 2,
+    "similarity_threshold": 0.9,
+    "general_images": 3,
+    "epochs": 1,
+    "batch_size": 2,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def small_model(make_model: MakeModel) -> TargetModel:
+    """Shared by the tests of this file: two steps, no guidance."""
+    return make_model(steps=2, guidance_scale=1.0)
+
+
+def mitigation(**params: Any) -> Mitigation[Any]:
+    """Configured as the host does it."""
+    spec = MethodSpec(name="adversarial-finetune", params={**SMALL, **params})
+    return configure(discover(), "mitigation", spec).mitigation
+
+
+def view_of(model: TargetModel, scratch: Path | None = None) -> DefenderView:
+    noise = torch.Generator().manual_seed(0)
+    size = model.sampling.height, model.sampling.width
+    targets = [
+        Target(f"s{i}", i, caption, torch.rand(3, *size, generator=noise), GENERAL)
+        for i, caption in enumerate(CAPTIONS)
+    ]
+    return DefenderView(targets, GENERAL, scratch=scratch)
+
+
+def fit(
+    model: TargetModel,
+    method: Mitigation[Any] | None = None,
+    ledger: Ledger | None = None,
+    scratch: Path | None = None,
+    **params: Any,
+) -> Edit:
+    ledger = ledger or Ledger()
+    with model.counting(ledger):
+        method = method or mitigation(**params)
+        return method.fit(model, view_of(model, scratch), SEEDS, ledger)
+
+
+def weights_of(edit: Edit) -> dict[str, Tensor]:
+    assert isinstance(edit.change, ReplaceWeights)
+    return dict(edit.change.weights)
+
+
+def same(one: Edit, other: Edit) -> bool:
+    first, second = weights_of(one), weights_of(other)
+    return all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_all_weights_change_and_the_model_is_as_it_was(either_model: TargetModel) -> None:
+    unet = either_model.unet
+    before = dict(unet.named_parameters())
+    bits = {name: weight.detach().clone() for name, weight in before.items()}
+    ledger = Ledger()
+    edit = fit(either_model, ledger=ledger, epochs=2, gradient_checkpointing=True)
+    after = dict(unet.named_parameters())
+    for name, weight in after.items():
+        assert weight is before[name]
+        assert torch.equal(weight, bits[name])
+        assert weight.grad is None
+        assert not weight.requires_grad
+    assert not either_model.pipeline.unet.is_gradient_checkpointing
+    changed = weights_of(edit)
+    assert set(changed) == set(after)
+    # A timestep of the first layers' own makes every weight matter to the loss.
+    assert all(not torch.equal(weight, bits[name]) for name, weight in changed.items())
+    with either_model.edited(edit):
+        assert all(torch.equal(w, changed[n]) for n, w in unet.named_parameters())
+    searched = 2 * 3  # epochs, budget
+    own = [ledger.work_of(index) for index in range(3)]
+    drawn = 2 * either_model.sampling.steps * 2  # surrogates, steps, guidance halves
+    made = drawn + 1 * 2  # the maker looks at one timestep
+    trained = 2 * 3
+    assert own == [made + searched + trained] * 3
+    general = 3 * either_model.sampling.steps * 2 + 2  # pictures; the maker's baseline
+    assert ledger.work_of(SHARED_WORK) == general + 2 * 3 * 3
+
+
+def test_the_model_survives_a_failure(small_model: TargetModel) -> None:
+    before = dict(small_model.unet.named_parameters())
+    with pytest.raises(ArithmeticError, match="lower learning_rate"):
+        fit(small_model, learning_rate=1e30, weight_decay=0, epochs=5)
+    for name, weight in small_model.unet.named_parameters():
+        assert weight is before[name]
+        assert not weight.requires_grad
+
+
+@torch.no_grad()
+def mean_loss(model: TargetModel, latents: Tensor, captions: Sequence[str]) -> float:
+    """Of fixed timesteps and noise, so that before and after compare."""
+    drawn = torch.Generator().manual_seed(5)
+    embeddings, samples = model.encode_prompt(captions), torch.zeros(len(captions)).long()
+    total = 0.0
+    for _ in range(8):
+        noise = torch.randn(latents.shape, generator=drawn)
+        times = torch.randint(model.timesteps, (len(latents),), generator=drawn)
+        total += model.denoising_loss(latents, noise, times, embeddings, samples).mean().item() / 8
+    return total
+
+
+def test_prompts_learn_to_give_surrogates_and_general_pictures(small_model: TargetModel) -> None:
+    options = {"search": "none", "epochs": 10, "batch_size": 3, "learning_rate": 3e-3}
+    method, drawn = mitigation(**options), {}
+    monitored = surrogates(small_model, view_of(small_model).memorized, 1, 1.1, SEEDS, 3)
+    drawn["memorized"] = torch.cat(monitored), CAPTIONS
+    orders = [Order(caption, SEEDS.generator(caption), SHARED_WORK) for caption in GENERAL]
+    drawn["general"] = draw(small_model, orders, 4), GENERAL
+    before = {name: mean_loss(small_model, *pairs) for name, pairs in drawn.items()}
+    edit = fit(small_model, method)
+    assert len(edit.notes["losses"]) == 10
+    with small_model.edited(edit):
+        after = {name: mean_loss(small_model, *pairs) for name, pairs in drawn.items()}
+    assert all(after[name] < 0.95 * before[name] for name in drawn), (before, after)
+
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "no search": {"search": "none"},
+    "start at the prompt": {"search": "dori:start=prompt,pairs=1"},
+    "start elsewhere": {"search": "dori:start=other,pairs=1"},
+    "no surrogates": {"target": "empty_prompt"},
+    "no utility loss": {"utility_weight": 0},
+    "several steps a search": {"steps_per_search": 2},
+    "accumulated": {"gradient_accumulation": 2},
+}
+
+
+def test_every_ablation_is_another_training(small_model: TargetModel) -> None:
+    edits = {name: fit(small_model, **params) for name, params in ABLATIONS.items()}
+    names = list(edits)
+    for place, name in enumerate(names):
+        assert not any(same(edits[name], edits[other]) for other in names[:place]), name
+    assert same(edits["as published"], fit(small_model))
+    assert "surrogates_kept" not in edits["no surrogates"].notes
+    assert all(row["general"] == 0 for row in edits["no utility loss"].notes["losses"])
+
+
+def test_without_surrogates_none_is_made() -> None:
+    assert set(mitigation(target="empty_prompt").methods) == {"search"}
+    assert set(mitigation().methods) == {"search", "surrogate"}
+
+
+class Spy(Attack[Params]):
+    """Notes what it is called with, and finds the prompt's embedding."""
+
+    knows = frozenset({"prompt"})
+
+    def __init__(self) -> None:
+        super().__init__(Params())
+        self.seen: list[dict[str, Any]] = []
+
+    def search(self, model, targets, budgets, seeds, ledger) -> Iterator[Trigger]:
+        self.seen.append(
+            {
+                "samples": [target.sample for target in targets],
+                "budgets": tuple(budgets),
+                "weights": [w.detach().clone() for w in model.unet.parameters()],
+                "frozen": not any(w.requires_grad for w in model.unet.parameters()),
+                "scope": seeds.scope,
+                "work": ledger.work,
+            }
+        )
+        found = model.encode_targets(targets)["prompt_embeds"].cpu()
+        for row, target in enumerate(targets):
+            for restart, loss in enumerate([2.0, 1.0]):
+                wanted = found[row] if restart else torch.full_like(found[row], float("nan"))
+                yield Trigger(target.sample, 3, restart, {"prompt_embeds": wanted}, loss=loss)
+
+
+def test_each_search_meets_the_current_weights_from_a_fresh_start(small_model: TargetModel) -> None:
+    method, spy = mitigation(epochs=2), Spy()
+    method.methods = {**method.methods, "search": spy}
+    # Its first restart would spoil the weights: of several the one of lowest loss is taken.
+    fit(small_model, method)
+    assert [len(search["samples"]) for search in spy.seen] == [2, 1, 2, 1]
+    first, second = spy.seen[:2], spy.seen[2:]
+    for epoch in (first, second):
+        assert sorted(sample for search in epoch for sample in search["samples"]) == [
+            "s0",
+            "s1",
+            "s2",
+        ]
+    assert first[0]["scope"] == first[1]["scope"] != second[0]["scope"]
+    assert all(search["frozen"] and search["budgets"] == (3,) for search in spy.seen)
+    assert all(search["work"] == 0 for search in spy.seen)
+    for one, other in zip(spy.seen, spy.seen[1:], strict=False):
+        pairs = zip(one["weights"], other["weights"], strict=True)
+        assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_surrogate_that_is_a_copy_is_dropped(small_model: TargetModel) -> None:
+    targets = view_of(small_model).memorized
+    drawn = surrogates(small_model, targets, 2, 1.1, SEEDS, 4)
+    assert [len(latents) for latents in drawn] == [2, 2, 2]
+    copied = small_model.decode(drawn[1][:1])[0]
+    originals = [targets[0].original, copied * 0.7 + 0.1, targets[2].original]
+    changed = [
+        Target(target.sample, target.index, target.caption, original)
+        for target, original in zip(targets, originals, strict=True)
+    ]
+    kept = surrogates(small_model, changed, 2, 0.99, SEEDS, 3)
+    assert [len(latents) for latents in kept] == [2, 1, 2]
+    assert torch.allclose(kept[1][0], drawn[1][1], atol=1e-4)
+
+
+def test_images_without_surrogate_are_named_and_taught_to_be_blank(
+    small_model: TargetModel,
+) -> None:
+    edit = fit(small_model, similarity_threshold=-0.99)
+    assert edit.notes["surrogates_kept"] == 0
+    assert edit.notes["surrogates_drawn"] == 6
+    assert edit.notes["samples_without_surrogate"] == ["s0", "s1", "s2"]
+    assert same(edit, fit(small_model, target="empty_prompt"))
+
+
+def test_correlation_sees_through_light_and_blur_alone() -> None:
+    noise = torch.Generator().manual_seed(1)
+    images = torch.rand(4, 3, 32, 32, generator=noise)
+    tinted = images * torch.tensor([0.5, 0.3, 0.2]).view(3, 1, 1) + 0.2
+    assert torch.allclose(correlation(images[:1], images[:1]), torch.ones(1, 1))
+    assert correlation(images, tinted).diagonal().min() > 0.9
+    blurred = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+    assert correlation(images, blurred).diagonal().min() > 0.4
+    others = correlation(images, images)[~torch.eye(4, dtype=torch.bool)]
+    assert others.abs().max() < 0.2
+    assert correlation(images[:1], torch.full((1, 3, 32, 32), 0.5)).item() == 0
+    assert copy_threshold(images) == pytest.approx(float(others.unique().quantile(0.95)), abs=0.02)
+
+
+def test_mixed_precision_trains_float32_copies(make_model: MakeModel) -> None:
+    model = make_model(steps=2)
+    plain, mixed = fit(model), fit(model, mixed_precision="bf16")
+    assert not same(plain, mixed)
+    params = AdversarialFinetuneParams(mixed_precision="bf16")
+    with training(model, params) as trained:
+        assert all(weight.dtype == torch.float32 for weight in trained.weights.values())
+        embeddings = model.encode_prompt(["a"])
+        with trained.autocast(), torch.no_grad():
+            latents = torch.zeros(1, *model.latent_shape)
+            times = torch.zeros(1, dtype=torch.long)
+            assert model.predict(latents, times, embeddings, times).dtype == torch.bfloat16
+
+
+def test_bad_settings_are_one_clear_line(small_model: TargetModel) -> None:
+    with pytest.raises(DoribError, match="set mixed_precision=bf16"):
+        fit(small_model, mixed_precision="fp16")
+    with pytest.raises(DoribError, match="buys no step"):
+        fit(small_model, search_budget=2)
+    with pytest.raises(DoribError, match="as its search, unknown attack 'ghost'"):
+        fit(small_model, search="ghost")
+    view = DefenderView(view_of(small_model).memorized[:1], GENERAL)
+    with pytest.raises(DoribError, match="set similarity_threshold") as caught:
+        mitigation(similarity_threshold=None).fit(small_model, view, SEEDS, Ledger())
+    assert "\n" not in str(caught.value)
+    view = DefenderView(view_of(small_model).memorized, ())
+    with pytest.raises(DoribError, match="no general captions"):
+        mitigation().fit(small_model, view, SEEDS, Ledger())
+
+
+class Stopped(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_fit_cut_short_goes_on_from_its_checkpoint(
+    small_model: TargetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"epochs": 2, "checkpoint_every": 2}
+    whole, ledger = fit(small_model, ledger=(counted := Ledger()), **options), Ledger()
+    steps = 0
+    step = Training.step
+
+    def stopping(self: Training, loss: Callable[[int], Tensor]) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise Stopped
+        step(self, loss)
+
+    monkeypatch.setattr(Training, "step", stopping)
+    with pytest.raises(Stopped):
+        fit(small_model, scratch=tmp_path / "scratch", **options)
+    resumed = fit(small_model, ledger=ledger, scratch=tmp_path / "scratch", **options)
+    assert steps == 4 + 2  # two of four rounds were safe
+    assert same(resumed, whole)
+    assert resumed.notes == whole.notes
+    assert ledger == counted
+    (tmp_path / "scratch" / "training.pt").write_bytes(b"torn")
+    with pytest.raises(DoribError, match="delete it and run again"):
+        fit(small_model, scratch=tmp_path / "scratch", **options)
+
+
+def fit_on(suite: Path, out: Path) -> Path:
+    """Fit by the host; the folder of the store's edits."""
+    loaded = Suite.load(suite)
+    config = make_config({"suite": str(suite), "out": str(out)})
+    context = RunContext(loaded, config, loaded.manifest.quick, Store(out / "store"))
+    spec = MethodSpec(
+        name="adversarial-finetune", params={**SMALL, "epochs": 2, "checkpoint_every": 1}
+    )
+    mitigated = mitigate(context, configure(discover(), "mitigation", spec), context.memorized)
+    assert mitigated.failure is None
+    return out / "store" / "edits"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dorib_adversarial_finetune.training import Training
+from test_adversarial_finetune import fit_on
+
+steps, step = 0, Training.step
+
+def killing(self, loss):
+    global steps
+    steps += 1
+    if steps == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, loss)
+
+Training.step = killing
+fit_on(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_killed_and_run_again_it_stores_the_same_bytes(
+    tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    threads = torch.get_num_threads()
+    command = [sys.executable, "-c", KILLED, str(tiny_suite_folder), str(tmp_path / "killed")]
+    done = subprocess.run(command, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    killed = tmp_path / "killed" / "store" / "edits"
+    assert [file.name for file in killed.glob("*/scratch-*/training.pt")] == ["training.pt"]
+    torch.set_num_threads(1)
+    try:
+        assert fit_on(tiny_suite_folder, tmp_path / "killed") == killed
+        whole = fit_on(tiny_suite_folder, tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
+    stored = [
+        {
+            str(file.relative_to(edits)): file.read_bytes()
+            for file in edits.rglob("*")
+            if file.is_file()
+        }
+        for edits in (killed, whole)
+    ]
+    assert stored[0] == stored[1]
+    assert any(name.endswith("edit.safetensors") for name in stored[0])
+
+
+def test_the_surrogate_maker_acts_while_surrogates_are_drawn(small_model: TargetModel) -> None:
+    """Under an edit of another strength other pictures come out, and other weights."""
+    method = mitigation()
+
+    class Halved(Mitigation[Params]):
+        def fit(self, model, view, seeds, ledger) -> Edit:
+            layers = model.feed_forward_layers()
+            return Edit(MaskWeights({n: (torch.arange(1),) for n in layers}))
+
+    method.methods = {**method.methods, "surrogate": Halved(Params())}
+    assert not same(fit(small_model, method), fit(small_model))
