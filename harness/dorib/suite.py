@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -110,6 +112,16 @@ class Profile(_Model):
     """Number of utility prompts."""
 
 
+def _form(value: object) -> Literal["mapping", "file"]:
+    return "mapping" if isinstance(value, dict | PromptTable) else "file"
+
+
+SampleTable: TypeAlias = Annotated[
+    Annotated[str, Tag("file")] | Annotated[PromptTable, Tag("mapping")], Discriminator(_form)
+]
+"""A JSONL sample table by its path, or a prompt table with what there is to say of it."""
+
+
 class Manifest(_Model):
     """The content of `suite.yaml`."""
 
@@ -124,7 +136,7 @@ class Manifest(_Model):
     descriptor: DescriptorSettings | None = None
     clip: str | None = None
     """A transformers CLIP folder, relative to the suite, or a hub id."""
-    samples: str | PromptTable = "samples.jsonl"
+    samples: SampleTable = "samples.jsonl"
     utility: str = "utility.jsonl"
     general: str = "general.jsonl"
     fetch: FetchSpec | None = None
