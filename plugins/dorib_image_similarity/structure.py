@@ -17,15 +17,18 @@ SIGMA = 1.5
 """Pixels: its standard deviation."""
 K1, K2 = 0.01, 0.03
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, from the finest; they sum to 1."""
+"""Of the scales, from the finest, as published; they sum to 1.0001."""
 
 
 def weights_for(height: int, width: int) -> tuple[float, ...]:
-    """Weights of the scales that fit, from the finest, scaled to sum to 1; none where none fits."""
+    """Weights of the scales that fit, from the finest; none where none fits.
+
+    Fewer than all are scaled to the sum of all.
+    """
     side = min(height, width)
     fitting = [count for count in range(1, len(WEIGHTS) + 1) if side >> (count - 1) >= WINDOW]
     weights = WEIGHTS[: max(fitting, default=0)]
-    return tuple(weight / sum(weights) for weight in weights)
+    return tuple(weight * (sum(WEIGHTS) / sum(weights)) for weight in weights)
 
 
 def ms_ssim(first: Tensor, second: Tensor, weights: tuple[float, ...]) -> Tensor:
