@@ -63,9 +63,14 @@ def test_every_plugin_is_found(site: Path, tmp_path: Path) -> None:
     assert listed["broken"] == []
 
 
-def test_the_embedded_suite_is_found(site: Path, tmp_path: Path) -> None:
-    (suite,) = json.loads(dorib(site, tmp_path, "suites", "--json"))
-    assert (suite["name"], suite["error"]) == ("tiny", None)
+def test_the_suites_are_found(site: Path, tmp_path: Path) -> None:
+    suites = {
+        suite["name"]: suite for suite in json.loads(dorib(site, tmp_path, "suites", "--json"))
+    }
+    assert list(suites) == ["sd14", "sd14-vm", "sd2", "tiny"]
+    assert suites["tiny"]["error"] is None
+    presets = site / "dorib" / "presets"
+    assert [path.name for path in presets.glob("*.yaml")] == ["finding-dori.yaml"]
 
 
 def test_two_samples_run(site: Path, tmp_path: Path, tiny_suite_folder: Path) -> None:
