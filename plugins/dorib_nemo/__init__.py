@@ -43,7 +43,7 @@ class NemoParams(Params):
     )
     theta_step: float = Field(0.25, gt=0, description="what theta falls by in each round")
     theta_min: float = Field(
-        1.0, gt=0, description="where theta ends: the last that is tried (compat: is not tried)"
+        1.0, ge=0, description="where theta ends: the last that is tried (compat: is not tried)"
     )
     batch_size: int = Field(
         64, ge=1, description="latents run together; candidates share a forward as far as they fit"

@@ -63,7 +63,7 @@ class Judge:
         """The similarity under `candidate`, good enough to be compared with `threshold`."""
         key = blocked(candidate)
         shared = self._shared.get(key)
-        if shared is None or abs(shared - threshold) <= self._tolerance:
+        if key in self._alone or shared is None or abs(shared - threshold) <= self._tolerance:
             return self.exactly(candidate)
         self._decided_on.add(key)
         return shared

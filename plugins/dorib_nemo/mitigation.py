@@ -156,9 +156,9 @@ class _Search:
             "rounds": selection.rounds,
             "accepted": selection.accepted,
             "initial_picks": selection.picks,
-            "initial_similarity": judge.exactly(selection.picks),
+            "initial_similarity": judge.similarity(selection.picks, math.inf),
             "picks": picks,
-            "similarity": judge.exactly(picks),
+            "similarity": judge.similarity(picks, math.inf),
             "items": items,
         }
 

@@ -13,6 +13,8 @@ from dorib import DoribError
 AUTHORS_SIDE = 64
 """Latent size that the authors' settings are for: sigma 1.5 (a window of 11), three scales."""
 AUTHORS_SIGMA = 1.5
+SMALLEST_SIGMA = 0.375
+"""Below, the window sees next to nothing but its central value: noise passes for its inverse."""
 AUTHORS_SCALES = 3
 AUTHORS_BETA = 0.33
 
@@ -38,10 +40,10 @@ class Similarity:
             DoribError: the latent is too small for any window.
         """
         side = min(height, width)
-        sigma = AUTHORS_SIGMA * min(1.0, side / AUTHORS_SIDE)
+        sigma = max(AUTHORS_SIGMA * min(1.0, side / AUTHORS_SIDE), SMALLEST_SIGMA)
         radius = int(3.5 * sigma + 0.5)  # how torchmetrics cuts off the Gaussian
         fitting = [n for n in range(1, AUTHORS_SCALES + 1) if side // 2 ** (n - 1) > 2 * radius]
-        if radius == 0 or not fitting:
+        if not fitting:
             raise DoribError(
                 f"mitigation nemo: latents of {height} x {width} are too small to compare by "
                 "MS-SSIM; use a suite with larger images"
