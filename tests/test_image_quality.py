@@ -2,11 +2,13 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,13 +22,13 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 
 from dorib import DoribError, Generation, Suite
 from dorib.config import make_config
-from dorib.registry import discover
+from dorib.registry import GROUP, discover
 from dorib.runner import run
 from dorib.suite import Manifest
 from dorib_image_quality import ImageQualityParams, inception
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.metric import ImageQuality
-from fixtures.suites import SIDE, manifest, save_clip, write_noise
+from fixtures.suites import SIDE, manifest, save_clip, write_manifest, write_noise
 
 CPU = torch.device("cpu")
 
@@ -480,3 +482,26 @@ def test_a_cell_s_values_are_records_and_summaries(tiny_suite_folder: Path, tmp_
 
 def dict_of(line: str) -> dict[str, object]:
     return dict(json.loads(line))
+
+
+def test_a_missing_image_is_an_error_of_the_whole_cell(
+    suite_copy: Path, tmp_path: Path, built_in_plugins: list[EntryPoint]
+) -> None:
+    content = yaml.safe_load((suite_copy / "suite.yaml").read_text()) | {"oracle": None}
+    write_manifest(suite_copy, content)
+    crashing = EntryPoint("crashing", "fixtures.crashing", GROUP)
+    config = {
+        "suite": str(suite_copy),
+        "out": str(tmp_path / "out"),
+        "mitigation": ["crashing"],
+        "attack": ["none"],
+        "metric": ["image-quality"],
+    }
+    result = run(make_config(config), discover([*built_in_plugins, crashing]))
+    entry = next(e for e in result.entries if e.mitigation.name == "crashing")
+    assert "clip_fid_to_unmitigated" not in entry.summaries.utility
+    failed = [r for r in map(dict_of, result.records.read_text().splitlines()) if r["error"]]
+    (record,) = (r for r in failed if r["metric"] == "image-quality")
+    assert (record["sample"], record["value"], record["unit"]) == (None, None, None)
+    assert str(record["error"]).startswith("4 of 4 lack an image: ")
+    assert not entry.ranked
