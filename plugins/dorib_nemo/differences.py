@@ -60,7 +60,7 @@ class Differences:
         candidate = torch.arange(len(candidates), device=seed.device).repeat_interleave(len(seeds))
         masks = self._masks(candidates)
         outputs = []
-        for rows in torch.arange(len(seed), device=seed.device).split(self._batch_size):
+        for rows in torch.split(torch.arange(len(seed), device=seed.device), self._batch_size):
             with _multiplied({layer: mask[candidate[rows]] for layer, mask in masks.items()}):
                 outputs.append(
                     self._model.predict(

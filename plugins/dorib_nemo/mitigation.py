@@ -60,7 +60,7 @@ class Nemo(Mitigation[NemoParams]):
             DoribError: there are too few general captions or sampling timesteps, the latents are
                 too small for MS-SSIM, or the model has no value layer before its up blocks.
         """
-        search = _Search(self.params, model, view.general_captions, seeds)
+        search = Search(self.params, model, view.general_captions, seeds)
         located = {target.sample: search.locate(target) for target in view.memorized}
         notes = search.notes | {"samples": {sample: note for sample, (_, note) in located.items()}}
         factors = [scales(picks, search.layers) for picks, _ in located.values()]
@@ -71,7 +71,7 @@ class Nemo(Mitigation[NemoParams]):
         return Edit(ScaleOutputs(union), "global", (), notes)
 
 
-class _Search:
+class Search:
     """What all prompts of one fit share."""
 
     def __init__(
@@ -96,12 +96,14 @@ class _Search:
                 f"{model.sampling.steps} steps; set timestep to that or less"
             )
         subtract_noise = self.compat or model.prediction_type == "epsilon"
-        noise = [
-            torch.randn(model.latent_shape, generator=seeds.generator("noise", seed))
-            for seed in range(params.seeds)
-        ]
+        self.noise = torch.stack(
+            [
+                torch.randn(model.latent_shape, generator=seeds.generator("noise", seed))
+                for seed in range(params.seeds)
+            ]
+        )
         self.differences = Differences(
-            model, self.layers, torch.stack(noise), timestep, subtract_noise, params.batch_size
+            model, self.layers, self.noise, timestep, subtract_noise, params.batch_size
         )
         self.statistics = Statistics.of(
             activations(self.layers, model.encode_prompt(part)["prompt_embeds"])
