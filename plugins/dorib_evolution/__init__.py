@@ -34,8 +34,11 @@ class EvolutionParams(Params):
         gt=0,
         description="standard deviation of a mutation, in each component's own standard deviations",
     )
-    learning_rate: float = Field(0.4, gt=0, description="step size of Adam, in the same unit")
-    pairs: int = Field(8, ge=1, description="mutations tried in each step, with both signs")
+    pairs: int = Field(6, ge=1, description="mutations tried in each step, with both signs")
+    judging_pairs: int = Field(
+        6, ge=1, description="(timestep, noise) pairs on which every step is accepted or refused"
+    )
+    step: float = Field(0.2, gt=0, description="length of the first step, in the mutations' unit")
     restarts: int = Field(1, ge=1, description="independent searches that share a budget")
 
 

@@ -21,21 +21,25 @@ from dorib import (
 from dorib_evolution import EvolutionParams
 from dorib_evolution.directions import principal_components
 
-WORK_PER_PAIR = 2
-"""Two items through the U-Net forward: a mutation and its opposite."""
-LOSS_WINDOW = 10
-"""Steps whose mean loss is compared between restarts: a single step's is noisy."""
+MOMENTUM = 0.8
+"""Share of the earlier estimates in a step's direction."""
+LONGER, SHORTER = 1.5, 0.7
+"""Factors of the step's length after one that was accepted and one that was refused."""
 
 
 class Evolution(Attack[EvolutionParams]):
     """Minimises Dori's loss with forward passes only.
 
-    An antithetic evolution strategy with Adam, after Salimans et al., arXiv 1703.03864: the loss at
-    random mutations of the embedding and at their opposites, under one (timestep, noise) pair for
-    each two, estimates the gradient of the smoothed loss. An embedding has thousands of entries
-    and a budget buys about as many losses, so the mutations are confined to the leading principal
-    components of the embeddings of general captions, which an attacker can encode without the
-    sample's own. The start is free of that: the search moves it by what captions differ in.
+    Evolutionary gradient search (Salomon, IEEE Transactions on Evolutionary Computation 2(2), 1998)
+    with antithetic mutations and momentum. In each step the loss at random mutations of the
+    embedding and at their opposites, under one (timestep, noise) pair for each two, estimates a
+    direction; the step is taken only where it lowers the mean loss on pairs that stay the same
+    throughout, and its length follows its success. So a search never ends worse, on those pairs,
+    than where it started.
+
+    An embedding has thousands of entries and a budget buys about as many losses, so the mutations
+    are confined to the leading principal components of the embeddings of general captions, which an
+    attacker can encode. The start is free of that: the search moves it by what captions differ in.
 
     The published packages for evolution strategies ask and tell one search at a time, each with a
     random state of its own; here all targets share their forward passes, and each draws from its
@@ -54,7 +58,8 @@ class Evolution(Attack[EvolutionParams]):
     ) -> Iterator[Trigger]:
         """Search for all targets and restarts in one batch.
 
-        A budget buys as many whole steps of all restarts as fit into it.
+        A budget buys as many whole steps of all restarts as fit into it. A trigger's `loss` and
+        `trace` are the mean over the judging pairs, which the restarts of a target share.
 
         Raises:
             DoribError: a budget is too small for a single step, or there are no other captions to
@@ -62,10 +67,7 @@ class Evolution(Attack[EvolutionParams]):
         """
         steps = [self._steps(budget) for budget in budgets]
         searches = list(product(targets, range(self.params.restarts)))
-        of_search = [target for target, _ in searches]
-        generators = [seeds.generator(target.sample, restart) for target, restart in searches]
-        start = starting_embeddings(model, of_search, generators, self.params.start)
-        population = _Population(model, of_search, generators, start, self.params)
+        population = _Population(model, searches, seeds, self.params)
         losses: list[Tensor] = []
         for budget, until in zip(budgets, steps, strict=True):
             while len(losses) < until:
@@ -73,90 +75,109 @@ class Evolution(Attack[EvolutionParams]):
             traces = torch.stack(losses, dim=1).tolist()
             found = population.embeddings().cpu()
             for row, (target, restart) in enumerate(searches):
-                window = traces[row][-LOSS_WINDOW:]
                 yield Trigger(
                     sample=target.sample,
                     budget=budget,
                     restart=restart,
                     embeddings={"prompt_embeds": found[row].clone()},
-                    loss=sum(window) / len(window),
+                    loss=traces[row][-1],
                     trace=tuple(traces[row]),
                     work=ledger.work_of(target.index),
                 )
 
     def _steps(self, budget: int) -> int:
         params = self.params
-        step = params.restarts * params.pairs * WORK_PER_PAIR
-        if budget < step:
+        start = params.restarts * params.judging_pairs
+        step = params.restarts * (2 * params.pairs + params.judging_pairs)
+        if budget < start + step:
             raise DoribError(
-                f"attack evolution: a budget of {budget} buys no step, which costs {step} "
-                f"({params.restarts} restarts x {params.pairs} pairs x {WORK_PER_PAIR}); raise the "
-                "budget or lower pairs or restarts"
+                f"attack evolution: a budget of {budget} buys no step: judging the start costs "
+                f"{start} and a step {step} ({params.restarts} restarts x (2 x {params.pairs} "
+                f"pairs + {params.judging_pairs} judging_pairs)); raise the budget or lower one of "
+                "these"
             )
-        return budget // step
+        return (budget - start) // step
 
 
 class _Population:
     """The searches of one batch, each at a point in the coordinates of its components."""
 
+    @torch.no_grad()
     def __init__(
         self,
         model: TargetModel,
-        targets: Sequence[Target],
-        generators: Sequence[torch.Generator],
-        start: Tensor,
+        searches: Sequence[tuple[Target, int]],
+        seeds: Seeds,
         params: EvolutionParams,
     ) -> None:
+        targets = [target for target, _ in searches]
         self._model = model
-        self._generators = generators
         self._params = params
-        self._start = start
+        self._generators = [seeds.generator(target.sample, restart) for target, restart in searches]
+        self._start = starting_embeddings(model, targets, self._generators, params.start)
         self._components = principal_components(model, targets, params.components)
-        latents = model.encode_image(torch.stack([target.original for target in targets]))
-        self._latents = torch.cat([latents.float()] * 2)
-        samples = torch.tensor([target.index for target in targets], device=model.device)
-        self._samples = torch.cat([samples] * 2)
-        self._at = start.new_zeros(self._components.shape[:2])
-        self._adam = torch.optim.Adam([self._at], lr=params.learning_rate)
+        self._latents = model.encode_image(torch.stack([t.original for t in targets])).float()
+        self._samples = torch.tensor([target.index for target in targets], device=model.device)
+        judges = [seeds.generator(target.sample, "judging") for target in targets]
+        self._judging = [_pair(model, judges) for _ in range(params.judging_pairs)]
+        self._at = self._start.new_zeros(self._components.shape[:2])
+        self._direction = torch.zeros_like(self._at)
+        self._length = torch.full_like(self._at[:, :1], params.step)
+        self._loss = self._judged(self._at)
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        """Move each search against its estimated gradient; return the mean losses `[B]`."""
+        """Try one step of each search; return the losses where they stand then, `[B]`."""
+        slope = self._slope()
+        self._direction = MOMENTUM * self._direction + (1 - MOMENTUM) * slope
+        size = self._direction.square().mean(dim=1, keepdim=True).sqrt()
+        # A model that answers all embeddings alike has no direction at all.
+        tried = self._at - self._length * self._direction / size.clamp_min(1e-30)
+        loss = self._judged(tried)
+        better = loss < self._loss
+        self._loss = torch.where(better, loss, self._loss)
+        self._at = torch.where(better[:, None], tried, self._at)
+        self._length = self._length * torch.where(better[:, None], LONGER, SHORTER)
+        return self._loss
+
+    def embeddings(self) -> Tensor:
+        """Where the searches stand: float32 `[B, tokens, width]`."""
+        return self._embeddings(self._at)
+
+    def _slope(self) -> Tensor:
+        """The estimated gradient of the smoothed loss, `[B, components]`."""
         pairs, width = self._params.pairs, self._params.mutation
         slope = torch.zeros_like(self._at)
-        total = self._at.new_zeros(len(self._at))
         for _ in range(pairs):
-            mutations, timesteps, noise = self._draw()
-            both = torch.cat([self.embeddings(width * s * mutations) for s in (1, -1)])
-            losses = self._model.denoising_loss(
-                self._latents,
-                torch.cat([noise] * 2),
-                timesteps.repeat(2),
-                {"prompt_embeds": both.to(self._model.dtype)},
-                self._samples,
-            )
-            up, down = losses.chunk(2)
+            drawn = [torch.randn(self._at.shape[1:], generator=g) for g in self._generators]
+            mutations = torch.stack(drawn).to(self._at)
+            pair = _pair(self._model, self._generators)
+            up = self._losses(self._at + width * mutations, pair)
+            down = self._losses(self._at - width * mutations, pair)
             slope += (up - down)[:, None] * mutations / (2 * width * pairs)
-            total += (up + down) / (2 * pairs)
-        self._at.grad = slope
-        self._adam.step()
-        return total
+        return slope
 
-    def embeddings(self, mutations: Tensor | None = None) -> Tensor:
-        """Where the searches stand, or their mutations: float32 `[B, tokens, width]`."""
-        at = self._at if mutations is None else self._at + mutations
+    def _judged(self, at: Tensor) -> Tensor:
+        return torch.stack([self._losses(at, pair) for pair in self._judging]).mean(dim=0)
+
+    def _losses(self, at: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
+        timesteps, noise = pair
+        embeddings = {"prompt_embeds": self._embeddings(at).to(self._model.dtype)}
+        return self._model.denoising_loss(
+            self._latents, noise, timesteps, embeddings, self._samples
+        )
+
+    def _embeddings(self, at: Tensor) -> Tensor:
         return self._start + torch.einsum("bk,bkd->bd", at, self._components).view_as(self._start)
 
-    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For each search, from its own generator: a mutation, a timestep and noise."""
-        size = self._at.shape[1:]
-        drawn = [
-            (
-                torch.randn(size, generator=generator),
-                torch.randint(self._model.timesteps, (), generator=generator),
-                torch.randn(self._model.latent_shape, generator=generator),
-            )
-            for generator in self._generators
-        ]
-        mutations, timesteps, noise = (torch.stack(parts) for parts in zip(*drawn, strict=True))
-        return mutations.to(self._at), timesteps, noise
+
+def _pair(model: TargetModel, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """One (timestep, noise) pair for each item: `[B]`, `[B, *latent_shape]`."""
+    drawn = [
+        (
+            torch.randint(model.timesteps, (), generator=generator),
+            torch.randn(model.latent_shape, generator=generator),
+        )
+        for generator in generators
+    ]
+    return torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn])
