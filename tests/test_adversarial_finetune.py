@@ -61,14 +61,17 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def small_model(make_model: MakeModel) -> TargetModel:
-    """Shared by the tests of this file: two steps, no guidance."""
-    return make_model(steps=2, guidance_scale=1.0)
+    """Shared by the tests of this file: one step, no guidance."""
+    return make_model(steps=1, guidance_scale=1.0)
+
+
+REGISTRY = discover()
 
 
 def mitigation(**params: Any) -> Mitigation[Any]:
     """Configured as the host does it."""
     spec = MethodSpec(name="adversarial-finetune", params={**SMALL, **params})
-    return configure(discover(), "mitigation", spec).mitigation
+    return configure(REGISTRY, "mitigation", spec).mitigation
 
 
 def view_of(model: TargetModel, scratch: Path | None = None) -> DefenderView:
@@ -285,7 +288,7 @@ def test_correlation_sees_through_light_and_blur_alone() -> None:
 
 
 def test_mixed_precision_trains_float32_copies(make_model: MakeModel) -> None:
-    model = make_model(steps=2)
+    model = make_model(steps=1, guidance_scale=1.0)
     plain, mixed = fit(model), fit(model, mixed_precision="bf16")
     assert not same(plain, mixed)
     params = AdversarialFinetuneParams(mixed_precision="bf16")
@@ -354,7 +357,7 @@ def fit_on(suite: Path, out: Path) -> Path:
     spec = MethodSpec(
         name="adversarial-finetune", params={**SMALL, "epochs": 2, "checkpoint_every": 1}
     )
-    mitigated = mitigate(context, configure(discover(), "mitigation", spec), context.memorized)
+    mitigated = mitigate(context, configure(REGISTRY, "mitigation", spec), context.memorized)
     assert mitigated.failure is None
     return out / "store" / "edits"
 
