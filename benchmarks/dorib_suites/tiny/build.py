@@ -105,7 +105,7 @@ def _upper_triangle(descriptors: Tensor) -> Tensor:
 def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
-        "version": "2",
+        "version": "3",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
         "pipeline": "pipeline",
