@@ -45,8 +45,6 @@ def search(context: RunContext) -> Search:
 class OneByOne:
     """Judges as the authors' code does: two passes of all seeds a look, the first in vain."""
 
-    most_at_once = 1
-
     def __init__(self, search: Search, first: Differences, prompt: Tensor) -> None:
         self.search, self.first, self.prompt = search, first, prompt
         self.kept: list[int] = []
@@ -57,7 +55,11 @@ class OneByOne:
         self.first(self.prompt, 0, seeds, [candidate])
         return self.search.differences(self.prompt, 0, seeds, [candidate])[0]
 
-    def look_ahead(self, candidates: Sequence[Picks]) -> None:
+    def reach(self, below: bool) -> int:
+        """One."""
+        return 1
+
+    def look_ahead(self, candidates: Sequence[Picks], threshold: float, below: bool) -> None:
         """Never."""
 
     def similarity(self, candidate: Picks, threshold: float) -> float:

@@ -28,10 +28,10 @@ is of no use for anything else: its general distribution is captioned scenes of 
 Made by `python -m dorib_suites.tiny.train`. No photograph of a memorized sample or a control was
 used to train the autoencoder, CLIP or the descriptor; those saw scenes and other photographs.
 
-Known limits: of 32 scenes looked at, colours and ground were right nearly everywhere and the relation
-of two shapes in 20 of 23, but the kind of a shape was recognisable in about half: rings and most
-crosses, seldom triangles, squares and stars. Two seeds of one scene caption are more alike than
-different scenes are, because the model draws a scene much the same way from any noise.
+Known limits: of 32 scenes looked at, colours and ground were right nearly everywhere and the
+relation of two shapes in 20 of 23, but the kind of a shape was recognisable in about half: rings
+and most crosses, seldom triangles, squares and stars. Two seeds of one caption are more alike than
+two different scenes are: the model draws a caption much the same way from any noise.
 """
 
 
