@@ -416,19 +416,25 @@ def test_a_neuron_listed_twice_stays_blocked_until_both_are_gone() -> None:
     assert without_neuron(twice, 0, 2) == ((0, 2, 0),)
 
 
-def scripted_judge(alone: Callable[[Picks], float], drift: float, at_once: int = 8) -> Judge:
-    """A judge of invented similarities: in a shared forward they come out `drift` too high."""
+def scripted_judge(alone: Callable[[Picks], float], drift: float, batch_size: int = 8) -> Judge:
+    """A judge of invented similarities: in a shared forward they come out `drift` too high.
+
+    The second of two seeds is 0.05 behind the first.
+    """
 
     class Invented(Similarity):
-        def largest(self, reference: Tensor, others: Tensor) -> list[float]:
-            return others.flatten().tolist()
+        def each(self, reference: Tensor, others: Tensor) -> Tensor:
+            return others
 
-    def look(candidates: Sequence[Picks]) -> Tensor:
+    def look(candidates: Sequence[Picks], seeds: Sequence[int]) -> Tensor:
         off = drift if len(candidates) > 1 else 0
-        return torch.tensor([alone(picks) + off for picks in candidates], dtype=torch.float64)
+        return torch.tensor(
+            [[alone(picks) + off - 0.05 * seed for seed in seeds] for picks in candidates],
+            dtype=torch.float64,
+        )
 
     similarity = Invented(1.5, 11, (1.0,), 1.0)
-    return Judge(look, similarity, torch.ones(1), at_once, tolerance=1e-3)
+    return Judge(look, similarity, torch.ones(2, 1), batch_size, tolerance=1e-3)
 
 
 def test_near_ties_are_decided_alone() -> None:
@@ -457,10 +463,10 @@ def test_looking_ahead_decides_as_looking_singly_whatever_comes_out() -> None:
     for count in range(1, 12):
         picks = (tuple(range(count)), (7, 7, 3), ())
         ends = set()
-        for at_once in (1, 2, 5, 64):
-            judge = scripted_judge(similarity, drift=0.0, at_once=at_once)
+        for batch_size in (2, 4, 9, 64):
+            judge = scripted_judge(similarity, drift=0.0, batch_size=batch_size)
             ends.add(refine(judge, picks, threshold=0.5))
-            assert judge.items()["needed"] <= 2 + count + 3
+            assert judge.items()["needed"] <= 2 * (2 + count + 3)
         assert len(ends) == 1
 
 
@@ -484,8 +490,8 @@ def test_only_compat_scores_depend_on_the_rest_of_the_batch() -> None:
     reference = torch.rand(2, 4, 16, 16, generator=SEEDS.generator("reference"))
     for data_range in (1.0, None):
         similarity = Similarity.for_latents(16, 16, data_range)
-        singly = [similarity(reference, other).max().item() for other in others]
-        assert similarity.largest(reference, others) == pytest.approx(singly, abs=1e-6)
+        singly = [similarity(reference, other) for other in others]
+        torch.testing.assert_close(similarity.each(reference, others), torch.stack(singly))
         pair = similarity(reference[:1], others[0, :1]).item()
         among = similarity(reference.repeat(2, 1, 1, 1), torch.cat([others[0], others[2]]))
         assert (among[0].item() == pytest.approx(pair, abs=1e-6)) == (data_range == 1.0)

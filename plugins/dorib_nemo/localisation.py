@@ -70,12 +70,12 @@ def select(
     position = 0
     while position < len(rounds):
         chain = range(position, min(position + ahead, len(rounds)))
-        judge.look_ahead([choices[i] for i in chain])
+        judge.look_ahead([choices[i] for i in chain], threshold, below=False)
         for i in chain:
             if judge.similarity(choices[i], threshold) <= threshold:
                 return Selection(rounds[i], i + 1, choices[i], True, threshold)
         position += ahead
-        ahead = min(2 * ahead, judge.most_at_once)
+        ahead = min(2 * ahead, judge.reach(below=False))
     last = choices[-1]
     return Selection(rounds[-1], len(rounds), last, False, judge.exactly(last))
 
@@ -103,8 +103,8 @@ def _unblock_in_order(
         for unblock in tests[position : position + ahead]:
             chain.append(unblock(assumed))
             assumed = chain[-1] if expected else assumed
-        judge.look_ahead(chain)
-        ahead = min(2 * ahead, judge.most_at_once)
+        judge.look_ahead(chain, threshold, below=expected)
+        ahead = min(2 * ahead, judge.reach(below=expected))
         for candidate in chain:
             harmless = judge.similarity(candidate, threshold) < threshold
             picks = candidate if harmless else picks

@@ -132,10 +132,12 @@ class Search:
             return nothing, note | {"picks": nothing, "items": {"needed": params.seeds}}
 
         judge = Judge(
-            look=lambda candidates: self.differences(prompt, target.index, kept, candidates),
+            look=lambda candidates, positions: self.differences(
+                prompt, target.index, [kept[position] for position in positions], candidates
+            ),
             similarity=self.similarity,
             unblocked=every[kept],
-            most_at_once=max(1, params.batch_size // len(kept)),
+            batch_size=params.batch_size,
             tolerance=0.1 * math.sqrt(torch.finfo(self.model.dtype).eps),
         )
         activation = [layer[0] for layer in activations(self.layers, prompt[None])]

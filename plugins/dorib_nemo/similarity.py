@@ -65,12 +65,15 @@ class Similarity:
         )
         return similarity
 
-    def largest(self, reference: Tensor, others: Tensor) -> list[float]:
-        """For each of `others` `[M, N, C, H, W]`, the largest similarity to `reference[n]`."""
+    def each(self, reference: Tensor, others: Tensor) -> Tensor:
+        """Similarity of `others[m, n]` to `reference[n]`: `[M, N, C, H, W]` to float32 `[M, N]`.
+
+        Each of `others` is a batch by itself.
+        """
         if self.data_range is None:
-            return [self(reference, other).max().item() for other in others]
+            return torch.stack([self(reference, other) for other in others])
         repeated = reference.expand_as(others).flatten(0, 1)
-        return self(repeated, others.flatten(0, 1)).view(len(others), -1).amax(dim=1).tolist()
+        return self(repeated, others.flatten(0, 1)).view(len(others), -1)
 
     def closest(self, images: Tensor) -> Tensor:
         """Each image's similarity to the one most like it among `[N, C, H, W]`: float32 `[N]`."""
