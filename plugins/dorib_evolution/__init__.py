@@ -12,7 +12,7 @@ dorib_contract = 1
 
 
 class EvolutionParams(Params):
-    """How the evolution strategy searches; the defaults are as tuned on the tiny suite's dev split.
+    """How the evolution strategy searches; the defaults come from a few trials on four dev samples.
 
     Its starts are those of Dori.
     """
