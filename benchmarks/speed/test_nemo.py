@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -114,20 +115,35 @@ def test_localisation(
         batch_size=PARAMS.batch_size,
     )
     seconds: list[float] = []
+    # Processor time as well: unlike wall time it does not wait for others on a busy machine.
+    processor: tuple[list[float], list[float]] = ([], [])
     expected: list[Picks] = []
 
     def before_each_round() -> None:
-        start = time.perf_counter()
+        start, started = time.perf_counter(), time.process_time()
         expected.append(OneByOne(search, first, prompt).locate())
         seconds.append(time.perf_counter() - start)
+        processor[0].append(time.process_time() - started)
 
-    found, note = benchmark.pedantic(
-        lambda: search.locate(target), setup=before_each_round, rounds=ROUNDS
-    )
+    def locate() -> tuple[Picks, dict[str, Any]]:
+        started = time.process_time()
+        located = search.locate(target)
+        processor[1].append(time.process_time() - started)
+        return located
+
+    found, note = benchmark.pedantic(locate, setup=before_each_round, rounds=ROUNDS)
     assert found == expected[0]
     assert any(note["initial_picks"])
     quickest = min(seconds)
     ratio = quickest / benchmark.stats.stats.min
-    benchmark.extra_info |= {"one_by_one_seconds": quickest, "ratio": ratio}
-    print(f"\nNeMo: {ratio:.2f} times as fast as one by one ({quickest:.1f} s), {note['items']}")
+    processor_ratio = min(processor[0]) / min(processor[1])
+    benchmark.extra_info |= {
+        "one_by_one_seconds": quickest,
+        "ratio": ratio,
+        "processor_ratio": processor_ratio,
+    }
+    print(
+        f"\nNeMo: {ratio:.2f} times as fast as one by one ({quickest:.1f} s), by processor time "
+        f"{processor_ratio:.2f}; {note['items']}"
+    )
     assert ratio >= SMALLEST_RATIO
