@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 PERMUTATIONS = 5000
+CHUNK = 2**21
+"""Entries of the pair matrices that are held at a time."""
 
 
 class Separation(NamedTuple):
@@ -88,11 +90,11 @@ def separation(
     same = _same(labels)
     if not (there & same).any() or not (there & ~same).any():
         return None
-    observed = _gap(values, there, same)
-    drawn = np.array(
+    [observed] = _gaps(values, there, np.arange(len(same))[None], same)
+    drawn = np.concatenate(
         [
-            _gap(values, there, same[np.ix_(order, order)])
-            for order in (rng.permutation(len(same)) for _ in range(permutations))
+            _gaps(values, there, _orders(len(same), count, rng), same)
+            for count in _chunks(permutations, max(1, CHUNK // same.size))
         ]
     )
     # A deal that only renames the labels gives the same value but for rounding.
@@ -105,11 +107,26 @@ def separation(
     )
 
 
-def _gap(values: Floats, there: Mask, same: Mask) -> float:
-    inside, outside = there & same, there & ~same
-    if not inside.any() or not outside.any():
-        return -np.inf
-    return float(values[outside].mean() - values[inside].mean())
+def _gaps(values: Floats, there: Mask, orders: NDArray[np.int64], same: Mask) -> Floats:
+    """Mean value between labels minus the mean within, dealt in each of `orders` `[R, n]`.
+
+    Minus infinity where a deal leaves no pair of either kind.
+    """
+    inside = same[orders[:, :, None], orders[:, None, :]] & there
+    count = inside.sum(axis=(1, 2))
+    total = (values * inside).sum(axis=(1, 2))
+    outside = there.sum() - count
+    means = np.stack([total, (values * there).sum() - total]) / np.maximum([count, outside], 1)
+    gaps: Floats = np.where((count > 0) & (outside > 0), means[1] - means[0], -np.inf)
+    return gaps
+
+
+def _orders(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)
+
+
+def _chunks(total: int, size: int) -> list[int]:
+    return [min(size, total - start) for start in range(0, total, size)]
 
 
 def _same(labels: Sequence[str]) -> Mask:
