@@ -89,7 +89,12 @@ def strips(axes: Any, groups: Sequence[Group], colours: Sequence[str]) -> None:
             alpha=0.8 if few else 0.45, linewidths=0, rasterized=not few,
         )  # fmt: skip
         axes.plot([group.mean] * 2, [row - 0.38, row + 0.38], c="black", linewidth=1.5)
-    labels = [fill(f"{group.label} (n = {group.n})", LABEL_WIDTH) for group, _ in there]
+    # No break within the brackets.
+    numbers = [f"(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{group.n})" for group, _ in there]
+    labels = [
+        fill(f"{group.label} {number}", LABEL_WIDTH)
+        for (group, _), number in zip(there, numbers, strict=True)
+    ]
     axes.set_yticks(range(len(there)), labels)
     axes.set_ylim(len(there) - 0.4, -0.6)
 

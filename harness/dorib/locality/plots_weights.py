@@ -26,9 +26,11 @@ def weights(analysis: Analysis) -> Figure:
     for pair in analysis.weights.pairs:
         if pair.blocks:
             painters += [partial(_shares, pair), partial(_overlap, pair)]
-    rows = max(1, -(-len(painters) // 2))
-    figure = Figure(figsize=(WIDTH, ROW * rows + 0.3), layout="constrained")
-    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    columns = min(2, len(painters))
+    rows = -(-len(painters) // columns)
+    size = WIDTH * (columns + 1) / 3, ROW * rows + 0.3
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (paint, axes) in enumerate(zip(painters, panels, strict=False)):
         paint(axes, chr(ord("a") + number))
     for spare in panels[len(painters) :]:
