@@ -327,7 +327,7 @@ def test_disk_full_while_computing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writer, raising(error))
-    line = refused(small_suite, *SHORT)
+    line = refused(small_suite, *SHORT, "-a", "dori", "--budgets", "24")
     assert "No space left on device" in line
     assert "free some space or choose another --out" in line
 

@@ -85,9 +85,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the trainings' folder")
     parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
+    parser.add_argument("--budgets", type=int, nargs="+", help="in place of the full profile's")
     parser.add_argument("oracles", nargs="+", help="their names in the recipe")
     options = parser.parse_args()
-    budgets = Suite.load(options.suite).manifest.full.budgets
+    budgets = tuple(options.budgets or Suite.load(options.suite).manifest.full.budgets)
     curves = survival_curves(options.suite, options.work, tuple(options.oracles), budgets)
     write_json(options.suite / CURVES, curves)
     print(json.dumps(curves, indent=2))
