@@ -129,12 +129,12 @@ def test_overlap_is_that_of_the_sets(seed: int) -> None:
     picks = [*random_picks(rng, 3), {}]
     picks.append(picks[0])
     overlap = tabulate(picks, PLACES).overlap()
-    for i, j in combinations(range(5), 2):
+    for i, j in combinations((0, 1, 2, 4), 2):
         one, other = flat(picks[i]), flat(picks[j])
         assert overlap[i, j] == pytest.approx(len(one & other) / len(one | other))
         assert 0 <= overlap[i, j] == overlap[j, i] <= 1
     assert overlap[0, 4] == overlap[0, 0] == 1
-    assert np.isnan(overlap[3, 3])
+    assert np.isnan(overlap[3]).all()
     layers = [tabulate(picks, PLACES).layer_overlap(layer)[0, 1] for layer in range(2)]
     assert min(layers) - 1e-12 <= overlap[0, 1] <= max(layers) + 1e-12
 
@@ -249,7 +249,8 @@ def test_triggers_without_picks_are_left_out_and_counted() -> None:
     found = agreement(table, np.arange(4), ["a", "a", "b", "b"], rng)
     assert found.empty == 1
     assert found.sizes.n == 3
-    assert found.triggers_of_one_image.n == 2 - 1
+    assert found.triggers_of_one_image.n == 1
+    assert found.triggers_of_different_images.n == 0
     pair = agreement_of_methods(table, table, np.arange(4), ["a", "a", "b", "b"], rng)
     assert pair.one_trigger.n == 2
 

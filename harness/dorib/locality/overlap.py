@@ -83,9 +83,15 @@ def tabulate(picks: Sequence[Picks], populations: Mapping[str, int]) -> PickTabl
 
 
 def iou(common: Counts, sizes: Counts) -> Floats:
-    """Intersection over union `[n, n]`; not a number where both picks are empty."""
+    """Intersection over union `[n, n]`.
+
+    Not a number where either pick is empty: a method that picks nothing names no place, so that it
+    neither agrees nor disagrees about it.
+    """
     union = sizes[:, None] + sizes[None, :] - common
-    return _quotient(common, union)
+    overlap = _quotient(common, union)
+    overlap[sizes == 0] = overlap[:, sizes == 0] = np.nan
+    return overlap
 
 
 def expected_iou(first: Counts, second: Counts, populations: Counts) -> Floats:

@@ -65,8 +65,9 @@ def _shares(pair: MethodPair, axes: Any, letter: str) -> None:
             axes.bar(places + shift, shares, 0.4, color=colour, label=_name(name, pair))
     axes.set_xticks(places, [short(block) for block in pair.blocks], rotation=90)
     axes.set_ylabel("share of the picks")
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])
     axes.set_title(f"{letter}  where the picks lie, by block")
-    axes.legend()
+    axes.legend(loc="upper center", ncols=2)
 
 
 def _name(label: str, pair: MethodPair) -> str:

@@ -182,7 +182,7 @@ class MethodPicks(_Facts):
     sizes: Group
     """Number of picks for each trigger."""
     empty: int
-    """Triggers that nothing was picked for."""
+    """Triggers that nothing was picked for; no overlap is given for them."""
     one_trigger_other_noise: Group
     """Same trigger, fitted again with other randomness: what agreement the method is capable of."""
     triggers_of_one_image: Group
