@@ -236,7 +236,7 @@ class Suite:
 
     @cached_property
     def utility_captions(self) -> tuple[str, ...]:
-        """Captions that no component was trained on, for measuring utility.
+        """Captions of no sample, for measuring utility.
 
         Raises:
             DoribError: a row is wrong (named by its number), or there are too few to shuffle.

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dorib_suites.tiny.train import Components
 
 UTILITY_PROMPTS = 128
+PHOTOGRAPH_EVERY = 4
+"""The utility prompt out of so many that asks for a photograph."""
 GENERAL_SCENES = 256
 
 
@@ -59,16 +61,32 @@ def write_suite(
     _write_clip(folder / "clip", parts)
     samples = suite_samples()
     _write_samples(folder, samples)
-    utility = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
-    general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
-    general += sorted({photograph.caption for photograph in photographs("background")})
-    _write_lines(folder / "utility.jsonl", ({"caption": caption} for caption in utility))
-    _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
+    write_captions(folder)
     threshold = threshold_of(DescriptorNetwork.from_pretrained(folder / "descriptor"), samples)
     text = yaml.safe_dump(
         _manifest(threshold, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
     )
     (folder / "suite.yaml").write_text(text)
+
+
+def write_captions(folder: Path) -> None:
+    """Write the captions that utility is measured on, and those that mitigations may use.
+
+    Every fourth utility prompt asks for a background photograph: a mitigation that spoils all
+    photographs and leaves the scenes alone has not kept the model's utility.
+    """
+    scenes = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
+    general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
+    found = sorted({photograph.caption for photograph in photographs("background")})
+    held_out = UTILITY_PROMPTS // PHOTOGRAPH_EVERY
+    lot = [found[i] for i in _rng(9).permutation(len(found))]
+    utility = [
+        lot[n // PHOTOGRAPH_EVERY] if n % PHOTOGRAPH_EVERY == PHOTOGRAPH_EVERY - 1 else scene
+        for n, scene in enumerate(scenes)
+    ]
+    general += sorted(lot[held_out:])
+    _write_lines(folder / "utility.jsonl", ({"caption": caption} for caption in utility))
+    _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
 
 
 def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> float:
@@ -105,7 +123,7 @@ def _upper_triangle(descriptors: Tensor) -> Tensor:
 def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
-        "version": "3",
+        "version": "3.1",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
         "pipeline": "pipeline",
