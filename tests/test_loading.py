@@ -107,7 +107,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "cannot be loaded",
     ),
     "an inpainting U-Net": (inpainting, "9 channels"),
-    "a second text encoder": (second_text_encoder, "more than the embeddings"),
+    "no second text encoder": (second_text_encoder, "has no text_encoder_2"),
     "flow matching": (flow_matching, "a scheduler that predicts none of"),
 }
 

@@ -5,6 +5,7 @@ sampling.
 """
 
 from dorib.target.loading import load_pipeline, load_unet_weights
-from dorib.target.model import Embeddings, TargetModel
+from dorib.target.conditioning import Embeddings
+from dorib.target.model import TargetModel
 
 __all__ = ["Embeddings", "TargetModel", "load_pipeline", "load_unet_weights"]

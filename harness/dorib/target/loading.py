@@ -47,7 +47,7 @@ def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
     if obstacle is not None:
         raise DoribError(
             f"pipeline {source}: {type(pipeline).__name__} {obstacle}; give a complete "
-            "text-to-image pipeline in the manner of Stable Diffusion 1.x or 2.x"
+            "text-to-image pipeline in the manner of Stable Diffusion 1.x, 2.x or XL"
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
@@ -63,8 +63,10 @@ def _obstacle(pipeline: Any) -> str | None:
         if getattr(pipeline, name, None) is None:
             return f"has no {name}"
     unet = pipeline.unet.config
-    if unet.addition_embed_type is not None or unet.class_embed_type is not None:
-        return "conditions its U-Net on more than the embeddings of one text encoder"
+    if unet.addition_embed_type not in (None, "text_time") or unet.class_embed_type is not None:
+        return "conditions its U-Net on more than text, and sizes as in SDXL"
+    if unet.addition_embed_type and getattr(pipeline, "text_encoder_2", None) is None:
+        return "has no text_encoder_2"
     channels = pipeline.vae.config.latent_channels
     if unet.in_channels != channels:
         return f"has a U-Net for {unet.in_channels} channels, but latents have {channels}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,10 @@ from dorib.ledger import Ledger
 from dorib.registry import Registry, discover
 from dorib.rules import rule_behind
 from dorib.suite import SamplingSettings
-from dorib.target import layers
+from dorib.target import conditioning, layers
+from dorib.target.conditioning import Embeddings
 from dorib.target.editing import installed
-from dorib.target.loading import quiet
 from dorib.target.sampling import sample_latents
-
-Embeddings: TypeAlias = Mapping[str, Tensor]
-"""Named conditioning tensors; `prompt_embeds` is `[B, tokens, width]`."""
 
 
 class TargetModel:
@@ -54,7 +51,11 @@ class TargetModel:
         self.sampling = sampling
         self.unet: nn.Module = pipeline.unet.eval().requires_grad_(False)
         pipeline.vae.eval().requires_grad_(False)
-        pipeline.text_encoder.eval().requires_grad_(False)
+        for encoder in _text_encoders(pipeline):
+            encoder.eval().requires_grad_(False)
+        if pipeline.vae.config.get("force_upcast") and pipeline.vae.dtype == torch.float16:
+            # Such an autoencoder overflows in half precision.
+            pipeline.vae.to(torch.float32)
         self.device: torch.device = pipeline.unet.device
         self.dtype: torch.dtype = pipeline.unet.dtype
         self.prediction_type: str = pipeline.scheduler.config.prediction_type
@@ -86,21 +87,13 @@ class TargetModel:
         """Name and module of each feed-forward output layer, in forward order."""
         return layers.feed_forward_layers(self.unet)
 
-    @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
-        """Embeddings of `prompts`: `prompt_embeds` `[B, tokens, width]` in the model's dtype.
+        """Embeddings of `prompts`, in the model's dtype.
 
-        The text encoder's alone: no sampling rule comes in between.
+        `prompt_embeds` is `[B, tokens, width]`; SDXL has `pooled_prompt_embeds` beside it. The
+        text encoder's alone: no sampling rule comes in between.
         """
-        # Captions beyond the encoder's length are cut, as in diffusers, which warns of each.
-        with quiet():
-            embeddings, _ = self.pipeline.encode_prompt(
-                list(prompts),
-                self.device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=False,
-            )
-        return {"prompt_embeds": embeddings}
+        return conditioning.encode_prompt(self.pipeline, prompts, self.device)
 
     def encode_request(self, prompts: Sequence[str]) -> Embeddings:
         """As `encode_prompt`, for whoever asks the model for images in words: a sampling rule
@@ -113,33 +106,37 @@ class TargetModel:
         return self.encode_prompt(admitted)
 
     def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
-        """What each target is asked for with: its own embeddings where it has some, else its
-        caption's; `prompt_embeds` is `[B, tokens, width]` in the model's dtype.
+        """What each target is asked for with, in the model's dtype, by name `[B, ...]`.
+
+        Its own embeddings where it has some, else its caption's.
         """
         encoded = self.encode_prompt([target.caption for target in targets])
-        given = [
-            encoded["prompt_embeds"][row]
+        rows = [
+            {name: value[row] for name, value in encoded.items()}
             if target.embeddings is None
-            else target.embeddings["prompt_embeds"].to(self.device, self.dtype)
+            else target.embeddings
             for row, target in enumerate(targets)
         ]
-        return {"prompt_embeds": torch.stack(given)}
+        return {
+            name: torch.stack([row[name].to(self.device, self.dtype) for row in rows])
+            for name in encoded
+        }
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
         """Latents `[B, *latent_shape]` of images `[B, 3, height, width]` in [0, 1], noise-free."""
         vae = self.pipeline.vae
-        encoded = vae.encode((images * 2 - 1).to(self.device, self.dtype))
+        encoded = vae.encode((images * 2 - 1).to(self.device, vae.dtype))
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         shift = getattr(vae.config, "shift_factor", None) or 0.0
-        return (latents - shift) * vae.config.scaling_factor  # type: ignore[no-any-return]
+        return ((latents - shift) * vae.config.scaling_factor).to(self.dtype)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`."""
         vae = self.pipeline.vae
         shift = getattr(vae.config, "shift_factor", None) or 0.0
-        images: Tensor = vae.decode(latents.to(self.dtype) / vae.config.scaling_factor + shift)[0]
+        images: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift)[0]
         return (images.float() / 2 + 0.5).clamp(0, 1)
 
     def predict(
@@ -271,7 +268,7 @@ class TargetModel:
 
     @cached_property
     def _unconditional(self) -> Embeddings:
-        return self.encode_prompt([""])
+        return conditioning.encode_nothing(self.pipeline, self.device)
 
     def _noise_levels(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         abar = self.pipeline.scheduler.alphas_cumprod.to(like.device, torch.float32)[timesteps]
@@ -283,10 +280,10 @@ class TargetModel:
     ) -> Tensor:
         if not len(latents) == len(timesteps) == len(samples):
             raise ValueError("latents, timesteps and samples differ in length")
+        height, width = self.sampling.height, self.sampling.width
+        arguments = conditioning.unet_arguments(self.pipeline, embeddings, height, width)
         with self._flying(samples.to(self.device)):
-            output: Tensor = self.unet(
-                latents, timesteps, embeddings["prompt_embeds"], return_dict=False
-            )[0]
+            output: Tensor = self.unet(latents, timesteps, **arguments, return_dict=False)[0]
         return output
 
     @contextmanager
@@ -314,3 +311,9 @@ class TargetModel:
                     ledger.add_backward(samples)
 
             output[0].register_hook(count_backward)
+
+
+def _text_encoders(pipeline: Any) -> list[nn.Module]:
+    """One, or SDXL's two."""
+    found = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2"))
+    return [encoder for encoder in found if encoder is not None]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from dorib.target.model import Embeddings, TargetModel
+    from dorib.target.conditioning import Embeddings
+    from dorib.target.model import TargetModel
 
 
 def sample_latents(

@@ -1,0 +1,105 @@
+"""SDXL: two text encoders, pooled embeddings and sizes, against diffusers' own pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from fixtures import sdxl
+from torch import Tensor
+
+from dorib.suite import SamplingSettings
+from dorib.target import TargetModel, load_pipeline
+from dorib.target.sampling import initial_noise
+
+CAPTIONS = ("a red star", "small blue ring")
+
+
+def target_model(
+    prediction: str = "epsilon", guidance_scale: float = 3.0, *, zeros: bool = True
+) -> TargetModel:
+    pipeline = sdxl.pipeline(prediction, zeros_for_empty_prompt=zeros)
+    pipeline.set_progress_bar_config(disable=True)
+    settings = SamplingSettings(height=32, width=48, steps=4, guidance_scale=guidance_scale)
+    return TargetModel(pipeline, settings)
+
+
+def generators() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(number) for number in range(len(CAPTIONS))]
+
+
+def difference_from_diffusers(model: TargetModel) -> float:
+    ours = model.sample(model.encode_prompt(CAPTIONS), generators(), torch.arange(len(CAPTIONS)))
+    theirs: Tensor = model.pipeline(
+        list(CAPTIONS),
+        latents=torch.cat([initial_noise(model, generator) for generator in generators()]),
+        height=model.sampling.height,
+        width=model.sampling.width,
+        num_inference_steps=model.sampling.steps,
+        guidance_scale=model.sampling.guidance_scale,
+        output_type="pt",
+    ).images
+    assert ours.shape == (2, 3, 32, 48)
+    assert ours.std() > 0.01
+    return float((ours - theirs).abs().max())
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    "scheduler", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
+)
+def test_images_are_those_of_the_pipeline(
+    scheduler: type, prediction: str, guidance_scale: float
+) -> None:
+    model = target_model(prediction, guidance_scale)
+    config = {**model.pipeline.scheduler.config, "rescale_betas_zero_snr": False}
+    model.pipeline.scheduler = scheduler.from_config(config)
+    difference = difference_from_diffusers(model)
+    print(f"\nSDXL, {scheduler.__name__}, {prediction}, {guidance_scale}: {difference:.1e}")
+    assert difference <= 1e-4
+
+
+def test_guidance_away_from_the_empty_prompt_itself() -> None:
+    zeros, empty = target_model(zeros=True), target_model(zeros=False)
+    assert difference_from_diffusers(empty) <= 1e-4
+    images = [
+        model.sample(model.encode_prompt(CAPTIONS), generators(), torch.arange(2))
+        for model in (zeros, empty)
+    ]
+    assert not torch.allclose(*images)
+
+
+def test_embeddings_name_what_each_encoder_gives() -> None:
+    model = target_model()
+    embeddings = model.encode_prompt(CAPTIONS)
+    assert {name: tuple(value.shape) for name, value in embeddings.items()} == {
+        "prompt_embeds": (2, 16, 64),
+        "pooled_prompt_embeds": (2, 32),
+    }
+
+
+def test_gradients_reach_the_pooled_embeddings_too() -> None:
+    model = target_model()
+    embeddings = {
+        name: value.clone().requires_grad_()
+        for name, value in model.encode_prompt(CAPTIONS).items()
+    }
+    latents = torch.zeros(2, *model.latent_shape)
+    noise = torch.cat([initial_noise(model, generator) for generator in generators()])
+    losses = model.denoising_loss(
+        latents, noise, torch.tensor([10, 500]), embeddings, torch.arange(2)
+    )
+    losses.sum().backward()
+    for name, value in embeddings.items():
+        assert value.grad is not None, name
+        assert (value.grad.flatten(1).abs().sum(dim=1) > 0).all(), name
+
+
+def test_loads_from_a_folder(tmp_path: Path) -> None:
+    sdxl.pipeline().save_pretrained(tmp_path, safe_serialization=True)
+    pipeline = load_pipeline(str(tmp_path), torch.device("cpu"), torch.float32)
+    settings = SamplingSettings(height=32, width=48, steps=4, guidance_scale=3.0)
+    assert difference_from_diffusers(TargetModel(pipeline, settings)) <= 1e-4
