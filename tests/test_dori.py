@@ -127,7 +127,9 @@ def test_the_search_lowers_the_loss_on_noise_it_has_not_seen(tiny_model: TargetM
     triggers = search(tiny_model, targets, [24 * 12], pairs=8, start="random")
     for target, trigger in zip(targets, triggers, strict=True):
         assert len(trigger.trace) == 12
-        start = gaussian(tiny_model, [target], [SEEDS.generator(target.sample, 0)])[0]
+        start = gaussian(tiny_model, [target], [SEEDS.generator(target.sample, 0)])[
+            "prompt_embeds"
+        ][0]
         prompt = tiny_model.encode_prompt([target.caption])["prompt_embeds"][0]
         found, at_start, at_prompt = (
             held_out_loss(tiny_model, target, point)
@@ -229,7 +231,7 @@ def test_starting_points_are_where_the_search_starts(tiny_model: TargetModel, st
 def test_other_never_draws_the_targets_own_caption(tiny_model: TargetModel) -> None:
     target = replace(targets_of(tiny_model)[0], other_captions=(CAPTIONS[0], OTHERS[0]))
     generators = [SEEDS.generator("draw", i) for i in range(20)]
-    drawn = another_caption(tiny_model, [target] * 20, generators)
+    drawn = another_caption(tiny_model, [target] * 20, generators)["prompt_embeds"]
     other = tiny_model.encode_prompt([OTHERS[0]])["prompt_embeds"]
     torch.testing.assert_close(drawn, other.expand_as(drawn))
 

@@ -158,7 +158,7 @@ def test_the_search_lowers_the_loss_on_noise_it_has_not_seen(tiny_model: TargetM
     targets = targets_of(tiny_model)[:2]
     triggers = search(tiny_model, targets, [200], pairs=4, judging_pairs=8, start="random")
     generators = [SEEDS.generator(target.sample, 0) for target in targets]
-    starts = starting_embeddings(tiny_model, targets, generators, "random")
+    starts = starting_embeddings(tiny_model, targets, generators, "random")["prompt_embeds"]
     for target, trigger, start in zip(targets, triggers, starts, strict=True):
         assert held_out_loss(tiny_model, target, embedding(trigger)) < held_out_loss(
             tiny_model, target, start
@@ -220,7 +220,7 @@ def test_the_search_moves_from_its_start_by_what_captions_differ_in(
     targets = targets_of(tiny_model)
     triggers = search(tiny_model, targets, [38], start=start, step=0.1)
     generators = [SEEDS.generator(target.sample, 0) for target in targets]
-    starts = starting_embeddings(tiny_model, targets, generators, start)
+    starts = starting_embeddings(tiny_model, targets, generators, start)["prompt_embeds"]
     moved = torch.stack([embedding(trigger) for trigger in triggers]) - starts
     components = principal_components(tiny_model, targets, 64)
     assert moved.abs().max() > 0.01

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from fixtures import sdxl
 from torch import Tensor
 
+from dorib.config import make_config
+from dorib.errors import DoribError
+from dorib.locality.config import make_locality_config
+from dorib.locality.study import study
+from dorib.registry import discover
+from dorib.runner import run
 from dorib.suite import SamplingSettings
 from dorib.target import TargetModel, load_pipeline
 from dorib.target.sampling import initial_noise
+from fixtures import sdxl
+from fixtures.suites import manifest, write_manifest
 
 CAPTIONS = ("a red star", "small blue ring")
 
@@ -103,3 +111,54 @@ def test_loads_from_a_folder(tmp_path: Path) -> None:
     pipeline = load_pipeline(str(tmp_path), torch.device("cpu"), torch.float32)
     settings = SamplingSettings(height=32, width=48, steps=4, guidance_scale=3.0)
     assert difference_from_diffusers(TargetModel(pipeline, settings)) <= 1e-4
+
+
+@pytest.fixture
+def suite(suite_copy: Path) -> Path:
+    """The random suite with an SDXL pipeline in place of its own, and no oracle."""
+    shutil.rmtree(suite_copy / "pipeline")
+    sdxl.pipeline().save_pretrained(suite_copy / "pipeline", safe_serialization=True)
+    content = manifest() | {"oracle": None}
+    # NeMo compares latents, which must not be too small for MS-SSIM.
+    content["sampling"] |= {"height": 64, "width": 64}
+    settings = {"path": "descriptor", "threshold": 0.5}
+    write_manifest(suite_copy, content | {"descriptor": settings})
+    return suite_copy
+
+
+FINETUNE = (
+    "adversarial-finetune:search=(dori:pairs=1),search_budget=3,epochs=1,surrogates=1,"
+    "surrogate=(wanda:sparsity=0.1),general_images=2"
+)
+MITIGATIONS = [
+    "prompt-filter",
+    "wanda:sparsity=0.1",
+    "wanda:scope=per_sample,sparsity=0.1",
+    FINETUNE,
+]
+
+
+def options(suite: Path, out: Path, **changes: object) -> dict[str, object]:
+    small = {"seeds": 1, "limit": 1, "budgets": [30]}
+    return {"suite": str(suite), "out": out, **small, **changes}
+
+
+def test_every_plugin_works_on_it(suite: Path, tmp_path: Path) -> None:
+    attacks = ["dori:pairs=1", "dori:pairs=1,start=random", "transfer", "evolution"]
+    asked = options(suite, tmp_path / "out", mitigation=MITIGATIONS, attack=attacks)
+    result = run(make_config(asked), discover())
+    assert len(result.entries) == (1 + len(MITIGATIONS)) * (1 + len(attacks))
+    assert all(entry.errors == 0 for entry in result.entries)
+
+
+@pytest.mark.slow
+def test_nemo_works_on_it(suite: Path, tmp_path: Path) -> None:
+    # Some thousand neurons are refined one by one: twelve transformer blocks a level.
+    mitigation = ["nemo:threshold=0.01,theta_min=3"]
+    result = run(make_config(options(suite, tmp_path / "out", mitigation=mitigation)), discover())
+    assert all(entry.errors == 0 for entry in result.entries)
+
+
+def test_locality_declines(suite: Path, tmp_path: Path) -> None:
+    with pytest.raises(DoribError, match="two text encoders"):
+        study(make_locality_config({"suite": str(suite), "out": tmp_path / "out"}), discover())

@@ -17,6 +17,7 @@ from torch import Tensor
 from dorib.context import RunContext, Subject
 from dorib.contracts import Target
 from dorib.seeds import Seeds
+from dorib.target import Embeddings, unstacked
 from dorib_nemo import NemoParams
 from dorib_nemo.differences import Differences
 from dorib_nemo.localisation import refine, schedule, select
@@ -46,7 +47,7 @@ def search(context: RunContext) -> Search:
 class OneByOne:
     """Judges as the authors' code does: two passes of all seeds a look, the first in vain."""
 
-    def __init__(self, search: Search, first: Differences, prompt: Tensor) -> None:
+    def __init__(self, search: Search, first: Differences, prompt: Embeddings) -> None:
         self.search, self.first, self.prompt = search, first, prompt
         self.kept: list[int] = []
         self.last: tuple[Picks, float] | None = None
@@ -83,7 +84,9 @@ class OneByOne:
         closest = search.similarity.closest(self.unblocked)
         self.kept = (closest > search.threshold).nonzero().flatten().tolist()
         assert self.kept
-        activation = [layer[0] for layer in activations(search.layers, self.prompt[None])]
+        activation = [
+            layer[0] for layer in activations(search.layers, self.prompt["prompt_embeds"][None])
+        ]
         rounds = schedule(PARAMS.theta_start, PARAMS.theta_step, PARAMS.theta_min, 0, compat=False)
         selection = select(
             self,
@@ -105,7 +108,7 @@ class OneByOne:
 def test_localisation(
     benchmark: BenchmarkFixture, context: RunContext, search: Search, target: Target
 ) -> None:
-    (prompt,) = context.model.encode_targets([target])["prompt_embeds"]
+    (prompt,) = unstacked(context.model.encode_targets([target]))
     first = Differences(
         context.model,
         search.layers,

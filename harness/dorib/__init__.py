@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dorib.specs import MethodChoice, MethodSpec
     from dorib.starts import starting_embeddings
     from dorib.suite import Suite
-    from dorib.target import Embeddings, TargetModel, load_unet_weights
+    from dorib.target import Embeddings, TargetModel, load_unet_weights, stacked, unstacked
     from dorib.triggers import Trigger
 
 _HOMES = {
@@ -66,7 +66,9 @@ _HOMES = {
     "Trigger": "triggers",
     "hookimpl": "hookspecs",
     "load_unet_weights": "target",
+    "stacked": "target",
     "starting_embeddings": "starts",
+    "unstacked": "target",
 }
 
 __all__ = [
@@ -100,7 +102,9 @@ __all__ = [
     "Trigger",
     "hookimpl",
     "load_unet_weights",
+    "stacked",
     "starting_embeddings",
+    "unstacked",
 ]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dorib.contracts import Target
 from dorib.errors import DoribError
-from dorib.target import TargetModel
+from dorib.target import Embeddings, TargetModel
 
 Start: TypeAlias = Literal["prompt", "other", "random"]
 
@@ -20,8 +20,9 @@ def starting_embeddings(
     targets: Sequence[Target],
     generators: Sequence[torch.Generator],
     start: Start,
-) -> Tensor:
-    """Where the search for each target starts, float32 `[targets, tokens, width]`.
+) -> Embeddings:
+    """Where the search for each target starts, float32; `prompt_embeds` is
+    `[targets, tokens, width]`.
 
     "prompt" draws nothing from the generators, one for each target; "other" and "random" do.
 
@@ -37,17 +38,17 @@ def starting_embeddings(
             return gaussian(model, targets, generators)
 
 
-def own_prompt(model: TargetModel, targets: Sequence[Target]) -> Tensor:
-    """Embedding of each target's caption, float32 `[targets, tokens, width]`."""
+def own_prompt(model: TargetModel, targets: Sequence[Target]) -> Embeddings:
+    """Embeddings of each target's caption, float32."""
     return _encode(model, [target.caption for target in targets])
 
 
 def another_caption(
     model: TargetModel, targets: Sequence[Target], generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Embedding of a caption drawn by each target's generator from those of other images.
+) -> Embeddings:
+    """Embeddings of a caption drawn by each target's generator from those of other images.
 
-    float32 `[targets, tokens, width]`.
+    float32.
 
     Raises:
         DoribError: a target comes without any caption but its own.
@@ -57,16 +58,21 @@ def another_caption(
 
 def gaussian(
     model: TargetModel, targets: Sequence[Target], generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Noise from each target's generator, float32 `[targets, tokens, width]`.
+) -> Embeddings:
+    """Noise from each target's generator, float32.
 
-    Its one mean and one standard deviation are those of all entries, of whatever token and
-    feature, of the embedding of the target's caption.
+    The one mean and one standard deviation of each named embedding are those of all its entries,
+    of whatever token and feature, for the target's caption.
     """
     prompts = own_prompt(model, targets)
-    noise = torch.stack([torch.randn(prompts.shape[1:], generator=g) for g in generators])
-    spread = prompts.std(dim=(1, 2), keepdim=True)
-    return prompts.mean(dim=(1, 2), keepdim=True) + spread * noise.to(prompts)
+    return {name: _noise_like(value, generators) for name, value in prompts.items()}
+
+
+def _noise_like(embedding: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    noise = torch.stack([torch.randn(embedding.shape[1:], generator=g) for g in generators])
+    entries = tuple(range(1, embedding.dim()))
+    spread = embedding.std(dim=entries, keepdim=True)
+    return embedding.mean(dim=entries, keepdim=True) + spread * noise.to(embedding)
 
 
 def _draw(target: Target, generator: torch.Generator) -> str:
@@ -79,5 +85,5 @@ def _draw(target: Target, generator: torch.Generator) -> str:
     return others[int(torch.randint(len(others), (), generator=generator))]
 
 
-def _encode(model: TargetModel, captions: Sequence[str]) -> Tensor:
-    return model.encode_prompt(captions)["prompt_embeds"].float()
+def _encode(model: TargetModel, captions: Sequence[str]) -> Embeddings:
+    return {name: value.float() for name, value in model.encode_prompt(captions).items()}

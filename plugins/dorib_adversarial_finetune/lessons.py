@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dorib import Seeds, Target, TargetModel
+from dorib import Embeddings, Seeds, Target, TargetModel, stacked
 from dorib_adversarial_finetune.pictures import SHARED_WORK
 
 
@@ -22,8 +22,8 @@ class Pictures:
     """By target index `[memorized, *latent_shape]`."""
     general: Tensor
     """`[pictures, *latent_shape]`; no rows without utility loss."""
-    general_embeddings: Tensor
-    """`[pictures, tokens, width]`, float32."""
+    general_embeddings: Sequence[Embeddings]
+    """Those of each picture, float32 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Lesson:
     noise: Tensor
     timesteps: Tensor
     """int64 `[B]`."""
-    embeddings: Tensor
-    """`[B, tokens, width]`, float32."""
+    embeddings: Embeddings
+    """float32."""
     samples: Tensor
     """int64 `[B]`."""
     blank: Tensor
@@ -49,14 +49,15 @@ def lesson(
     model: TargetModel,
     pictures: Pictures,
     targets: Sequence[Target],
-    embeddings: Tensor,
+    embeddings: Sequence[Embeddings],
     seeds: Seeds,
 ) -> Lesson:
     """Draw a surrogate, a timestep and noise for each of `targets`, and as many general pairs.
 
-    `embeddings` are those found for `targets`, `[targets, tokens, width]`.
+    `embeddings` are those found for each of `targets`.
     """
-    latents, generators = [], [seeds.generator("memorized", target.sample) for target in targets]
+    latents, asked = [], list(embeddings)
+    generators = [seeds.generator("memorized", target.sample) for target in targets]
     for target, generator in zip(targets, generators, strict=True):
         choice = pictures.surrogates[target.index]
         if len(choice):
@@ -69,7 +70,7 @@ def lesson(
         lot = seeds.generator("general")
         drawn = torch.randint(len(pictures.general), (len(targets),), generator=lot)
         latents += list(pictures.general[drawn])
-        embeddings = torch.cat([embeddings, pictures.general_embeddings[drawn]])
+        asked += [pictures.general_embeddings[picture] for picture in drawn.tolist()]
         generators += [lot] * len(drawn)
         indices += [SHARED_WORK] * len(drawn)
         blank += [False] * len(drawn)
@@ -79,7 +80,7 @@ def lesson(
         torch.stack(latents).to(model.device),
         torch.stack(noise).to(model.device),
         torch.stack(times).to(model.device),
-        embeddings.to(model.device),
+        {name: value.to(model.device) for name, value in stacked(asked).items()},
         torch.tensor(indices, device=model.device),
         torch.tensor(blank, device=model.device),
         len(targets),
@@ -93,7 +94,7 @@ def losses(model: TargetModel, batch: Lesson) -> Tensor:
     if batch.blank.any():
         towards = towards.clone()
         towards[batch.blank] = _without_prompt(model, batch, noisy)
-    embeddings = {"prompt_embeds": batch.embeddings.to(model.dtype)}
+    embeddings = {name: value.to(model.dtype) for name, value in batch.embeddings.items()}
     output = model.predict(noisy, batch.timesteps, embeddings, batch.samples)
     return (output.float() - towards).square().flatten(1).mean(dim=1)
 

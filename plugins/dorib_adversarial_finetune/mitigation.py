@@ -15,6 +15,7 @@ from dorib import (
     DefenderView,
     DoribError,
     Edit,
+    Embeddings,
     Ledger,
     MethodSpec,
     Mitigation,
@@ -23,6 +24,7 @@ from dorib import (
     Target,
     TargetModel,
     Trigger,
+    unstacked,
 )
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.checkpoints import Checkpoints
@@ -108,7 +110,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         model: TargetModel,
         pictures: Pictures,
         targets: Sequence[Target],
-        found: Tensor,
+        found: Sequence[Embeddings],
         seeds: Seeds,
         epoch: int,
     ) -> list[list[float]]:
@@ -138,8 +140,10 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             rounds += [(epoch, order[i : i + size]) for i in range(0, len(order), size)]
         return rounds
 
-    def _search(self, model: TargetModel, targets: Sequence[Target], seeds: Seeds) -> Tensor:
-        """What the search finds on the weights as they are, float32 `[targets, tokens, width]`."""
+    def _search(
+        self, model: TargetModel, targets: Sequence[Target], seeds: Seeds
+    ) -> list[Embeddings]:
+        """What the search finds for each target on the weights as they are, float32."""
         attack = self.methods["search"]
         assert isinstance(attack, Attack)
         best: dict[str, Trigger] = {}
@@ -151,7 +155,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
                 known = best.setdefault(trigger.sample, trigger)
                 if trigger.loss is not None and known.loss is not None:
                     best[trigger.sample] = min(known, trigger, key=lambda one: one.loss or 0.0)
-        return torch.stack([_embedding(model, best[target.sample]) for target in targets])
+        return [_embeddings(model, best[target.sample]) for target in targets]
 
     def _pictures(
         self,
@@ -167,12 +171,12 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         if state is None:
             state = self._draw(model, view, captions, originals, seeds, ledger)
             checkpoints.save("pictures", state)
-        embeddings = model.encode_prompt(captions or [""])["prompt_embeds"].float().cpu()
+        encoded = unstacked(model.encode_prompt(captions or [""]))
         pictures = Pictures(
             state["surrogates"],
             model.encode_image(originals).float().cpu(),
             state["general"],
-            embeddings[: len(captions)],
+            [_master(row) for row in encoded[: len(captions)]],
         )
         return pictures, state["notes"]
 
@@ -232,7 +236,11 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         ]
 
 
-def _embedding(model: TargetModel, trigger: Trigger) -> Tensor:
+def _embeddings(model: TargetModel, trigger: Trigger) -> Embeddings:
     if trigger.prompt is not None:
-        return model.encode_prompt([trigger.prompt])["prompt_embeds"][0].float().cpu()
-    return trigger.embeddings["prompt_embeds"].float().cpu()
+        return _master(unstacked(model.encode_prompt([trigger.prompt]))[0])
+    return _master(trigger.embeddings)
+
+
+def _master(row: Embeddings) -> Embeddings:
+    return {name: value.float().cpu() for name, value in row.items()}

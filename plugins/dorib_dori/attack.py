@@ -30,6 +30,8 @@ LOSS_WINDOW = 10
 class Dori(Attack[DoriParams]):
     """Minimises the denoising loss of the original image over the text encoder's output.
 
+    Where a model has pooled embeddings (SDXL), they are searched as well.
+
     The loss is that of the raw output in the model's own parametrisation, conditional only. Source:
     Kowalczuk et al., "Finding Dori", arXiv 2507.16880.
     """
@@ -58,12 +60,12 @@ class Dori(Attack[DoriParams]):
         latents = model.encode_image(torch.stack([target.original for target in targets])).float()
         latents = latents.repeat_interleave(self.params.restarts, dim=0)
         samples = torch.tensor([target.index for target, _ in searches], device=model.device)
-        embeddings = starting_embeddings(
+        start = starting_embeddings(
             model, [target for target, _ in searches], generators, self.params.start
         )
-        # The optimiser needs full precision whatever the model's: this is the master copy.
-        embeddings = embeddings.clone().requires_grad_()
-        adam = torch.optim.Adam([embeddings], lr=self.params.learning_rate)
+        # The optimiser needs full precision whatever the model's: these are the master copies.
+        embeddings = {name: value.clone().requires_grad_() for name, value in start.items()}
+        adam = torch.optim.Adam(embeddings.values(), lr=self.params.learning_rate)
         losses: list[Tensor] = []
         for budget, until in zip(budgets, steps, strict=True):
             while len(losses) < until:
@@ -71,14 +73,14 @@ class Dori(Attack[DoriParams]):
                 adam.step()
                 adam.zero_grad()
             traces = torch.stack(losses, dim=1).tolist()
-            found = embeddings.detach().cpu().clone()
+            found = {name: value.detach().cpu().clone() for name, value in embeddings.items()}
             for row, (target, restart) in enumerate(searches):
                 window = traces[row][-LOSS_WINDOW:]
                 yield Trigger(
                     sample=target.sample,
                     budget=budget,
                     restart=restart,
-                    embeddings={"prompt_embeds": found[row]},
+                    embeddings={name: value[row] for name, value in found.items()},
                     loss=sum(window) / len(window),
                     trace=tuple(traces[row]),
                     work=ledger.work_of(target.index),
@@ -87,17 +89,16 @@ class Dori(Attack[DoriParams]):
     def starting_points(
         self, model: TargetModel, targets: Sequence[Target], restarts: Sequence[int], seeds: Seeds
     ) -> Embeddings:
-        """Where `search`, with the same seeds, starts for each target and restart.
+        """Where `search`, with the same seeds, starts for each target and restart, float32.
 
-        `prompt_embeds` is float32 `[targets, tokens, width]`; a target may occur several times.
+        A target may occur several times.
 
         Raises:
             DoribError: there is no other caption to start from.
         """
         pairs = zip(targets, restarts, strict=True)
         generators = [seeds.generator(target.sample, restart) for target, restart in pairs]
-        embeddings = starting_embeddings(model, targets, generators, self.params.start)
-        return {"prompt_embeds": embeddings}
+        return starting_embeddings(model, targets, generators, self.params.start)
 
     def _steps(self, budget: int) -> int:
         params = self.params
@@ -114,11 +115,11 @@ class Dori(Attack[DoriParams]):
         self,
         model: TargetModel,
         latents: Tensor,
-        embeddings: Tensor,
+        embeddings: Embeddings,
         samples: Tensor,
         generators: Sequence[torch.Generator],
     ) -> Tensor:
-        """Leave one step's gradient in `embeddings`; return the mean losses `[B]`."""
+        """Leave one step's gradients in `embeddings`; return the mean losses `[B]`."""
         pairs = self.params.pairs
         # Summed over a latent's entries the gradient stays within half precision's range; Adam is
         # handed the mean all the same.
@@ -126,12 +127,13 @@ class Dori(Attack[DoriParams]):
         total = torch.zeros(len(latents), device=model.device)
         for _ in range(pairs):
             timesteps, noise = _pairs(generators, latents.shape[1:], model.timesteps)
-            conditioning = {"prompt_embeds": embeddings.to(model.dtype)}
+            conditioning = {name: value.to(model.dtype) for name, value in embeddings.items()}
             losses = model.denoising_loss(latents, noise, timesteps, conditioning, samples)
             (losses.sum() * entries).backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
-        assert embeddings.grad is not None
-        embeddings.grad /= entries * pairs
+        for value in embeddings.values():
+            assert value.grad is not None
+            value.grad /= entries * pairs
         return total / pairs
 
 

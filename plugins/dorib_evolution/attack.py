@@ -11,6 +11,7 @@ from torch import Tensor
 from dorib import (
     Attack,
     DoribError,
+    Embeddings,
     Ledger,
     Seeds,
     Target,
@@ -73,13 +74,13 @@ class Evolution(Attack[EvolutionParams]):
             while len(losses) < until:
                 losses.append(population.step())
             traces = torch.stack(losses, dim=1).tolist()
-            found = population.embeddings().cpu()
+            found = {name: value.cpu() for name, value in population.embeddings().items()}
             for row, (target, restart) in enumerate(searches):
                 yield Trigger(
                     sample=target.sample,
                     budget=budget,
                     restart=restart,
-                    embeddings={"prompt_embeds": found[row].clone()},
+                    embeddings={name: value[row].clone() for name, value in found.items()},
                     loss=traces[row][-1],
                     trace=tuple(traces[row]),
                     work=ledger.work_of(target.index),
@@ -120,7 +121,7 @@ class _Population:
         self._samples = torch.tensor([target.index for target in targets], device=model.device)
         judges = [seeds.generator(target.sample, "judging") for target in targets]
         self._judging = [_pair(model, judges) for _ in range(params.judging_pairs)]
-        self._at = self._start.new_zeros(self._components.shape[:2])
+        self._at = self._components.new_zeros(self._components.shape[:2])
         self._direction = torch.zeros_like(self._at)
         self._length = torch.full_like(self._at[:, :1], params.step)
         self._loss = self._judged(self._at)
@@ -140,8 +141,8 @@ class _Population:
         self._length = self._length * torch.where(better[:, None], LONGER, SHORTER)
         return self._loss
 
-    def embeddings(self) -> Tensor:
-        """Where the searches stand: float32 `[B, tokens, width]`."""
+    def embeddings(self) -> Embeddings:
+        """Where the searches stand, float32."""
         return self._embeddings(self._at)
 
     def _slope(self) -> Tensor:
@@ -162,13 +163,17 @@ class _Population:
 
     def _losses(self, at: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
         timesteps, noise = pair
-        embeddings = {"prompt_embeds": self._embeddings(at).to(self._model.dtype)}
+        dtype = self._model.dtype
+        embeddings = {name: value.to(dtype) for name, value in self._embeddings(at).items()}
         return self._model.denoising_loss(
             self._latents, noise, timesteps, embeddings, self._samples
         )
 
-    def _embeddings(self, at: Tensor) -> Tensor:
-        return self._start + torch.einsum("bk,bkd->bd", at, self._components).view_as(self._start)
+    def _embeddings(self, at: Tensor) -> Embeddings:
+        # Pooled embeddings, where there are any, stay where they start.
+        start = self._start["prompt_embeds"]
+        moved = start + torch.einsum("bk,bkd->bd", at, self._components).view_as(start)
+        return {**self._start, "prompt_embeds": moved}
 
 
 def _pair(model: TargetModel, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dorib import TargetModel
+from dorib import Embeddings, TargetModel, stacked
 from dorib_nemo.picks import Picks, scales
 
 
@@ -49,11 +49,11 @@ class Differences:
 
     @torch.no_grad()
     def __call__(
-        self, prompt: Tensor, index: int, seeds: Sequence[int], candidates: Sequence[Picks]
+        self, prompt: Embeddings, index: int, seeds: Sequence[int], candidates: Sequence[Picks]
     ) -> Tensor:
         """Differences under each of `candidates`: float32 `[candidates, seeds, *latent_shape]`.
 
-        `prompt` is one embedding `[tokens, width]`, `index` the sample index that the work is
+        `prompt` is one item without a batch axis, `index` the sample index that the work is
         written to.
         """
         seed = torch.tensor(seeds, device=self._model.device).repeat(len(candidates))
@@ -66,7 +66,7 @@ class Differences:
                     self._model.predict(
                         self._latents[seed[rows]],
                         self._timestep.expand(len(rows)),
-                        {"prompt_embeds": prompt.expand(len(rows), -1, -1)},
+                        stacked([prompt] * len(rows)),
                         torch.full_like(rows, index),
                     )
                 )

@@ -20,6 +20,7 @@ from dorib import (
     Seeds,
     Target,
     TargetModel,
+    unstacked,
 )
 from dorib_nemo import NemoParams
 from dorib_nemo.differences import Differences
@@ -123,7 +124,7 @@ class Search:
     def locate(self, target: Target) -> tuple[Picks, dict[str, Any]]:
         """The neurons of one prompt, and how they were found."""
         params = self.params
-        prompt = self.model.encode_targets([target])["prompt_embeds"][0]
+        prompt = unstacked(self.model.encode_targets([target]))[0]
         nothing: Picks = ((),) * len(self.layers)
         every = self.differences(prompt, target.index, range(params.seeds), [nothing])[0]
         kept = (self.similarity.closest(every) > self.threshold).nonzero().flatten().tolist()
@@ -140,7 +141,7 @@ class Search:
             batch_size=params.batch_size,
             tolerance=0.1 * math.sqrt(torch.finfo(self.model.dtype).eps),
         )
-        activation = [layer[0] for layer in activations(self.layers, prompt[None])]
+        activation = [layer[0] for layer in activations(self.layers, prompt["prompt_embeds"][None])]
         widest = max(layer.out_features for layer in self.layers.values())
         rounds = schedule(
             params.theta_start, params.theta_step, params.theta_min, widest, self.compat
@@ -177,7 +178,7 @@ class Search:
         closest: list[Tensor] = []
         nothing: Picks = ((),) * len(self.layers)
         for caption in drawn:
-            prompt = self.model.encode_prompt([caption])["prompt_embeds"][0]
+            prompt = unstacked(self.model.encode_prompt([caption]))[0]
             every = self.differences(prompt, SHARED_WORK, range(self.params.seeds), [nothing])[0]
             closest.append(self.similarity.closest(every))
         values = torch.cat(closest)

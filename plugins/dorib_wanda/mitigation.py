@@ -18,6 +18,7 @@ from dorib import (
     Mitigation,
     Seeds,
     TargetModel,
+    unstacked,
 )
 from dorib_wanda import WandaParams
 from dorib_wanda.norms import Run, mean_squared_norms
@@ -53,13 +54,13 @@ class Wanda(Mitigation[WandaParams]):
         per_row = self._weights_per_row(model)
         timesteps = self._timesteps(model)
         per_sample = self.params.scope == "per_sample"
-        prompts = model.encode_targets(view.memorized)["prompt_embeds"]
+        prompts = unstacked(model.encode_targets(view.memorized))
         target_runs = [
             Run(prompt, generator, target.index, position if per_sample else 0)
             for position, (prompt, target) in enumerate(zip(prompts, view.memorized, strict=True))
             for generator in self._generators(seeds)
         ]
-        baselines = model.encode_prompt(self._baseline_captions(view, seeds))["prompt_embeds"]
+        baselines = unstacked(model.encode_prompt(self._baseline_captions(view, seeds)))
         baseline_runs = [
             Run(prompt, generator, SHARED_WORK, 0)
             for prompt in baselines

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dorib import TargetModel
+from dorib import Embeddings, TargetModel, stacked
 
 
 @dataclass(frozen=True)
 class Run:
     """One image to sample: from which prompt and noise, and where its norms go."""
 
-    prompt: Tensor
-    """Its embedding, `[tokens, width]`, in the model's dtype."""
+    prompt: Embeddings
+    """Its embeddings without a batch axis, in the model's dtype."""
     generator: torch.Generator
     index: int
     """Sample index that the work is written to."""
@@ -49,7 +49,7 @@ def mean_squared_norms(
         into = torch.tensor([run.group for run in batch], device=model.device)
         with _observed(layers, len(batch)) as observed:
             model.sample_latents(
-                {"prompt_embeds": torch.stack([run.prompt for run in batch])},
+                stacked([run.prompt for run in batch]),
                 [run.generator for run in batch],
                 torch.tensor([run.index for run in batch], device=model.device),
                 steps=timesteps,

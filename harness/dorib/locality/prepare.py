@@ -60,6 +60,12 @@ def prepare(config: LocalityConfig, registry: Registry, reporter: Reporter) -> S
             "metric: none tells whether an image replicates, which a successful trigger is known "
             "by; name sscd"
         )
+    if len(context.model.encode_prompt([""])) > 1:
+        raise DoribError(
+            f"suite {suite.name}: its model is conditioned on the embeddings of two text encoders "
+            "(SDXL); locality compares those of one, so choose a suite of Stable Diffusion 1.x or "
+            "2.x"
+        )
     if len(context.memorized) < 2:
         raise DoribError(
             f"suite {suite.name}: {len(context.memorized)} memorized sample; images are compared "

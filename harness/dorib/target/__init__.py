@@ -4,8 +4,15 @@ What knows diffusers lives here and nowhere else: loading, the layers' names, in
 sampling.
 """
 
+from dorib.target.conditioning import Embeddings, stacked, unstacked
 from dorib.target.loading import load_pipeline, load_unet_weights
-from dorib.target.conditioning import Embeddings
 from dorib.target.model import TargetModel
 
-__all__ = ["Embeddings", "TargetModel", "load_pipeline", "load_unet_weights"]
+__all__ = [
+    "Embeddings",
+    "TargetModel",
+    "load_pipeline",
+    "load_unet_weights",
+    "stacked",
+    "unstacked",
+]

@@ -17,7 +17,7 @@ Embeddings: TypeAlias = Mapping[str, Tensor]
 
 def has_two_encoders(pipeline: Any) -> bool:
     """Whether it is of SDXL's kind: two text encoders, pooled embeddings, sizes as numbers."""
-    return pipeline.unet.config.addition_embed_type == "text_time"
+    return bool(pipeline.unet.config.addition_embed_type == "text_time")
 
 
 @torch.no_grad()
@@ -48,6 +48,17 @@ def encode_nothing(pipeline: Any, device: torch.device) -> Embeddings:
     if pipeline.config.get("force_zeros_for_empty_prompt", False):
         return {name: torch.zeros_like(value) for name, value in empty.items()}
     return empty
+
+
+def stacked(rows: Sequence[Embeddings]) -> Embeddings:
+    """One batch of items that come without a batch axis."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def unstacked(embeddings: Embeddings) -> list[Embeddings]:
+    """The items of a batch, without a batch axis."""
+    names, columns = list(embeddings), embeddings.values()
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def unet_arguments(

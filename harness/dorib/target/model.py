@@ -110,17 +110,22 @@ class TargetModel:
 
         Its own embeddings where it has some, else its caption's.
         """
-        encoded = self.encode_prompt([target.caption for target in targets])
-        rows = [
-            {name: value[row] for name, value in encoded.items()}
-            if target.embeddings is None
-            else target.embeddings
-            for row, target in enumerate(targets)
-        ]
-        return {
-            name: torch.stack([row[name].to(self.device, self.dtype) for row in rows])
-            for name in encoded
-        }
+        captions = self.encode_prompt([target.caption for target in targets])
+        own = [target.embeddings for target in targets]
+        rows = zip(own, conditioning.unstacked(captions), strict=True)
+        return (
+            conditioning.stacked(
+                [
+                    {
+                        name: value.to(self.device, self.dtype)
+                        for name, value in (given or row).items()
+                    }
+                    for given, row in rows
+                ]
+            )
+            if targets
+            else captions
+        )
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
