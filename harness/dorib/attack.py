@@ -11,8 +11,10 @@ from dorib.contracts import Target
 from dorib.errors import DoribError
 from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
+from dorib.memory import within_memory
 from dorib.methods import Configured
 from dorib.mitigate import Mitigated
+from dorib.reporting import Advance
 from dorib.rules import obstacle
 from dorib.store import Shelf
 from dorib.triggers import Trigger, load_trigger, save_trigger
@@ -92,7 +94,7 @@ def attack(
         label = f"{mitigated.method.label} x {method.label}"
         with context.reporter.verb("attack", label, total) as advance:
             for batch in batches:
-                _search(context, mitigated, attacked, batch, Ledger(on_work=advance))
+                _search(context, mitigated, attacked, batch, advance)
     return attacked
 
 
@@ -106,20 +108,17 @@ def _search(
     mitigated: Mitigated,
     attacked: Attacked,
     batch: Sequence[Subject],
-    ledger: Ledger,
+    advance: Advance,
 ) -> None:
-    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
     method = attacked.method
-    seeds = context.seeds.child("search", method.name)
+
+    def search(part: Sequence[Subject]) -> dict[tuple[str, int], Trigger]:
+        return _triggers(context, mitigated, attacked, part, Ledger(on_work=advance))
+
     best: dict[tuple[str, int], Trigger] = {}
-    model = context.model
     try:
-        with model.edited(edit, rows), model.counting(ledger):
-            targets = _targets(context, attacked, batch)
-            for trigger in method.attack.search(model, targets, attacked.budgets, seeds, ledger):
-                place = trigger.sample, trigger.budget
-                if place not in best or _loss(trigger) < _loss(best[place]):
-                    best[place] = trigger
+        for _, found in within_memory(search, batch, context.reporter.note):
+            best |= found
         lacking = [s.id for s in batch for b in attacked.budgets if (s.id, b) not in best]
         if lacking:
             raise RuntimeError(f"no trigger came for {', '.join(dict.fromkeys(lacking))}")
@@ -131,6 +130,27 @@ def _search(
         context.reporter.note(f"{method.label} failed on {len(batch)} samples: {reason}")
         return
     _commit(attacked, batch, best)
+
+
+def _triggers(
+    context: RunContext,
+    mitigated: Mitigated,
+    attacked: Attacked,
+    batch: Sequence[Subject],
+    ledger: Ledger,
+) -> dict[tuple[str, int], Trigger]:
+    """The best of each subject and budget, by sample id and budget."""
+    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
+    attack, model = attacked.method.attack, context.model
+    seeds = context.seeds.child("search", attacked.method.name)
+    best: dict[tuple[str, int], Trigger] = {}
+    with model.edited(edit, rows), model.counting(ledger):
+        targets = _targets(context, attacked, batch)
+        for trigger in attack.search(model, targets, attacked.budgets, seeds, ledger):
+            place = trigger.sample, trigger.budget
+            if place not in best or _loss(trigger) < _loss(best[place]):
+                best[place] = trigger
+    return best
 
 
 def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.images import read_image, write_image
 from dorib.ledger import Ledger
+from dorib.memory import within_memory
 from dorib.mitigate import Mitigated
 from dorib.store import Shelf
 from dorib.target import Embeddings, TargetModel
@@ -106,7 +108,12 @@ def _generate(
     with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
         for batch in batches:
             try:
-                images = _sample(context, mitigated, batch, embeddings)
+                parts = within_memory(
+                    partial(_sample, context, mitigated, embeddings=embeddings),
+                    batch,
+                    context.reporter.note,
+                )
+                images = [image for _, part in parts for image in part]
             except (RuntimeError, ValueError, KeyError) as error:
                 # A trigger of the wrong shape, say: an error record, never a missing one.
                 reason = f"{type(error).__name__}: {error}"

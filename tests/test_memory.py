@@ -1,0 +1,62 @@
+"""A device that runs out of memory."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+from dorib.config import make_config
+from dorib.memory import within_memory
+from dorib.registry import discover
+from dorib.reporting import Silent
+from dorib.runner import run
+
+
+class Noted(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_batch_is_halved_until_it_fits() -> None:
+    notes: list[str] = []
+
+    def work(batch: list[int]) -> int:
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sum(batch)
+
+    parts = list(within_memory(work, [1, 2, 3, 4, 5], notes.append))
+    assert parts == [([1, 2], 3), ([3], 3), ([4, 5], 9)]
+    assert [note.split(";")[0] for note in notes] == [
+        "out of memory with a batch of 5: going on with 2",
+        "out of memory with a batch of 3: going on with 1",
+    ]
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def work(batch: list[int]) -> None:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        list(within_memory(work, [1, 2], print))
+
+
+def test_a_search_goes_on_in_halves_and_its_work_is_that_of_the_last_attempt(
+    built_in_plugins: list[EntryPoint], tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    registry = discover([*built_in_plugins, EntryPoint("hungry", "fixtures.hungry", "dorib")])
+    options = {"suite": str(tiny_suite_folder), "attack": ["hungry"], "seeds": 1, "budgets": [24]}
+    heard = Noted()
+    result = run(make_config(options | {"out": tmp_path / "out"}), registry, heard)
+    (entry,) = [
+        e for e in result.entries if (e.mitigation.name, e.attack.name) == ("none", "hungry")
+    ]
+    assert entry.errors == 0
+    assert entry.work.search_mean_memorized == 1
+    assert any(note.startswith("out of memory with a batch of 4") for note in heard.notes)
