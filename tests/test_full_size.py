@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,3 +114,15 @@ def test_a_narrow_one_has_the_same_layers_and_runs(architecture: Architecture) -
     assert images.shape == (2, 3, architecture.side // 8, architecture.side // 8)
     assert images.isfinite().all()
     assert (images[0] - images[1]).abs().max() > 1e-4
+
+
+def test_every_plugin_runs_on_a_narrow_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "full_size", "--narrow", "--work", str(tmp_path)]
+    benchmarks = Path(__file__).parents[1] / "benchmarks"
+    subprocess.run(command, cwd=benchmarks, check=True, capture_output=True)
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert list(rows) == ["none", "wanda", "nemo", "adversarial-finetune"]
+    assert all(row["wall_seconds"] > 0 and row["peak_gib"] > 0.1 for row in rows.values())
+    entries = [json.loads(file.read_text()) for file in (tmp_path / "out/entries").glob("*.json")]
+    assert len(entries) == 8
+    assert all(entry["errors"] == 0 for entry in entries)

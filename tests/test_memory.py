@@ -54,9 +54,15 @@ def test_a_search_goes_on_in_halves_and_its_work_is_that_of_the_last_attempt(
     options = {"suite": str(tiny_suite_folder), "attack": ["hungry"], "seeds": 1, "budgets": [24]}
     heard = Noted()
     result = run(make_config(options | {"out": tmp_path / "out"}), registry, heard)
-    (entry,) = [
-        e for e in result.entries if (e.mitigation.name, e.attack.name) == ("none", "hungry")
-    ]
+    plain, entry = (
+        next(e for e in result.entries if (e.mitigation.name, e.attack.name) == ("none", attack))
+        for attack in ("none", "hungry")
+    )
     assert entry.errors == 0
+    assert plain.smallest_batch is None
+    assert entry.smallest_batch == 1
     assert entry.work.search_mean_memorized == 1
     assert any(note.startswith("out of memory with a batch of 4") for note in heard.notes)
+    again = run(make_config(options | {"out": tmp_path / "out"}), registry)
+    assert again.reused
+    assert again.entries == result.entries

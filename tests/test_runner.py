@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from dorib.config import make_config
+from dorib.errors import DoribError
 from dorib.registry import Registry, discover
 from dorib.runner import RunResult, run
 from fixtures.suites import write_manifest
@@ -172,7 +174,7 @@ def test_a_mitigation_that_crashes_does_not_stop_the_others(
 def test_killed_at_random_moments_a_run_ends_with_the_same_records(
     suite_copy: Path, tmp_path: Path, registry: Registry, kills: int
 ) -> None:
-    manifest_of_small_batches(suite_copy)
+    change_manifest(suite_copy, batch_size=1)
     threads = torch.get_num_threads()
     # Sums may be split otherwise on another number of threads.
     torch.set_num_threads(1)
@@ -208,11 +210,9 @@ run(config, discover())
 """
 
 
-def manifest_of_small_batches(suite: Path) -> None:
-    import yaml
-
+def change_manifest(suite: Path, **changes: Any) -> None:
     content = yaml.safe_load((suite / "suite.yaml").read_text())
-    write_manifest(suite, content | {"batch_size": 1})
+    write_manifest(suite, content | changes)
 
 
 def values(result: RunResult) -> list[dict[str, Any]]:
@@ -232,3 +232,30 @@ def crashing() -> Any:
     from importlib.metadata import EntryPoint
 
     return EntryPoint("crashing", "fixtures.crashing", "dorib")
+
+
+def test_a_rank_takes_the_attacks_that_the_suite_requires(
+    suite_copy: Path, tmp_path: Path, registry: Registry
+) -> None:
+    required = ["dori", "dori:start=other"]
+    change_manifest(suite_copy, required_attacks=required)
+    options = {"metric": ["sscd", "clip"], "limit": 1, "seeds": 1, "budgets": [24]}
+    one = run_on(suite_copy, tmp_path, registry, **options)
+    assert one.lacking == ("dori:start=other",)
+    (row,) = json.loads(one.leaderboard.read_text())["rows"]
+    assert row["rank"] is None
+    assert "not attacked by dori:start=other" in row["reason_not_ranked"]
+    both = run_on(suite_copy, tmp_path, registry, **options, attack=["required"])
+    assert both.lacking == ()
+    board = json.loads(both.leaderboard.read_text())
+    assert board["required_attacks"] == required
+    assert [cell["attack"] for cell in board["rows"][0]["cells"]] == ["none", *required]
+    assert "not attacked" not in str(board["rows"][0]["reason_not_ranked"])
+
+
+def test_a_suite_that_requires_no_attacks_says_so(
+    tiny_suite_folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    with pytest.raises(DoribError, match="attack required: suite random requires none; name"):
+        run_on(tiny_suite_folder, tmp_path, registry, attack=["required"])
+    assert not (tmp_path / "store").exists()

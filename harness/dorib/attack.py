@@ -11,7 +11,7 @@ from dorib.contracts import Target
 from dorib.errors import DoribError
 from dorib.fingerprint import digest, folder_digest
 from dorib.ledger import Ledger
-from dorib.memory import within_memory
+from dorib.memory import record_halving, within_memory
 from dorib.methods import Configured
 from dorib.mitigate import Mitigated
 from dorib.reporting import Advance
@@ -116,8 +116,10 @@ def _search(
         return _triggers(context, mitigated, attacked, part, Ledger(on_work=advance))
 
     best: dict[tuple[str, int], Trigger] = {}
+    smallest = len(batch)
     try:
-        for _, found in within_memory(search, batch, context.reporter.note):
+        for part, found in within_memory(search, batch, context.reporter.note):
+            smallest = min(smallest, len(part))
             best |= found
         lacking = [s.id for s in batch for b in attacked.budgets if (s.id, b) not in best]
         if lacking:
@@ -129,7 +131,7 @@ def _search(
         attacked.failures.update({subject.id: reason for subject in batch})
         context.reporter.note(f"{method.label} failed on {len(batch)} samples: {reason}")
         return
-    _commit(attacked, batch, best)
+    _commit(attacked, batch, best, smallest)
 
 
 def _triggers(
@@ -167,13 +169,17 @@ def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) 
 
 
 def _commit(
-    attacked: Attacked, batch: Sequence[Subject], best: dict[tuple[str, int], Trigger]
+    attacked: Attacked,
+    batch: Sequence[Subject],
+    best: dict[tuple[str, int], Trigger],
+    smallest: int,
 ) -> None:
     items = {trigger_item(s, b): best[s.id, b] for s in batch for b in attacked.budgets}
     with attacked.shelf.batch(list(items)) as folder:
         for item, trigger in items.items():
             (folder / item).mkdir()
             save_trigger(trigger, folder / item)
+        record_halving(folder, len(batch), smallest)
 
 
 def _loss(trigger: Trigger) -> float:

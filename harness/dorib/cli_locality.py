@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dorib import cli_options
 from dorib.cli_run import quiet_libraries
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def locality(
         typer.Option(
             "--mitigation",
             "-m",
-            metavar="NAME[:PARAMETER=VALUE,...]",
+            metavar=cli_options.METHOD,
             help="A per-sample mitigation whose picks are compared, for example "
             "wanda:scope=per_sample,sparsity=0.2; repeat it for several (default: no picks).",
         ),
@@ -29,21 +29,16 @@ def locality(
         typer.Option(
             "--attack",
             "-a",
-            metavar="NAME[:PARAMETER=VALUE,...]",
+            metavar=cli_options.METHOD,
             help="What finds the triggers (default: dori:start=random).",
         ),
     ] = None,
     starts: Annotated[
         int | None, typer.Option(help="Searches for each image, from starts of their own.")
     ] = None,
-    suite: Annotated[
-        str | None, typer.Option(help="A registered name or a suite folder (default: tiny).")
-    ] = None,
+    suite: cli_options.Suite = None,
     split: Annotated[str | None, typer.Option(help="Which samples (default: test).")] = None,
-    full: Annotated[
-        bool | None,
-        typer.Option("--full/--quick", help="The suite's full or quick (default) profile."),
-    ] = None,
+    full: cli_options.Full = None,
     seeds: Annotated[
         int | None,
         typer.Option(help="Images that a trigger is judged by, in place of the profile's."),
@@ -70,51 +65,50 @@ def locality(
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME[:PARAMETER=VALUE,...]",
+            metavar=cli_options.METHOD,
             help="What tells whether an image replicates (default: sscd).",
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="For example cuda:0 (default: what there is).")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16 (default: float32).")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Items handled together (default: the suite's).")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the store and the results, as of run (default: dorib-out)."),
-    ] = None,
+    device: cli_options.Device = None,
+    dtype: cli_options.Dtype = None,
+    batch_size: cli_options.BatchSize = None,
+    gradient_checkpointing: cli_options.GradientCheckpointing = None,
+    vae_slicing: cli_options.VaeSlicing = None,
+    offload: cli_options.Offload = None,
+    compile: cli_options.Compile = None,
+    out: cli_options.Out = None,
     root_seed: Annotated[
         int | None, typer.Option(help="That of the first start; each further one adds 1.")
     ] = None,
 ) -> None:
     """Ask whether the triggers of one image share a place: embeddings, activations, weights."""
-    given = {
-        "mitigation": mitigation,
-        "attack": attack,
-        "starts": starts,
-        "suite": suite,
-        "split": split,
-        "full": full,
-        "seeds": seeds,
-        "limit": limit,
-        "budgets": None if budgets is None else [part.strip() for part in budgets.split(",")],
-        "noises": noises,
-        "timesteps": timesteps,
-        "reduction": reduction,
-        "metric": metric,
-        "device": device,
-        "dtype": dtype,
-        "batch_size": batch_size,
-        "out": out,
-        "root_seed": root_seed,
-    }
+    given = cli_options.given(
+        mitigation=mitigation,
+        attack=attack,
+        starts=starts,
+        suite=suite,
+        split=split,
+        full=full,
+        seeds=seeds,
+        limit=limit,
+        budgets=budgets,
+        noises=noises,
+        timesteps=timesteps,
+        reduction=reduction,
+        metric=metric,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        gradient_checkpointing=gradient_checkpointing,
+        vae_slicing=vae_slicing,
+        offload=offload,
+        compile=compile,
+        out=out,
+        root_seed=root_seed,
+    )
     from dorib.locality.config import make_locality_config
 
-    _study(make_locality_config({n: v for n, v in given.items() if v is not None}))
+    _study(make_locality_config(given))
 
 
 def _study(config: LocalityConfig) -> None:

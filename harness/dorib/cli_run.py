@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dorib import cli_options
+
 if TYPE_CHECKING:
     from dorib.config import RunConfig
 
@@ -18,7 +20,7 @@ def run(
         typer.Option(
             "--mitigation",
             "-m",
-            metavar="NAME[:PARAMETER=VALUE,...]",
+            metavar=cli_options.METHOD,
             help="A mitigation, for example wanda:sparsity=0.02; repeat it for several, 'all' for "
             "every one. 'none' and the suite's oracle are always run.",
         ),
@@ -28,28 +30,23 @@ def run(
         typer.Option(
             "--attack",
             "-a",
-            metavar="NAME[:PARAMETER=VALUE,...]",
-            help="An attack; repeat it for several, 'all' for every one. 'none' is always run.",
+            metavar=cli_options.METHOD,
+            help="An attack; repeat it for several, 'all' for every one, 'required' for those that "
+            "ranks take. 'none' is always run.",
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[:PARAMETER=VALUE,...]",
+            metavar=cli_options.METHOD,
             help="A metric in place of sscd and clip; repeat it for several.",
         ),
     ] = None,
-    suite: Annotated[
-        str | None,
-        typer.Option(help="A registered name or a suite folder (default: tiny)."),
-    ] = None,
+    suite: cli_options.Suite = None,
     split: Annotated[
         str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
     ] = None,
-    full: Annotated[
-        bool | None,
-        typer.Option("--full/--quick", help="The suite's full or quick (default) profile."),
-    ] = None,
+    full: cli_options.Full = None,
     seeds: Annotated[
         int | None, typer.Option(help="Evaluation images per sample, in place of the profile's.")
     ] = None,
@@ -63,19 +60,14 @@ def run(
             help="Search work per sample in U-Net items, rising; in place of the profile's.",
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="For example cuda:0 (default: what there is)."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16 (default: float32).")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Items handled together (default: the suite's).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
-    ] = None,
+    device: cli_options.Device = None,
+    dtype: cli_options.Dtype = None,
+    batch_size: cli_options.BatchSize = None,
+    gradient_checkpointing: cli_options.GradientCheckpointing = None,
+    vae_slicing: cli_options.VaeSlicing = None,
+    offload: cli_options.Offload = None,
+    compile: cli_options.Compile = None,
+    out: cli_options.Out = None,
     root_seed: Annotated[
         int | None, typer.Option(help="What all randomness is derived from (default: 0).")
     ] = None,
@@ -96,24 +88,28 @@ def run(
     ] = None,
 ) -> None:
     """Score mitigations against attacks; stopped or repeated, it goes on from what is stored."""
-    given = {
-        "mitigation": mitigation,
-        "attack": attack,
-        "metric": metric,
-        "suite": suite,
-        "split": split,
-        "full": full,
-        "seeds": seeds,
-        "limit": limit,
-        "budgets": None if budgets is None else [part.strip() for part in budgets.split(",")],
-        "device": device,
-        "dtype": dtype,
-        "batch_size": batch_size,
-        "out": out,
-        "root_seed": root_seed,
-        "offline": offline,
-    }
-    _run(_checked({name: value for name, value in given.items() if value is not None}, config))
+    given = cli_options.given(
+        mitigation=mitigation,
+        attack=attack,
+        metric=metric,
+        suite=suite,
+        split=split,
+        full=full,
+        seeds=seeds,
+        limit=limit,
+        budgets=budgets,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        gradient_checkpointing=gradient_checkpointing,
+        vae_slicing=vae_slicing,
+        offload=offload,
+        compile=compile,
+        out=out,
+        root_seed=root_seed,
+        offline=offline,
+    )
+    _run(_checked(given, config))
 
 
 def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:

@@ -56,6 +56,14 @@ class RunConfig(BaseModel):
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: int | None = Field(default=None, gt=0)
+    gradient_checkpointing: bool = False
+    """Compute activations twice rather than keep them for the backward pass."""
+    vae_slicing: bool = False
+    """Decode images one by one."""
+    offload: bool = False
+    """Keep text encoders and autoencoder in the host's memory while they are not at work."""
+    compile: bool = False
+    """Compile the U-Net."""
     out: Path = Path("dorib-out")
     root_seed: int = Field(default=0, ge=0)
 

@@ -107,7 +107,16 @@ class RunContext:
         """The target model, loaded when it is first needed."""
         source = self.suite.component(self.suite.manifest.pipeline)
         pipeline = load_pipeline(source, self.device, self.dtype)
-        return TargetModel(pipeline, self.suite.manifest.sampling, self.registry)
+        model = TargetModel(pipeline, self.suite.manifest.sampling, self.registry)
+        if self.config.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+        if self.config.vae_slicing:
+            model.enable_vae_slicing()
+        if self.config.offload:
+            model.enable_offload()
+        if self.config.compile:
+            model.compile()
+        return model
 
     @cached_property
     def model_key(self) -> dict[str, Any]:
@@ -119,6 +128,7 @@ class RunContext:
             "sampling": manifest.sampling.model_dump(mode="json"),
             "dtype": self.config.dtype,
             "device": self.device.type,
+            "compiled": self.config.compile,
             "libraries": library_versions(),
             "numerics": numerics_digest(),
             "root_seed": self.config.root_seed,

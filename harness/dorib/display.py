@@ -97,6 +97,8 @@ def _explanations(result: RunResult) -> Iterator[str]:
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
     yield from _reasons(result.entries)
     yield from _without(first)
+    if result.lacking:
+        yield f"ranks take more attacks, all by -a required: {', '.join(result.lacking)} lacking"
     yield ""
     yield _scale(result)
     if result.reused:

@@ -194,6 +194,9 @@ class Entry(Facts):
     """None where nothing is searched."""
     work_to_break_controls: WorkToBreak | None
     work: Work
+    smallest_batch: int | None = Field(default=None, gt=0)
+    """Batches did not fit into the device's memory and were halved down to so many items; None
+    where they fitted."""
     errors: int = Field(ge=0)
     """Samples and utility prompts with an error or without a value."""
     ranked: bool

@@ -58,6 +58,8 @@ class CellFacts:
     """Search work by (sample id, budget), in U-Net items."""
     fit_work: int
     judging_work: int
+    smallest_batch: int | None = None
+    """Items that were run together where memory ran out; None where it did not."""
     bypass: bool = False
     not_applicable: str | None = None
     """Why the combination cannot be run at all, where it cannot."""

@@ -16,7 +16,7 @@ from dorib.batches import planned_batches
 from dorib.context import RunContext, Subject
 from dorib.images import read_image, write_image
 from dorib.ledger import Ledger
-from dorib.memory import within_memory
+from dorib.memory import record_halving, within_memory
 from dorib.mitigate import Mitigated
 from dorib.store import Shelf
 from dorib.target import Embeddings, TargetModel
@@ -108,10 +108,12 @@ def _generate(
     with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
         for batch in batches:
             try:
-                parts = within_memory(
-                    partial(_sample, context, mitigated, embeddings=embeddings),
-                    batch,
-                    context.reporter.note,
+                parts = list(
+                    within_memory(
+                        partial(_sample, context, mitigated, embeddings=embeddings),
+                        batch,
+                        context.reporter.note,
+                    )
                 )
                 images = [image for _, part in parts for image in part]
             except (RuntimeError, ValueError, KeyError) as error:
@@ -123,6 +125,7 @@ def _generate(
                 with shelf.batch([request.item for request in batch]) as folder:
                     for request, image in zip(batch, images, strict=True):
                         write_image(image, folder / f"{request.item}.png")
+                    record_halving(folder, len(batch), min(len(part) for part, _ in parts))
             advance(len(batch))
     return generated
 

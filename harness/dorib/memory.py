@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from dorib.store import write_json
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+HALVED = "halved.json"
 
 
 def within_memory(
@@ -37,3 +43,16 @@ def within_memory(
     note(f"out of memory with a batch of {len(batch)}: going on with {middle}; set --batch-size")
     for half in (batch[:middle], batch[middle:]):
         yield from within_memory(work, half, note)
+
+
+def record_halving(folder: Path, planned: int, smallest: int) -> None:
+    """Leave word beside a batch's artefacts where it had to be run in parts."""
+    if smallest < planned:
+        write_json(folder / HALVED, {"planned": planned, "smallest": smallest})
+
+
+def smallest_batch(folders: Iterable[Path]) -> int | None:
+    """The fewest items that had to be run together in any of the batches; None: all were whole."""
+    records = (folder / HALVED for folder in set(folders))
+    sizes = [json.loads(record.read_text())["smallest"] for record in records if record.exists()]
+    return min(sizes, default=None)

@@ -71,6 +71,7 @@ def _entry(
         work_to_break=work_to_break(outcomes, cell, "memorized"),
         work_to_break_controls=work_to_break(outcomes, cell, "control"),
         work=_work(outcomes, cell),
+        smallest_batch=cell.smallest_batch,
         errors=errors,
         ranked=not reasons,
         reason_not_ranked="; ".join(reasons) or None,

@@ -18,6 +18,7 @@ from dorib.fingerprint import digest, file_digest, library_versions
 from dorib.generate import Generated, Request
 from dorib.judging import Cell
 from dorib.leaderboard import entry_file, write_leaderboard
+from dorib.memory import smallest_batch
 from dorib.methods import NONE, ORACLE, Configured
 from dorib.pictures import Column, draw_strips
 from dorib.rank import rank
@@ -41,6 +42,8 @@ class RunResult:
     profile: ProfileName
     reused: bool
     """Nothing had to be computed: everything was in the store."""
+    lacking: tuple[str, ...] = ()
+    """Attacks that the suite requires for a rank and that were not run."""
 
 
 @dataclass
@@ -90,6 +93,11 @@ def cell_facts(
         for request in (Request(subject, budget, seed) for seed in cell.seeds)
         if request.item in cell.generated.shelf
     ]
+    searched = [
+        attacked.shelf[trigger_item(subject, budget)]
+        for subject in scored
+        for budget in attacked.budgets
+    ]
     sampling = this.context.suite.manifest.sampling
     guided = 2 if sampling.guidance_scale > 1 else 1
     return CellFacts(
@@ -114,6 +122,7 @@ def cell_facts(
         work=work,
         fit_work=cell.mitigated.work(behind),
         judging_work=len(images) * sampling.steps * guided,
+        smallest_batch=smallest_batch([*searched, *(path.parent for path in images)]),
         bypass=_bypass(this, cell, scored),
         not_applicable=attacked.not_applicable,
     )
@@ -147,10 +156,15 @@ def finish(this: Run, *, reused: bool) -> RunResult:
             pictures[place] = out / "pictures" / slug
             draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
         write_records(out / "records.jsonl", this.records)
-    leaderboard = write_leaderboard(out, entries)
+    required = context.suite.manifest.required_attacks
+    leaderboard = write_leaderboard(out, entries, required or None)
     files = [out / entry_file(entry) for entry in entries]
     records = out / "records.jsonl"
-    return RunResult(entries, leaderboard, files, pictures, records, this.profile_name, reused)
+    ran = {attack.label for attack in this.attacks}
+    lacking = tuple(attack for attack in required if attack not in ran)
+    return RunResult(
+        entries, leaderboard, files, pictures, records, this.profile_name, reused, lacking
+    )
 
 
 def _columns(this: Run, cell: Cell) -> list[Column]:

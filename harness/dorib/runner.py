@@ -18,6 +18,7 @@ from dorib.mitigate import Mitigated, mitigate
 from dorib.registry import Registry
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
+from dorib.specs import MethodSpec, spec_of
 from dorib.store import Store
 from dorib.suite import Profile, Suite, load_suite
 from dorib.unscorable import unscorable_records
@@ -52,7 +53,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         first=[NONE, *oracle],
         not_in_all=[] if oracle else [ORACLE],
     )
-    attacks = configure_all(registry, "attack", config.attack, first=[NONE])
+    attacks = configure_all(registry, "attack", _asked_attacks(suite, config), first=[NONE])
     for method in attacks:
         if method.replayed and not method.replayed.attack.searches:
             raise DoribError(
@@ -76,6 +77,22 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     if not (suite.utility_captions and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     return Run(context, name, mitigations, attacks, metrics)
+
+
+def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
+    """Those of the run, `required` being the suite's."""
+    specs: list[MethodSpec] = []
+    for spec in config.attack:
+        if spec != MethodSpec(name="required"):
+            specs.append(spec)
+            continue
+        if not suite.manifest.required_attacks:
+            raise DoribError(
+                f"attack required: suite {suite.name} requires none; name attacks, or list them as "
+                "required_attacks in its suite.yaml"
+            )
+        specs += [spec_of(attack) for attack in suite.manifest.required_attacks]
+    return specs
 
 
 def _profile(suite: Suite, config: RunConfig) -> tuple[Profile, ProfileName]:

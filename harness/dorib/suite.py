@@ -26,6 +26,7 @@ from dorib.errors import DoribError
 from dorib.fetch.spec import CONTROLS, FetchSpec, stored_original
 from dorib.fingerprint import digest, file_digest, folder_digest
 from dorib.prompt_tables import Kind, PromptTable, read_prompt_table, read_rows
+from dorib.specs import spec_of
 
 if TYPE_CHECKING:
     from dorib.registry import Registry
@@ -145,6 +146,13 @@ class Manifest(_Model):
     quick: Profile
     full: Profile
     batch_size: int = Field(default=8, gt=0)
+    required_attacks: tuple[str, ...] = ()
+    """What a mitigation must have been attacked by to have a rank; none: by all of its run's."""
+
+    @field_validator("required_attacks")
+    @classmethod
+    def _attack_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(str(spec_of(attack)) for attack in value))
 
     @field_validator("name")
     @classmethod

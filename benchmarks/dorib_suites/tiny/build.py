@@ -33,6 +33,16 @@ UTILITY_PROMPTS = 128
 PHOTOGRAPH_EVERY = 4
 """The utility prompt out of so many that asks for a photograph."""
 GENERAL_SCENES = 256
+# Beside the prompt itself: gradients from three starts, old triggers, and no gradients at all, so
+# that a mitigation that only breaks gradients is not taken for erasure.
+REQUIRED_ATTACKS = [
+    "none",
+    "dori",
+    "dori:start=other",
+    "dori:start=random",
+    "transfer",
+    "evolution",
+]
 
 
 def write_suite(
@@ -141,6 +151,7 @@ def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
         "quick": {"memorized": 8, "controls": 4, "seeds": 2, "budgets": [120, 480], "utility": 16},
         "full": {"seeds": 4, "budgets": [120, 240, 600, 1200, 2400], "utility": 64},
         "batch_size": 16,
+        "required_attacks": REQUIRED_ATTACKS,
     }
 
 

@@ -271,6 +271,27 @@ class TargetModel:
 
         self.pipeline.unet.enable_gradient_checkpointing(checkpointed)
 
+    def enable_vae_slicing(self) -> None:
+        """Encode and decode images one by one."""
+        self.pipeline.vae.enable_slicing()
+
+    def enable_offload(self) -> None:
+        """Keep text encoders and autoencoder in the host's memory while they are not at work.
+
+        The U-Net stays where it is: each sampling step needs it, and edits hold its parameters.
+        """
+        from accelerate import cpu_offload
+
+        for module in (self.pipeline.vae, *_text_encoders(self.pipeline)):
+            cpu_offload(module, self.device)
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the U-Net by `torch.compile`; edits that are installed later act all the same."""
+        # By default compiled code does not notice hooks that come after it: edits would be lost.
+        torch._dynamo.config.skip_nnmodule_hook_guards = False
+        # The inner method alone, so that the U-Net's own hook counts outside the compiled code.
+        self.unet.forward = torch.compile(self.unet.forward, backend=backend)
+
     @cached_property
     def _unconditional(self) -> Embeddings:
         return conditioning.encode_nothing(self.pipeline, self.device)
