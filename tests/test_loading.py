@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from dorib.errors import DoribError
 from dorib.target import load_pipeline, load_unet_weights
+from fixtures.pipelines import Prediction
+from fixtures.suites import write_manifest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CODE = """
@@ -147,3 +153,30 @@ def test_damaged_weights_of_a_unet_are_refused(
     with pytest.raises(DoribError, match="restore the file") as refusal:
         load_unet_weights(folder / "unet")
     assert str(folder / "unet" / WEIGHTS) in str(refusal.value)
+
+
+def test_a_pipeline_of_the_hub_s_cache_is_known_by_its_commit(
+    suite_copy: Path, pipeline_folders: dict[Prediction, Path], tmp_path: Path
+) -> None:
+    cached = tmp_path / "home" / "hub" / "models--own--model"
+    for commit, folder in zip(("1" * 40, "2" * 40), pipeline_folders.values(), strict=True):
+        shutil.copytree(folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    shutil.rmtree(suite_copy / "pipeline")
+    content = yaml.safe_load((suite_copy / "suite.yaml").read_text())
+    write_manifest(suite_copy, content | {"pipeline": "own/model"})
+    environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", "from dorib.cli import main; main()", "run"]
+    command += ["--suite", str(suite_copy), "--limit", "1", "--metric", "sscd", "--out"]
+
+    def digests(commit: str) -> tuple[str, str]:
+        (cached / "refs" / "main").write_text(commit)
+        run = [*command, str(tmp_path / "out")]
+        subprocess.run(run, check=True, capture_output=True, env=os.environ | environment)
+        entry = json.loads((tmp_path / "out" / "entries" / "none.none.json").read_text())
+        return entry["digests"]["model"], entry["digests"]["images"]
+
+    first, second = digests("1" * 40), digests("2" * 40)
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    assert digests("1" * 40) == first

@@ -14,6 +14,7 @@ from torch import Tensor
 from dorib.config import RunConfig
 from dorib.contracts import Target
 from dorib.errors import DoribError
+from dorib.fetch.hub import commit_of
 from dorib.fingerprint import (
     digest,
     file_digest,
@@ -106,7 +107,8 @@ class RunContext:
     def model(self) -> TargetModel:
         """The target model, loaded when it is first needed."""
         source = self.suite.component(self.suite.manifest.pipeline)
-        pipeline = load_pipeline(source, self.device, self.dtype)
+        commit = None if Path(source).is_dir() else self.pipeline_version
+        pipeline = load_pipeline(source, self.device, self.dtype, commit)
         model = TargetModel(pipeline, self.suite.manifest.sampling, self.registry)
         if self.config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
@@ -119,12 +121,17 @@ class RunContext:
         return model
 
     @cached_property
+    def pipeline_version(self) -> str | None:
+        """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
+        source = self.suite.component(self.suite.manifest.pipeline)
+        return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+
+    @cached_property
     def model_key(self) -> dict[str, Any]:
         """What everything depends on that this model computes."""
         manifest = self.suite.manifest
-        source = self.suite.component(manifest.pipeline)
         return {
-            "pipeline": folder_digest(Path(source)) if Path(source).is_dir() else source,
+            "pipeline": self.pipeline_version or manifest.pipeline,
             "sampling": manifest.sampling.model_dump(mode="json"),
             "dtype": self.config.dtype,
             "device": self.device.type,

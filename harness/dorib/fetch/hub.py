@@ -44,3 +44,18 @@ def is_on_disk(identifier: str) -> bool:
         return False
     configured = any((folder / name).exists() for name in ("config.json", "model_index.json"))
     return configured and any(folder.rglob("*.safetensors"))
+
+
+def commit_of(identifier: str) -> str | None:
+    """The commit that the hub's cache holds, else the newest; None where neither can be had."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(identifier, local_files_only=True)).name
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        pass
+    try:
+        return HfApi().model_info(identifier).sha
+    except (HfHubHTTPError, OSError, ValueError):
+        return None

@@ -26,8 +26,12 @@ _LOADING_ERRORS = (
 _PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
-def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
+def load_pipeline(
+    source: str, device: torch.device, dtype: torch.dtype, commit: str | None = None
+) -> Any:
     """Load a text-to-image pipeline with a `UNet2DConditionModel` from a folder or the hub.
+
+    `commit` is that of a hub id; None takes the newest.
 
     Raises:
         DoribError: files are missing, truncated or not safetensors, or the pipeline is of another
@@ -39,7 +43,11 @@ def load_pipeline(source: str, device: torch.device, dtype: torch.dtype) -> Any:
         with quiet():
             # A safety checker would blank images after the fact; none of its 1.2 GB is needed.
             pipeline = DiffusionPipeline.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, safety_checker=None
+                source,
+                revision=commit,
+                dtype=dtype,
+                use_safetensors=True,
+                safety_checker=None,
             )
     except _LOADING_ERRORS as error:
         raise DoribError(
