@@ -103,6 +103,10 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
         ["--metric", "sscd:backend=onnx,path=nosuch.onnx,threshold=0.5"],
         ["nosuch.onnx", "path="],
     ),
+    "two metrics of one quantity": (
+        ["--metric", "clip", "--metric", "clip:batch_size=2"],
+        ["metrics clip and clip:batch_size=2 both report clip_alignment", "leave one out"],
+    ),
 }
 
 

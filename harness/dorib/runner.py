@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -61,6 +62,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
                 "nothing to replay; name an attack that does"
             )
     metrics = configure_all(registry, "metric", config.metric)
+    _refuse_double_quantities(metrics)
     profile, name = _profile(suite, config)
     store = Store(config.out / "store")
     context = RunContext(suite, config, profile, store, reporter, registry)
@@ -77,6 +79,18 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     if not (suite.utility_captions and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     return Run(context, name, mitigations, attacks, metrics)
+
+
+def _refuse_double_quantities(metrics: Sequence[Configured]) -> None:
+    owners: dict[str, str] = {}
+    for metric in metrics:
+        for quantity in metric.metric.quantities:
+            owner = owners.setdefault(quantity, metric.label)
+            if owner != metric.label:
+                raise DoribError(
+                    f"metrics {owner} and {metric.label} both report {quantity}; leave one out, or "
+                    "give each a run of its own"
+                )
 
 
 def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
