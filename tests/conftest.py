@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from dorib.manifest import SamplingSettings
 from dorib.registry import GROUP
-from dorib.suite import SamplingSettings
 from dorib.target import TargetModel, load_pipeline
 from fixtures.pipelines import Prediction, save_pipeline
 from fixtures.suites import SIDE, save_suite

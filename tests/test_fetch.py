@@ -32,7 +32,8 @@ from dorib.fetch.files import fetch_file
 from dorib.fetch.manifest import FetchManifest
 from dorib.fetch.spec import FetchFile, stored_original
 from dorib.fetch.suite_data import Advance, Fetched, absent, fetch_suite
-from dorib.suite import Manifest, Suite
+from dorib.manifest import Manifest
+from dorib.suite import Suite
 from fixtures import web
 
 PROFILE = {"seeds": 1, "budgets": [24], "utility": 2}

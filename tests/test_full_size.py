@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dorib.suite import SamplingSettings
+from dorib.manifest import SamplingSettings
 from dorib.target import TargetModel
 from full_size.architectures import SD14, SD21, VOCABULARY, Architecture, narrowed, random_pipeline
 

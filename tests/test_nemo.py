@@ -11,7 +11,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel
 from dorib.edits import load_edit, save_edit
-from dorib.suite import SamplingSettings
+from dorib.manifest import SamplingSettings
 from dorib_nemo import NemoParams
 from dorib_nemo.judge import Judge
 from dorib_nemo.localisation import Round, refine, schedule, select

@@ -14,9 +14,9 @@ from dorib.config import make_config
 from dorib.errors import DoribError
 from dorib.locality.config import make_locality_config
 from dorib.locality.study import study
+from dorib.manifest import SamplingSettings
 from dorib.registry import discover
 from dorib.runner import run
-from dorib.suite import SamplingSettings
 from dorib.target import TargetModel, load_pipeline
 from dorib.target.sampling import initial_noise
 from fixtures import sdxl

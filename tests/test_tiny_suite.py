@@ -9,8 +9,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from dorib.manifest import Sample
 from dorib.registry import discover
-from dorib.suite import Sample, Suite, load_suite
+from dorib.suite import Suite, load_suite
 from dorib_suites.tiny.accept import Acceptance
 
 

@@ -13,7 +13,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from dorib import Ledger, Seeds, Target, TargetModel
-from dorib.suite import SamplingSettings
+from dorib.manifest import SamplingSettings
 from dorib_dori import DoriParams
 from dorib_dori.attack import WORK_PER_PAIR, Dori
 from full_size.architectures import SD14, Architecture, narrowed, random_pipeline

@@ -12,7 +12,7 @@ import typer
 from dorib.errors import DoribError
 
 if TYPE_CHECKING:
-    from dorib.suite import Sample
+    from dorib.manifest import Sample
 
 app = typer.Typer(help="List the suites, or show one.", invoke_without_command=True)
 

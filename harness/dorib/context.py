@@ -23,11 +23,12 @@ from dorib.fingerprint import (
     numerics_digest,
 )
 from dorib.images import read_image
+from dorib.manifest import Profile, Sample
 from dorib.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.seeds import Seeds
 from dorib.store import Store
-from dorib.suite import Profile, Sample, Suite
+from dorib.suite import Suite
 from dorib.target import TargetModel, load_pipeline
 
 

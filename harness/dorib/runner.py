@@ -13,6 +13,7 @@ from dorib.errors import DoribError
 from dorib.fetch.suite_data import require_on_disk
 from dorib.generate import generate_attacked, generate_utility
 from dorib.judging import Cell
+from dorib.manifest import Profile
 from dorib.measure import measure
 from dorib.methods import NONE, ORACLE, Configured, configure_all
 from dorib.mitigate import Mitigated, mitigate
@@ -21,7 +22,7 @@ from dorib.reporting import Advance, Reporter, Silent
 from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
 from dorib.specs import MethodSpec, spec_of
 from dorib.store import Store
-from dorib.suite import Profile, Suite, load_suite
+from dorib.suite import Suite, load_suite
 from dorib.unscorable import unscorable_records
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from dorib.images import read_image, to_picture
-from dorib.suite import Sample, Suite
+from dorib.manifest import Sample
+from dorib.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.build import different_pairs
 from dorib_suites.tiny.card import write_card

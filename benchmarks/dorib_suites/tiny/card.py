@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dorib.suite import Sample, Suite
+from dorib.manifest import Sample
+from dorib.suite import Suite
 from dorib_suites.tiny.oracles import CURVES
 
 TRAININGS = "trainings.json"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from dorib.context import RunContext
 from dorib.errors import DoribError
 from dorib.locality.config import LocalityConfig
+from dorib.manifest import Profile
 from dorib.methods import NONE, Configured, configure, configure_all
 from dorib.observations import REPLICATES
 from dorib.registry import Registry
 from dorib.reporting import Reporter
 from dorib.specs import MethodSpec
 from dorib.store import Store
-from dorib.suite import Profile, Suite, load_suite
+from dorib.suite import Suite, load_suite
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from dorib.contracts import PromptRule, Rule, Target
 from dorib.edits import Edit, SamplingRule
 from dorib.errors import DoribError
 from dorib.ledger import Ledger
+from dorib.manifest import SamplingSettings
 from dorib.registry import Registry, discover
 from dorib.rules import rule_behind
-from dorib.suite import SamplingSettings
 from dorib.target import conditioning, layers
 from dorib.target.conditioning import Embeddings
 from dorib.target.editing import installed

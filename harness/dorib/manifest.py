@@ -1,0 +1,166 @@
+"""What `suite.yaml` and the sample table may say."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from dorib.config import Budgets, first_problem
+from dorib.errors import DoribError
+from dorib.fetch.spec import FetchSpec
+from dorib.prompt_tables import Kind, PromptTable
+from dorib.specs import spec_of
+
+# A sample's id becomes part of file names, so what it may hold is narrow.
+SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Sample(_Model):
+    """One row of a suite's sample table."""
+
+    id: str
+    caption: str = Field(pattern=r"\S")
+    images: tuple[str, ...] = ()
+    """Originals, relative to the suite folder; a template sample may have several."""
+    role: Literal["memorized", "control"]
+    urls: tuple[str, ...] = ()
+    """Where `dorib fetch` finds originals, beside `images`."""
+    kind: Kind = "unknown"
+    split: str = "test"
+    duplication: int = Field(default=1, ge=0)
+    cluster: str = Field(min_length=1)
+    """The source photograph: resampling unit of every interval."""
+    licence: str = ""
+    source: str = ""
+
+    @field_validator("id")
+    @classmethod
+    def _plain_id(cls, value: str) -> str:
+        if not SAMPLE_ID.fullmatch(value):
+            raise ValueError("an id is 1 to 64 letters, digits, '.', '_' or '-'")
+        return value
+
+
+class SamplingSettings(_Model):
+    """How images are generated."""
+
+    height: int = Field(gt=0)
+    """Pixels."""
+    width: int = Field(gt=0)
+    """Pixels."""
+    steps: int = Field(gt=0)
+    guidance_scale: float = Field(ge=0)
+    """As in diffusers: guidance is used where this exceeds 1."""
+
+
+class DescriptorSettings(_Model):
+    """The suite's copy-detection descriptor, and where its threshold lies."""
+
+    path: str | None = None
+    """The descriptor's folder, relative to the suite; left out for the official SSCD."""
+    official: bool = False
+    """The official SSCD weights instead of a network of the suite's own."""
+    threshold: float = Field(gt=-1, lt=1)
+    false_positive_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Share of pairs of different images at or above the threshold, as calibrated; None where
+    nobody calibrated it on the suite's images."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.official == (self.path is not None):
+            raise ValueError("give the descriptor's path, or official: true, and not both")
+        return self
+
+
+class Profile(_Model):
+    """How much of the suite one run uses."""
+
+    memorized: int | None = Field(default=None, gt=0)
+    """Number of memorized samples; None for all of the split."""
+    controls: int | None = Field(default=None, ge=0)
+    """Number of controls; None for all of the split."""
+    seeds: int = Field(gt=0)
+    """Evaluation images per sample and trigger: the k of memorization_rate@k."""
+    budgets: Budgets
+    utility: int = Field(gt=0)
+    """Number of utility prompts."""
+
+
+def _form(value: object) -> Literal["mapping", "file"]:
+    return "mapping" if isinstance(value, dict | PromptTable) else "file"
+
+
+SampleTable: TypeAlias = Annotated[
+    Annotated[str, Tag("file")] | Annotated[PromptTable, Tag("mapping")], Discriminator(_form)
+]
+"""A JSONL sample table by its path, or a prompt table with what there is to say of it."""
+
+
+class Manifest(_Model):
+    """The content of `suite.yaml`."""
+
+    name: str
+    version: str
+    title: str = ""
+    licence: str = ""
+    pipeline: str
+    """A diffusers pipeline folder, relative to the suite, or a hub id."""
+    oracle: str | None = None
+    """A U-Net folder: trained without the memorized samples, everything else equal."""
+    descriptor: DescriptorSettings | None = None
+    clip: str | None = None
+    """A transformers CLIP folder, relative to the suite, or a hub id."""
+    samples: SampleTable = "samples.jsonl"
+    utility: str = "utility.jsonl"
+    general: str = "general.jsonl"
+    fetch: FetchSpec | None = None
+    """What `dorib fetch` brings into the user's cache."""
+    sampling: SamplingSettings
+    quick: Profile
+    full: Profile
+    batch_size: int = Field(default=8, gt=0)
+    required_attacks: tuple[str, ...] = ()
+    """What a mitigation must have been attacked by to have a rank; none: by all of its run's."""
+
+    @field_validator("required_attacks")
+    @classmethod
+    def _attack_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(str(spec_of(attack)) for attack in value))
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
+            raise ValueError("a suite's name is lower-case letters, digits and hyphens")
+        return value
+
+
+M = TypeVar("M", bound=_Model)
+
+
+def checked(model: type[M], content: dict[str, Any], where: str) -> M:
+    """`content` as a `model`; `where` it stands opens the message.
+
+    Raises:
+        DoribError: an entry is wrong.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        known = ", ".join(model.model_fields)
+        raise DoribError(f"{where}: {first_problem(error)}; mend it (fields: {known})") from error
