@@ -25,13 +25,14 @@ from PIL import Image
 from dorib.cli import main
 from dorib.errors import DoribError
 from dorib.fetch import hub
+from dorib.fetch.absent import absent
 from dorib.fetch.addresses import is_public
 from dorib.fetch.controls import take_controls
 from dorib.fetch.download import Downloader, DownloadError
 from dorib.fetch.files import fetch_file
 from dorib.fetch.manifest import FetchManifest
 from dorib.fetch.spec import FetchFile, stored_original
-from dorib.fetch.suite_data import Advance, Fetched, absent, fetch_suite
+from dorib.fetch.suite_data import Advance, Fetched, fetch_suite
 from dorib.manifest import Manifest
 from dorib.suite import Suite
 from fixtures import web

@@ -14,7 +14,8 @@ from dorib.errors import DoribError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dorib.fetch.suite_data import Absent, Advance, Fetched
+    from dorib.fetch.absent import Absent
+    from dorib.fetch.suite_data import Advance, Fetched
     from dorib.suite import Suite
 
 
@@ -56,7 +57,7 @@ def fetch(
 
 
 def _check(suite: Suite, console: Console) -> None:
-    from dorib.fetch.suite_data import absent
+    from dorib.fetch.absent import absent
     from dorib.tables import plain_table
 
     missing = list(absent(suite))

@@ -10,7 +10,7 @@ from dorib.attack import Attacked, attack
 from dorib.config import RunConfig
 from dorib.context import RunContext
 from dorib.errors import DoribError
-from dorib.fetch.suite_data import require_on_disk
+from dorib.fetch.absent import require_on_disk
 from dorib.generate import generate_attacked, generate_utility
 from dorib.judging import Cell
 from dorib.manifest import Profile

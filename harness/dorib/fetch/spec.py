@@ -103,3 +103,8 @@ def stored_original(folder: Path, url: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def weights_place(file: FetchFile) -> Path:
+    """Where a file of weights lies in the cache, which all suites share."""
+    return cache_root() / file.path

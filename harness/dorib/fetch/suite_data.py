@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from dorib.fetch.manifest import (
     write_manifest,
 )
 from dorib.fetch.originals import fetch_originals, samples_by_url
-from dorib.fetch.spec import CONTROLS, FetchFile, FetchSpec, cache_root, stored_original
+from dorib.fetch.spec import CONTROLS, FetchFile, FetchSpec, cache_root, weights_place
 from dorib.suite import Suite
 
 WORKERS = 8
@@ -55,16 +55,6 @@ class Fetched:
     """Of the manifest."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """Weights that could not be had, each with the reason."""
-
-
-@dataclass(frozen=True)
-class Absent:
-    """Something that is not on this machine."""
-
-    what: str
-    """A path, or an id on the hub."""
-    command: str
-    """What brings it."""
 
 
 def spec_of(suite: Suite) -> FetchSpec:
@@ -115,62 +105,6 @@ def fetch_suite(
         ) from error
 
 
-def absent(suite: Suite) -> Iterator[Absent]:
-    """What the suite needs and this machine lacks, without opening a connection.
-
-    An original that a fetch has tried in vain is not among them: its sample is unscorable.
-    """
-    command = f"dorib fetch {suite.reference}"
-    yield from _absent_data(suite, command)
-    for reference in (suite.manifest.clip, suite.manifest.pipeline):
-        if reference and not Path(suite.component(reference)).is_dir():
-            bring = command if _fetches(suite, reference) else f"hf download {reference}"
-            if reference == suite.manifest.pipeline and suite.manifest.fetch:
-                bring = f"{command} --pipeline"
-            if not hub.is_on_disk(reference):
-                yield Absent(reference, bring)
-
-
-def require_on_disk(suite: Suite) -> None:
-    """See that everything a suite needs is on this machine.
-
-    Raises:
-        DoribError: something is not; names each and what brings it.
-    """
-    missing = list(absent(suite))
-    if not missing:
-        return
-    by_command: dict[str, list[str]] = {}
-    for one in missing:
-        by_command.setdefault(one.command, []).append(one.what)
-    raise DoribError(
-        f"--offline: suite {suite.reference} lacks {len(missing)} files; "
-        + "; ".join(f"run `{bring}` for {', '.join(w)}" for bring, w in by_command.items())
-    )
-
-
-def _fetches(suite: Suite, hub_id: str) -> bool:
-    return suite.manifest.fetch is not None and hub_id in suite.manifest.fetch.hub
-
-
-def _absent_data(suite: Suite, command: str) -> Iterator[Absent]:
-    spec = suite.manifest.fetch
-    if spec is None:
-        return
-    tables = [spec.place(file) for file in spec.files if not is_whole(*_place(spec, file))]
-    weights = [_weights(file) for file in spec.weights if not is_whole(_weights(file), file.sha256)]
-    yield from (Absent(str(path), command) for path in [*tables, *weights])
-    if spec.originals and not tables:
-        known = read_manifest(spec.folder)
-        tried = {entry.url for entry in known.missing} if known else set()
-        for sample in suite.samples:
-            for url in sample.urls:
-                if url not in tried and stored_original(spec.folder, url) is None:
-                    yield Absent(f"original of {sample.id}: {url}", command)
-    others = [name for name in spec.hub if name != suite.manifest.clip]
-    yield from (Absent(name, command) for name in others if not hub.is_on_disk(name))
-
-
 def _fetch(
     suite: Suite,
     spec: FetchSpec,
@@ -208,7 +142,7 @@ def _fetch(
     failed = []
     for file in spec.weights:
         try:
-            _fetch_file(file, _weights(file), watcher, downloader)
+            _fetch_file(file, weights_place(file), watcher, downloader)
         except DownloadError as error:
             failed.append((file.url, str(error)))
     commits = {entry.partition("@")[0]: entry for entry in manifest.hub}
@@ -239,14 +173,6 @@ def _of_others(entries: Iterable[Entry], wanted: Container[str]) -> list[Entry]:
     return [entry for entry in entries if entry.url not in wanted]
 
 
-def _place(spec: FetchSpec, file: FetchFile) -> tuple[Path, str]:
-    return spec.place(file), file.sha256
-
-
-def _weights(file: FetchFile) -> Path:
-    return cache_root() / file.path
-
-
 def _entries(spec: FetchSpec) -> list[FileEntry]:
     root = cache_root()
     return [
@@ -259,7 +185,7 @@ def _weight_entries(spec: FetchSpec) -> list[FileEntry]:
     return [
         FileEntry(path=f.path, sha256=f.sha256, url=f.url)
         for f in spec.weights
-        if is_whole(_weights(f), f.sha256)
+        if is_whole(weights_place(f), f.sha256)
     ]
 
 
