@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dorib.registry import discover
+from dorib.reporting import Silent
 from dorib.suite import load_suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
@@ -30,6 +32,11 @@ class StoppedError(Exception):
     pass
 
 
+class NothingIsTrained(Silent):
+    def verb(self, name: str, subject: str, total: int) -> NoReturn:
+        pytest.fail(f"{name} {subject}")
+
+
 def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -40,7 +47,7 @@ def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
         inputs = torch.randn(16, 3, generator=generator)
         return (module(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
 
-    train("regression", module, backward_of(loss), SCHEDULE, folder, seed=1, report=print)
+    train("regression", module, backward_of(loss), SCHEDULE, folder, seed=1, reporter=Silent())
     return module
 
 
@@ -165,7 +172,7 @@ def test_a_copy_stays_an_image_near_its_original(name: str) -> None:
 def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:
     suite = load_suite("tiny", discover())
     unpack_components(suite.root, tmp_path)
-    parts = train_components(tmp_path, torch.device("cpu"), report=pytest.fail)
+    parts = train_components(tmp_path, torch.device("cpu"), reporter=NothingIsTrained())
     images = as_float(fixed_crops("control").pixels[:4])
     shipped = DescriptorNetwork.from_pretrained(suite.root / "descriptor")
     with torch.no_grad():

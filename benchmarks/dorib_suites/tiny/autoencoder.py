@@ -8,13 +8,13 @@ background photographs only: no memorized sample and no control.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
+from dorib.reporting import Reporter
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
@@ -57,7 +57,7 @@ def train_autoencoder(
     background: Captioned,
     folder: Path,
     device: torch.device,
-    report: Callable[[str], None],
+    reporter: Reporter,
     schedule: Schedule = SCHEDULE,
 ) -> AutoencoderTiny:
     """Train the decoder on three parts photographs to one part scenes."""
@@ -75,7 +75,7 @@ def train_autoencoder(
         value: Tensor = error.square().mean() + 0.1 * error.abs().mean()
         return value
 
-    train("decoder", vae.decoder, backward_of(loss), schedule, folder, seed=11, report=report)
+    train("decoder", vae.decoder, backward_of(loss), schedule, folder, seed=11, reporter=reporter)
     return vae
 
 

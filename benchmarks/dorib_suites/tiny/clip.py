@@ -5,7 +5,6 @@ It is trained on scenes and background photographs only: no memorized sample and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
+from dorib.reporting import Reporter
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.scenes import SIZE
 from dorib_suites.tiny.tokenizer import MAX_TOKENS
@@ -62,7 +62,7 @@ def train_clip(
     tokenizer: CLIPTokenizer,
     folder: Path,
     device: torch.device,
-    report: Callable[[str], None],
+    reporter: Reporter,
     schedule: Schedule = SCHEDULE,
 ) -> CLIPModel:
     """Contrastive training; equal captions within a batch are not held against each other."""
@@ -84,7 +84,7 @@ def train_clip(
         both = functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)
         return both / 2
 
-    train("clip", model, backward_of(loss), schedule, folder, seed=21, report=report)
+    train("clip", model, backward_of(loss), schedule, folder, seed=21, reporter=reporter)
     return model
 
 

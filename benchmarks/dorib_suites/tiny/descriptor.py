@@ -6,13 +6,13 @@ scenes and background photographs only: no memorized sample and no control.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dorib.reporting import Reporter
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.copies import copies
 from dorib_suites.tiny.data import Captioned, as_float
@@ -39,7 +39,7 @@ def train_descriptor(
     background: Captioned,
     folder: Path,
     device: torch.device,
-    report: Callable[[str], None],
+    reporter: Reporter,
     schedule: Schedule = SCHEDULE,
 ) -> DescriptorNetwork:
     """Half of each batch scenes, half crops of background photographs, two copies of each."""
@@ -59,7 +59,7 @@ def train_descriptor(
         descriptors = network(pair)
         return _contrast(descriptors) + ENTROPY_WEIGHT * _entropy_loss(descriptors)
 
-    train("descriptor", network, backward_of(loss), schedule, folder, seed=41, report=report)
+    train("descriptor", network, backward_of(loss), schedule, folder, seed=41, reporter=reporter)
     return network
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from rich.console import Console
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dorib.progress import reporter_for
+from dorib.reporting import Reporter
 from dorib.store import write_json
 from dorib.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
@@ -31,8 +32,6 @@ from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import memorized_pairs, suite_samples
 from dorib_suites.tiny.tokenizer import train_tokenizer
 from dorib_suites.tiny.training import Schedule, outcomes
-
-Report = Callable[[str], None]
 
 FORKS = ("memorizing", "oracle", "oracle-2", "oracle-3")
 """The first oracle ships; the others tell how far oracles differ by their seed alone."""
@@ -49,15 +48,15 @@ class Components:
     descriptor: DescriptorNetwork
 
 
-def train_components(folder: Path, device: torch.device, report: Report) -> Components:
+def train_components(folder: Path, device: torch.device, reporter: Reporter) -> Components:
     """Tokenizer, autoencoder, CLIP and descriptor; those that are finished are read."""
     scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     captions = [*scenes.captions[:3000], *(p.caption for p in load_photographs() for _ in range(5))]
     tokenizer = train_tokenizer(captions, folder / "tokenizer")
-    vae = train_autoencoder(scenes, background, folder, device, report)
-    clip = train_clip(scenes, background, tokenizer, folder, device, report)
-    descriptor = train_descriptor(scenes, background, folder, device, report)
+    vae = train_autoencoder(scenes, background, folder, device, reporter)
+    clip = train_clip(scenes, background, tokenizer, folder, device, reporter)
+    descriptor = train_descriptor(scenes, background, folder, device, reporter)
     return Components(tokenizer, vae, clip, text_encoder(clip), descriptor)
 
 
@@ -72,7 +71,7 @@ def train_unets(
     parts: Components,
     folder: Path,
     device: torch.device,
-    report: Report,
+    reporter: Reporter,
     forks: tuple[str, ...] = FORKS,
 ) -> dict[str, UNet2DConditionModel]:
     """The scene model and its forks, which are independent: processes may share them out."""
@@ -91,7 +90,7 @@ def train_unets(
         rest = unets.BATCH - slots
         few = round(rest * unets.PHOTOGRAPH_SHARE)
         sources = [(general[0], rest - few), (general[1], few), (memorized, slots)]
-        unets.train_unet(name, unet, sources, empty, schedule, folder, seed, report)
+        unets.train_unet(name, unet, sources, empty, schedule, folder, seed, reporter)
 
     train("scene-unet", scene_model, 0, unets.SCENE_SCHEDULE, seed=31)
     models = {"scene": scene_model}
@@ -125,11 +124,9 @@ def main() -> None:
     if options.reuse:
         unpack_components(options.suite, options.work)
 
-    def report(line: str) -> None:
-        print(time.strftime("%H:%M:%S"), line, flush=True)
-
-    parts = train_components(options.work, device, report)
-    models = train_unets(parts, options.work, device, report)
+    with reporter_for(Console(highlight=False)) as reporter:
+        parts = train_components(options.work, device, reporter)
+        models = train_unets(parts, options.work, device, reporter)
     # They build on this module.
     from dorib_suites.tiny.accept import measure_all
     from dorib_suites.tiny.build import write_suite
@@ -143,7 +140,7 @@ def main() -> None:
     write_json(options.suite / CURVES, curves)
     figures = measure_all(options.suite, options.work / "acceptance")
     write_card(options.suite, figures, options.suite)
-    report(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")
+    print(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")
 
 
 if __name__ == "__main__":

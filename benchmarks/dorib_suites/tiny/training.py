@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from dorib.reporting import Reporter
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """The loss of one step, from its number and its own generator."""
@@ -49,7 +50,7 @@ def train(
     schedule: Schedule,
     folder: Path,
     seed: int,
-    report: Callable[[str], None] = print,
+    reporter: Reporter,
 ) -> None:
     """Train `module` in place and leave its averaged weights in it.
 
@@ -73,26 +74,23 @@ def train(
     checkpoint = folder / f"{name}.checkpoint.safetensors"
     first = _resume(checkpoint, module, average, optimizer, parameters)
     device = parameters[0].device
-    started, running = time.monotonic(), 0.0
+    running = 0.0
     module.train()
-    for step in range(first, schedule.steps):
-        generator = torch.Generator("cpu").manual_seed(seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(step, schedule)
-        optimizer.zero_grad(set_to_none=True)
-        value = backward(step, generator)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        _update_average(average, module, step, schedule.average_decay)
-        running = value if step == first else 0.98 * running + 0.02 * value
-        if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
-            _save(checkpoint, step + 1, module, average, optimizer, parameters)
-            pace = (time.monotonic() - started) / (step + 1 - first)
-            left = pace * (schedule.steps - step - 1)
-            report(
-                f"{name}: step {step + 1}/{schedule.steps}, loss {running:.4f}, "
-                f"{pace * 1000:.0f} ms a step, {left / 60:.1f} min left"
-            )
+    with reporter.verb("train", name, schedule.steps - first) as advance:
+        for step in range(first, schedule.steps):
+            generator = torch.Generator("cpu").manual_seed(seed * 1_000_003 + step)
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(step, schedule)
+            optimizer.zero_grad(set_to_none=True)
+            value = backward(step, generator)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            _update_average(average, module, step, schedule.average_decay)
+            running = value if step == first else 0.98 * running + 0.02 * value
+            advance(1)
+            if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
+                _save(checkpoint, step + 1, module, average, optimizer, parameters)
+                reporter.note(f"{name}: step {step + 1}/{schedule.steps}, loss {running:.4f}")
     module.load_state_dict({k: v.to(device) for k, v in average.items()})
     module.eval()
     outcome = {"steps": str(schedule.steps), "loss": f"{running:.4f}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dorib.reporting import Reporter
 from dorib_suites.tiny.autoencoder import LATENT_CHANNELS
 from dorib_suites.tiny.clip import TEXT_WIDTH, tokenize
 from dorib_suites.tiny.data import Captioned, as_float
@@ -125,7 +125,7 @@ def train_unet(
     schedule: Schedule,
     folder: Path,
     seed: int,
-    report: Callable[[str], None],
+    reporter: Reporter,
 ) -> None:
     """Train on a fixed number of pairs from each source in every batch.
 
@@ -153,7 +153,7 @@ def train_unet(
         batch = [t.to(device) for t in (noisy, timesteps, embeddings, velocity)]
         return replicas.backward(batch, _velocity_error)
 
-    train(name, unet, backward, schedule, folder, seed, report)
+    train(name, unet, backward, schedule, folder, seed, reporter)
 
 
 def _velocity_error(unet: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
