@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,15 @@ def test_nemo_works_on_it(suite: Path, tmp_path: Path) -> None:
 def test_locality_declines(suite: Path, tmp_path: Path) -> None:
     with pytest.raises(DoribError, match="two text encoders"):
         study(make_locality_config({"suite": str(suite), "out": tmp_path / "out"}), discover())
+
+
+def test_an_attack_that_declares_one_embedding_alone_is_refused_before_the_run(
+    built_in_plugins: list[EntryPoint], suite: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    registry = discover([*built_in_plugins, EntryPoint("unpooled", "fixtures.unpooled", "dorib")])
+    asked = options(suite, tmp_path / "out", attack=["unpooled"])
+    with pytest.raises(DoribError, match="attack unpooled: cannot work on pooled_prompt_embeds,"):
+        run(make_config(asked), registry)
+    assert not list((tmp_path / "out").rglob("*.png"))
+    asked = options(tiny_suite_folder, tmp_path / "other", attack=["unpooled"], metric=["sscd"])
+    assert all(entry.errors == 0 for entry in run(make_config(asked), registry).entries)

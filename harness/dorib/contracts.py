@@ -67,6 +67,10 @@ class DefenderView:
 class Method(ABC, Generic[P]):
     """A configured method of any kind."""
 
+    conditioning: ClassVar[frozenset[str]] = frozenset({"prompt_embeds", "pooled_prompt_embeds"})
+    """Names of the embeddings that a mitigation or an attack can work on. SDXL has both; one that
+    leaves the second out is refused there before the run."""
+
     methods: Mapping[str, Method[Any]]
     """The methods that this one builds on, by role; the host hands them in."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from dorib.attack import Attacked, attack
 from dorib.config import RunConfig
 from dorib.context import RunContext
+from dorib.contracts import Method
 from dorib.errors import DoribError
 from dorib.fetch.absent import require_on_disk
 from dorib.generate import generate_attacked, generate_utility
@@ -79,7 +80,23 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
     if not (suite.utility_captions and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
+    _refuse_unfit(context, [*mitigations, *attacks])
     return Run(context, name, mitigations, attacks, metrics)
+
+
+def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:
+    for method in methods:
+        for one in (method, *method.parts.values()):
+            # Most work on all there are: for them no model need be loaded.
+            if one.method.conditioning >= Method.conditioning:
+                continue
+            lacking = context.model.conditioning - one.method.conditioning
+            if lacking:
+                raise DoribError(
+                    f"{one.registration.kind} {one.label}: cannot work on "
+                    f"{', '.join(sorted(lacking))}, which the pipeline of suite "
+                    f"{context.suite.name} has; choose another"
+                )
 
 
 def _refuse_double_quantities(metrics: Sequence[Configured]) -> None:

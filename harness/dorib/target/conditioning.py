@@ -20,6 +20,12 @@ def has_two_encoders(pipeline: Any) -> bool:
     return bool(pipeline.unet.config.addition_embed_type == "text_time")
 
 
+def names(pipeline: Any) -> frozenset[str]:
+    """Of the embeddings that the U-Net is conditioned on."""
+    pooled = {"pooled_prompt_embeds"} if has_two_encoders(pipeline) else set()
+    return frozenset({"prompt_embeds"} | pooled)
+
+
 @torch.no_grad()
 def encode_prompt(pipeline: Any, prompts: Sequence[str], device: torch.device) -> Embeddings:
     """Embeddings of `prompts`, in the text encoder's dtype.

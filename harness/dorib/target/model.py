@@ -75,6 +75,11 @@ class TargetModel:
         return channels, self.sampling.height // factor, self.sampling.width // factor
 
     @property
+    def conditioning(self) -> frozenset[str]:
+        """Names of the embeddings that the U-Net is conditioned on."""
+        return conditioning.names(self.pipeline)
+
+    @property
     def timesteps(self) -> int:
         """Number of training timesteps."""
         return int(self.pipeline.scheduler.config.num_train_timesteps)
