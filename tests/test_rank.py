@@ -306,6 +306,7 @@ def test_twins_and_other_quantities_are_summarised() -> None:
     entry = entries(records=[*RECORDS, *twins])["hide", "dori"]
     summary = entry.summaries.memorized["sscd_twin"]
     assert (summary.mean, summary.n, summary.level) == (0.375, 4, "image")
+    assert (summary.median, summary.median_absolute_deviation) == (0.375, 0.25)
     assert entry.curve[1].medians == {"sscd_twin": 0.375}
     assert "replicates" not in entry.summaries.memorized
     assert entry.summaries.utility["clip_alignment"].n == len(PROMPTS)

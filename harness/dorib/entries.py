@@ -48,6 +48,8 @@ class Summary(Facts):
 
     mean: float
     median: float
+    median_absolute_deviation: float = Field(ge=0)
+    """From that median; not scaled to a standard deviation."""
     n: int = Field(gt=0)
     """Values: images or samples, as the quantity's level says."""
     unit: str

@@ -62,9 +62,11 @@ class Observations:
         for name, quantity in sorted(quantities.items()):
             values = list(self._values.get((place, name), {}).values())
             if values and name != REPLICATES:
+                median = float(np.median(values))
                 summaries[name] = Summary(
                     mean=float(np.mean(values)),
-                    median=float(np.median(values)),
+                    median=median,
+                    median_absolute_deviation=float(np.median(np.abs(np.subtract(values, median)))),
                     n=len(values),
                     unit=quantity.unit,
                     direction=quantity.direction,
