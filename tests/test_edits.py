@@ -225,6 +225,14 @@ def test_taken_apart_and_merged_is_the_same(tiny_model: TargetModel, kind: Kind)
     assert_same(merge_edits(list(parts.values())), edit)
 
 
+def test_taken_apart_each_keeps_its_own_notes(tiny_model: TargetModel) -> None:
+    whole = per_sample_edit(tiny_model, "mask", samples=2)
+    notes = {"mode": "any", "samples": {sample: {"picks": sample} for sample in whole.samples}}
+    parts = single_edits(Edit(whole.change, whole.scope, whole.samples, notes))
+    for sample in whole.samples:
+        assert parts[sample].notes == {"mode": "any", "samples": {sample: {"picks": sample}}}
+
+
 def test_only_one_kind_can_be_merged(tiny_model: TargetModel) -> None:
     edits = [per_sample_edit(tiny_model, kind, samples=1) for kind in KINDS]
     with pytest.raises(ValueError, match="one kind"):

@@ -221,7 +221,11 @@ def merge_edits(edits: Sequence[Edit]) -> Edit:
 
 
 def single_edits(edit: Edit) -> dict[str, Edit]:
-    """A per-sample edit taken apart: one edit for each of its samples."""
+    """A per-sample edit taken apart: one edit for each of its samples.
+
+    Of what its notes say by sample, under `samples`, each keeps its own, so that an edit does not
+    depend on the batch it was fitted in.
+    """
     change = edit.change
     parts: dict[str, Edit] = {}
     for row, sample in enumerate(edit.samples):
@@ -230,5 +234,12 @@ def single_edits(edit: Edit) -> dict[str, Edit]:
             part = MaskWeights({layer: (rows[row],) for layer, rows in change.indices.items()})
         elif isinstance(change, ScaleOutputs):
             part = ScaleOutputs({layer: s[row : row + 1] for layer, s in change.scales.items()})
-        parts[sample] = Edit(part, "per_sample", (sample,), edit.notes)
+        parts[sample] = Edit(part, "per_sample", (sample,), _own_notes(edit.notes, sample))
     return parts
+
+
+def _own_notes(notes: Mapping[str, Any], sample: str) -> Mapping[str, Any]:
+    by_sample = notes.get("samples")
+    if not (isinstance(by_sample, Mapping) and sample in by_sample):
+        return notes
+    return {**notes, "samples": {sample: by_sample[sample]}}
