@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from dorib.errors import DoribError
@@ -80,7 +81,6 @@ def test_membench_s_shared_originals_make_clusters(tmp_path: Path) -> None:
 
 
 def test_a_datasets_folder(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     columns = {"id": ["a", "b"], "caption": ["one", "two"], "images": [["a.png"], []]}
     table = datasets.Dataset.from_dict(columns | {"type": ["VM", None]})
     table.save_to_disk(str(tmp_path / "one"))
