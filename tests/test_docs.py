@@ -93,6 +93,7 @@ def test_documented_runs_are_accepted(
     monkeypatch.setattr(runner, "run", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
+    (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
     commands = [
         shlex.split(line, comments=True)[1:]
         for page in PAGES
