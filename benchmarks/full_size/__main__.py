@@ -20,9 +20,9 @@ from full_size.suite import save_suite
 MITIGATIONS = {
     "none": "none",
     "wanda": "wanda:timesteps=1",
-    # A threshold that nothing falls below forces the selection; theta lets a single neuron through
-    # (it deviates by 341, the next by 256), so that three candidates are looked at.
-    "nemo": "nemo:seeds=2,batch_size=2,threshold=1e-9,theta_start=300,theta_min=300",
+    # A threshold that nothing falls below forces the selection; theta lets two neurons through (they
+    # deviate by 341 and 256, the next by 205), so that at most three candidates are looked at.
+    "nemo": "nemo:seeds=2,batch_size=2,threshold=1e-9,theta_start=230,theta_min=230",
     "adversarial-finetune": (
         "adversarial-finetune:search=(dori:start=random,pairs=1),search_budget=3,epochs=1,"
         "batch_size=1,surrogates=1,general_images=1,surrogate=(wanda:timesteps=1),"
