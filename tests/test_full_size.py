@@ -116,8 +116,10 @@ def test_a_narrow_one_has_the_same_layers_and_runs(architecture: Architecture) -
     assert (images[0] - images[1]).abs().max() > 1e-4
 
 
-def test_every_plugin_runs_on_a_narrow_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["sd14", "sd21"])
+def test_every_plugin_runs_on_a_narrow_one(tmp_path: Path, architecture: str) -> None:
     command = [sys.executable, "-m", "full_size", "--narrow", "--work", str(tmp_path)]
+    command += ["--architecture", architecture]
     benchmarks = Path(__file__).parents[1] / "benchmarks"
     subprocess.run(command, cwd=benchmarks, check=True, capture_output=True)
     rows = json.loads((tmp_path / "results.json").read_text())

@@ -1,4 +1,4 @@
-"""Memory and time of mitigations and attacks on Stable Diffusion 1.4's true size.
+"""Memory and time of mitigations and attacks on Stable Diffusion's true size.
 
 `python -m full_size --work FOLDER`: each mitigation in a process of its own, whose peak resident
 memory is that of the whole process. The weights are random: what the images show means nothing.
@@ -14,14 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-from full_size.architectures import SD14, narrowed
+from full_size.architectures import SD14, SD21, narrowed
 from full_size.suite import save_suite
 
+ARCHITECTURES = {"sd14": SD14, "sd21": SD21}
 MITIGATIONS = {
     "none": "none",
     "wanda": "wanda:timesteps=1",
-    # A threshold that nothing falls below forces the selection; theta lets two neurons through (they
-    # deviate by 341 and 256, the next by 205), so that at most three candidates are looked at.
+    # A threshold that nothing falls below forces the selection; theta lets two neurons through (in
+    # sd14 they deviate by 341 and 256, the next by 205): at most three candidates are looked at.
     "nemo": "nemo:seeds=2,batch_size=2,threshold=1e-9,theta_start=230,theta_min=230",
     "adversarial-finetune": (
         "adversarial-finetune:search=(dori:start=random,pairs=1),search_budget=3,epochs=1,"
@@ -38,11 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m full_size", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of suite, store, results")
     parser.add_argument("--mitigation", choices=MITIGATIONS, action="append", help="default: all")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="sd14")
     parser.add_argument("--narrow", action="store_true", help="an eighth of every width")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    architecture = narrowed(SD14) if asked.narrow else SD14
+    architecture = ARCHITECTURES[asked.architecture]
+    architecture = narrowed(architecture) if asked.narrow else architecture
     suite = save_suite(asked.work / "suite", architecture)
     table = asked.work / "results.json"
     rows = json.loads(table.read_text()) if table.exists() else {}
