@@ -98,7 +98,8 @@ def _explanations(result: RunResult) -> Iterator[str]:
     yield from _reasons(result.entries)
     yield from _without(first)
     if result.lacking:
-        yield f"ranks take more attacks, all by -a required: {', '.join(result.lacking)} lacking"
+        more = _count(len(result.lacking), "more attack")
+        yield f"ranks in leaderboard.json take {more}: run with -a required"
     yield ""
     yield _scale(result)
     if result.reused:
