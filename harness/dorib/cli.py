@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dorib import cli_fetch, cli_locality, cli_plugins, cli_run, cli_suites
+from dorib import cli_fetch, cli_locality, cli_plugins, cli_run, cli_site, cli_suites
 from dorib.errors import DoribError
 
 BAD_INPUT = 2
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.command("run")(cli_run.run)
 app.command("locality")(cli_locality.locality)
+app.command("site")(cli_site.site)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)
 app.command("params")(cli_plugins.params)

@@ -22,6 +22,8 @@ from dorib.errors import DoribError
 from dorib.fingerprint import digest
 from dorib.store import write_json
 
+LEADERBOARD_FILE = "leaderboard.json"
+
 
 class CellSummary(Facts):
     """One attack's part of a row."""
@@ -124,7 +126,7 @@ def write_leaderboard(
         DoribError: the entries make no leaderboard, or the disk is full or not writable.
     """
     board = leaderboard(entries, required_attacks)
-    path = folder / "leaderboard.json"
+    path = folder / LEADERBOARD_FILE
     try:
         for entry in entries:
             file = folder / entry_file(entry)

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dorib.errors import DoribError
 from dorib.locality.report import LayerDiscrepancy, Report, SeparationTest
+from dorib.webpages import template_environment
 
 SIGNIFICANT = 0.05
 
 
-def require_jinja() -> None:
-    """See that the page can be written, before any work.
-
-    Raises:
-        DoribError: jinja2 is not installed.
-    """
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise DoribError(
-            'locality: jinja2 is missing, which writes the page; pip install "dorib[figures]"'
-        ) from error
-
-
 def render(report: Report, figures: Mapping[str, str]) -> str:
     """The page as HTML; `figures` are file stems beside it, by name. Everything is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dorib.locality"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    environment = template_environment("dorib.locality")
     environment.filters |= {"number": _number, "closer": _closer}
     shown = report.shown
     hits = sum(trigger.replicates for trigger in report.triggers)

@@ -10,21 +10,17 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dorib.figures import BLUE, GREEN, GREY, PALETTE, TEXT_WIDTH, VERMILION
 from dorib.locality.report import Analysis, Group, LayerDiscrepancy
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
-OF_IMAGES = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
-WIDTH = 7.0
-"""Inches: the text width of a two-column paper."""
 LABEL_WIDTH = 24
 FEW, MOST_POINTS = 60, 400
 
 
 def embedding_space(analysis: Analysis) -> Figure:
     """The projection, and the pairwise distances."""
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+    figure = Figure(figsize=(TEXT_WIDTH, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _projection(left, analysis)
     spread = analysis.embedding_space.spreads[0]
@@ -53,8 +49,8 @@ def _projection(axes: Any, analysis: Analysis) -> None:
             )  # fmt: skip
     samples = list(dict.fromkeys(p.sample for p in points if p.kind == "trigger"))
     for number, sample in enumerate(samples):
-        colour = OF_IMAGES[number % len(OF_IMAGES)]
-        face = colour if number < len(OF_IMAGES) else "none"
+        colour = PALETTE[number % len(PALETTE)]
+        face = colour if number < len(PALETTE) else "none"
         marker = MARKERS[number % len(MARKERS)]
         own = [p for p in points if p.sample == sample and p.kind == "trigger"]
         axes.scatter(
@@ -101,7 +97,7 @@ def strips(axes: Any, groups: Sequence[Group], colours: Sequence[str]) -> None:
 
 def activations(analysis: Analysis) -> Figure:
     """Discrepancies by layer and timestep."""
-    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    figure = Figure(figsize=(TEXT_WIDTH, 3.1), layout="constrained")
     value, steps, ratio = figure.subplots(1, 3, width_ratios=(1.1, 1, 1.3))
     rows = [row for row in analysis.activations.layers if row.measure == "cosine"]
     _value_layers(value, [row for row in rows if row.kind == "value"])

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dorib.locality.plots import BLUE, GREEN, GREY, VERMILION, WIDTH, short, strips
+from dorib.figures import BLUE, GREEN, GREY, TEXT_WIDTH, VERMILION
+from dorib.locality.plots import short, strips
 from dorib.locality.report import Analysis, MethodPair, MethodPicks, RandomOverlap
 
 ROW = 1.9
@@ -28,7 +29,7 @@ def weights(analysis: Analysis) -> Figure:
             painters += [partial(_shares, pair), partial(_overlap, pair)]
     columns = min(2, len(painters))
     rows = -(-len(painters) // columns)
-    size = WIDTH * (columns + 1) / 3, ROW * rows + 0.3
+    size = TEXT_WIDTH * (columns + 1) / 3, ROW * rows + 0.3
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (paint, axes) in enumerate(zip(painters, panels, strict=False)):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dorib.context import RunContext
 from dorib.errors import DoribError
+from dorib.figures import require_matplotlib
 from dorib.fingerprint import library_versions
 from dorib.locality import activations, figures, page, report
 from dorib.locality.agreement import MethodTable, agreement
@@ -30,6 +31,7 @@ from dorib.locality.tables import pick_tables
 from dorib.registry import Registry
 from dorib.reporting import Reporter, Silent
 from dorib.store import named_write_errors, write_text
+from dorib.webpages import require_jinja
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def study(
         DoribError: something the user can mend; raised before any work where it can be known.
     """
     started = time.monotonic()
-    figures.require_matplotlib()
-    page.require_jinja()
+    require_matplotlib("locality")
+    require_jinja("locality")
     this = prepare(config, registry, reporter or Silent())
     this.metric.metric.prepare(this.context.suite, this.context.device)
     gathered = gather(this.context, this.unmitigated, this.attack, this.metric, config.starts)

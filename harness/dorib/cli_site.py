@@ -1,0 +1,21 @@
+"""`dorib site`: web pages of leaderboards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def site(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="What `dorib run --out` wrote, or a folder of several such."),
+    ] = Path("dorib-out"),
+) -> None:
+    """Write the web pages of a run, or of published leaderboards, beside their JSON."""
+    from dorib.site.pages import write_site
+
+    for page in write_site(folder):
+        print(page)

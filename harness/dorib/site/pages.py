@@ -1,0 +1,125 @@
+"""The pages: one for each board, and a list of them where there are several."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dorib.entries import Entry, Interval, Rate
+from dorib.figures import house_style, require_matplotlib, save_figure
+from dorib.leaderboard import CellSummary, Row, entry_file
+from dorib.site.boards import Board, find_boards, read_board
+from dorib.store import named_write_errors, write_text
+from dorib.webpages import require_jinja, template_environment
+
+PAGE = "index.html"
+FIGURE = "rates.svg"
+LOCALITY = f"locality/{PAGE}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of the page."""
+
+    title: str
+    about: str
+    rows: tuple[Row, ...]
+
+
+def write_site(root: Path) -> list[Path]:
+    """Write `index.html` into each board's folder, and one that lists them into `root`.
+
+    Gives the pages, the one to open first at the front.
+
+    Raises:
+        DoribError: a library is missing, a board is broken, or the disk is full or not writable.
+    """
+    require_jinja("site")
+    require_matplotlib("site")
+    # All are read before anything is written.
+    boards = [read_board(folder) for folder in find_boards(root)]
+    pages = []
+    with named_write_errors(root):
+        for board in boards:
+            pages.append(_write_board(board))
+        if boards[0].folder != root:
+            page = template_environment("dorib.site").get_template("boards.html")
+            write_text(root / PAGE, page.render(boards=boards, page=PAGE))
+            pages.insert(0, root / PAGE)
+    return pages
+
+
+def _write_board(board: Board) -> Path:
+    from dorib.site.curves import rates_over_budgets
+
+    with house_style():
+        figure = rates_over_budgets(board.entries)
+        if figure is not None:
+            save_figure(figure, board.folder / FIGURE)
+    environment = template_environment("dorib.site")
+    environment.filters |= {"range": _range, "pieces": _pieces}
+    text = environment.get_template("board.html").render(
+        board=board.leaderboard,
+        first=board.entries[0],
+        sections=_sections(board),
+        attacks=_attacks(board),
+        figure=FIGURE if figure is not None else None,
+        locality=LOCALITY if (board.folder / LOCALITY).is_file() else None,
+        strips=_strips(board),
+        cell_of=_cell_of,
+    )
+    write_text(board.folder / PAGE, text)
+    return board.folder / PAGE
+
+
+def _sections(board: Board) -> list[Section]:
+    found = board.leaderboard
+    sections = [
+        Section(
+            "Mitigations",
+            "By their worst erasure gap, the smallest first.",
+            found.rows,
+        ),
+        Section(
+            "Mitigations for one image each",
+            "These presuppose knowing which image is asked for, and are ranked among themselves.",
+            found.per_sample_rows,
+        ),
+        Section(
+            "Reference lines",
+            "The model as it is, and a model trained without the memorized images.",
+            found.reference_rows,
+        ),
+    ]
+    return [section for section in sections if section.rows]
+
+
+def _attacks(board: Board) -> tuple[str, ...]:
+    """The columns: required attacks first."""
+    ran = (entry.attack.label for entry in board.entries)
+    return tuple(dict.fromkeys((*board.leaderboard.required_attacks, *ran)))
+
+
+def _strips(board: Board) -> list[tuple[Entry, str]]:
+    """Overviews of pictures, where a run left them beside its leaderboard."""
+    found = []
+    for entry in board.entries:
+        slug = Path(entry_file(entry)).stem
+        path = f"pictures/{slug}/overview.png"
+        if (board.folder / path).is_file():
+            found.append((entry, path))
+    return found
+
+
+def _cell_of(row: Row, attack: str) -> CellSummary | None:
+    return next((cell for cell in row.cells if cell.attack == attack), None)
+
+
+def _range(value: Interval | Rate) -> str:
+    return f"{value.low:.2f} to {value.high:.2f}"
+
+
+def _pieces(label: str) -> list[str]:
+    """Where a long label may break: between its parameters."""
+    return re.split(r"(?<=[:,])", label)

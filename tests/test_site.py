@@ -1,0 +1,172 @@
+"""The web pages: made from the entries, whole, escaped; broken folders are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dorib.cli import BAD_INPUT, main
+from dorib.config import make_config
+from dorib.entries import read_entry
+from dorib.leaderboard import Leaderboard, leaderboard
+from dorib.registry import discover
+from dorib.runner import run
+
+PUBLISHED = Path(__file__).parents[1] / "leaderboards"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A copy of the published leaderboards without their pages."""
+    copy = Path(shutil.copytree(PUBLISHED, tmp_path / "leaderboards"))
+    for made in [copy / "index.html", copy / "tiny" / "index.html", copy / "tiny" / "rates.svg"]:
+        made.unlink()
+    return copy
+
+
+class Page(HTMLParser):
+    """What a reader gets: the text, and what the page asks the browser for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: set[str] = set()
+        self.targets: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.targets += [v for name, v in attributes if name in ("href", "src") and v is not None]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def write(*folder: Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["site", *map(str, folder)])
+    return int(ended.value.code or 0)
+
+
+def change(path: Path, edit: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_the_published_pages_are_those_of_the_entries(published: Path) -> None:
+    assert write(published) == 0
+    for page in ("index.html", "tiny/index.html"):
+        assert (published / page).read_text() == (PUBLISHED / page).read_text(), (
+            "run `dorib site leaderboards` and commit what it writes"
+        )
+    assert (published / "tiny" / "rates.svg").exists()
+
+
+def test_a_page_shows_every_row_and_leads_to_every_entry(published: Path) -> None:
+    assert write(published / "tiny") == 0
+    page = Page(published / "tiny" / "index.html")
+    board = Leaderboard.model_validate_json((published / "tiny/leaderboard.json").read_text())
+    for row in (*board.rows, *board.per_sample_rows, *board.reference_rows):
+        assert row.mitigation.label in page.text
+        for cell in row.cells:
+            assert cell.entry in page.targets
+            assert cell.memorization_rate is not None
+            assert f"{cell.memorization_rate.low:.2f} to" in page.text
+        if row.rank is None and row not in board.reference_rows:
+            assert row.reason_not_ranked and row.reason_not_ranked in page.text
+    assert "locality/index.html" in page.targets
+
+
+def test_every_link_of_every_page_leads_somewhere(published: Path) -> None:
+    assert write(published) == 0
+    for path in published.rglob("index.html"):
+        for target in Page(path).targets:
+            assert (path.parent / target).is_file(), f"{path}: {target}"
+
+
+def test_a_run_s_page_shows_its_pictures(tiny_suite_folder: Path, tmp_path: Path) -> None:
+    config = {"suite": str(tiny_suite_folder), "out": str(tmp_path), "metric": ["sscd"]}
+    run(
+        make_config({**config, "mitigation": ["wanda:sparsity=0.1"], "attack": ["dori"]}),
+        discover(),
+    )
+    assert write(tmp_path) == 0
+    page = Page(tmp_path / "index.html")
+    overviews = [target for target in page.targets if target.startswith("pictures/")]
+    assert len(overviews) == 3 * 2
+    assert all((tmp_path / overview).is_file() for overview in overviews)
+    assert "locality/index.html" not in page.targets
+
+
+def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
+    folder = published / "tiny"
+    label = "<script>alert('wanda')</script>"
+
+    def rename(entry: Any) -> None:
+        if entry["mitigation"]["label"] == "wanda:sparsity=0.3":
+            entry["mitigation"]["label"] = label
+
+    for path in (folder / "entries").glob("wanda*.json"):
+        change(path, rename)
+    entries = [read_entry(path) for path in (folder / "entries").glob("*.json")]
+    board = leaderboard(entries).model_dump(mode="json")
+    (folder / "leaderboard.json").write_text(json.dumps(board))
+    assert write(published) == 0
+    page = Page(folder / "index.html")
+    assert "script" not in page.tags
+    assert label in page.text
+
+
+def better(board: Any) -> None:
+    board["rows"][1]["worst_gap"]["value"] = 0.0
+
+
+def elsewhere(board: Any) -> None:
+    board["rows"][0]["cells"][0]["entry"] = "entries/../../../secret.json"
+
+
+def without_rows(board: Any) -> None:
+    del board["rows"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (better, r"leaderboard.json: does not follow from the entries it names; restore"),
+        (elsewhere, r"leaderboard.json: entry '.*secret.json' is no file in `entries`; run again"),
+        (without_rows, r"leaderboard.json: no leaderboard \('rows': is missing\); run again"),
+    ],
+)
+def test_a_leaderboard_that_was_tampered_with_is_refused(
+    published: Path, capsys: pytest.CaptureFixture[str], edit: Callable[[Any], None], said: str
+) -> None:
+    change(published / "tiny" / "leaderboard.json", edit)
+    assert write(published) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert re.search(said, error)
+    assert error.count("\n") == 1
+    assert not list(published.glob("**/tiny/index.html")) + list(published.glob("index.html"))
+
+
+def test_a_missing_entry_is_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (published / "tiny" / "entries" / "none.dori.json").unlink()
+    assert write(published) == BAD_INPUT
+    assert "none.dori.json: cannot be read" in capsys.readouterr().err
+
+
+def test_a_folder_without_leaderboards_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert write(tmp_path) == BAD_INPUT
+    assert re.search(
+        r"no leaderboard.json in it .* `dorib run --out` wrote", capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())
