@@ -174,6 +174,7 @@ def test_gap_is_paired_with_the_oracle_under_the_same_attack() -> None:
     assert entry.erasure_gap.low < 0.5 < entry.erasure_gap.high
     under_none = found["hide", "none"].erasure_gap
     assert under_none is not None and under_none.value == pytest.approx(2 / 8)
+    assert found["retrain", "dori"].erasure_gap is None
 
 
 def test_gap_without_an_oracle_is_taken_from_the_controls() -> None:

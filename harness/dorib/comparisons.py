@@ -21,8 +21,11 @@ GapReference = Literal["oracle", "controls"]
 def erasure_gap(outcomes: Outcomes, cell: CellFacts) -> tuple[Interval | None, GapReference | None]:
     """The rate minus the oracle's under the same attack at the same, largest, budget.
 
-    Minus the controls' rate where there is no oracle; None where there are no controls either.
+    Minus the controls' rate where there is no oracle; None where there are no controls either, and
+    for the oracle, which is no mitigation.
     """
+    if cell.mitigation.label == outcomes.run.oracle:
+        return None, None
     ours = outcomes.last(cell, "memorized")
     oracle = outcomes.last(outcomes.oracle(cell), "memorized")
     controls = outcomes.last(cell, "control")

@@ -36,7 +36,7 @@ class Rate(Facts):
 
 
 class Interval(Facts):
-    """A value with its 95 % bootstrap interval."""
+    """A value with its 95 % interval, from a bootstrap."""
 
     value: float
     low: float
@@ -187,6 +187,7 @@ class Entry(Facts):
     oracle_rate: Rate | None
     replication_rate: float | None = Field(ge=0, le=1)
     erasure_gap: Interval | None
+    """None for the oracle, and where there is nothing to compare with."""
     gap_reference: Literal["oracle", "controls"] | None
     recovered_share: float | None
     utility: Interval | None

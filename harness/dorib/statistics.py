@@ -50,11 +50,12 @@ def paired_difference(
     confidence: float = CONFIDENCE,
     draws: int = DRAWS,
 ) -> Estimate:
-    """Difference of two rates over the same samples, with its cluster bootstrap interval.
+    """Difference of two rates over the same samples, with its interval over clusters.
 
-    Whole clusters are drawn with replacement, as many as there are; the bounds are percentiles of
-    the draws. Where all samples differ by the same amount the interval has no width: the
-    bootstrap sees no variation, and says nothing about how few the samples are.
+    A Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981) of whole clusters. Besides them half
+    a cluster of each outcome that a pair can have (won, tied, lost) is in every draw, Jeffreys'
+    prior: without it the interval has no width where all samples agree, and with 12 samples covers
+    the truth two times in three rather than 95 times in a hundred.
 
     Args:
         ours: `[samples]`, 1 where the sample is a hit and 0 where it is not.
@@ -62,7 +63,7 @@ def paired_difference(
         clusters: The cluster of each sample.
         rng: All randomness.
         confidence: Coverage asked for.
-        draws: Number of bootstrap draws.
+        draws: Number of draws.
 
     Raises:
         ValueError: the lengths differ, or there is no sample.
@@ -71,9 +72,8 @@ def paired_difference(
     if ours.shape != reference.shape:
         raise ValueError("a paired difference needs the same samples on both sides")
     difference = ours - reference
-    return _percentiles(
-        float(difference.mean()), _cluster_means(difference, clusters, rng, draws), confidence
-    )
+    drawn = _plausible_means(difference, clusters, (1, 0, -1), rng, draws)
+    return _credible(float(difference.mean()), drawn, confidence)
 
 
 def unpaired_difference(
@@ -85,18 +85,19 @@ def unpaired_difference(
     confidence: float = CONFIDENCE,
     draws: int = DRAWS,
 ) -> Estimate:
-    """Difference of the rates of two groups of samples, with its cluster bootstrap interval.
+    """Difference of the rates of two groups of samples, with its interval over clusters.
 
-    As `paired_difference`, but clusters are drawn within each group.
+    As `paired_difference`, but each group is drawn for itself, with half a cluster of hits and
+    half a cluster of misses.
 
     Raises:
         ValueError: the lengths differ, or a group has no sample.
     """
     ours, reference = _floats(ours), _floats(reference)
-    drawn = _cluster_means(ours, clusters, rng, draws) - _cluster_means(
-        reference, reference_clusters, rng, draws
+    drawn = _plausible_means(ours, clusters, (1, 0), rng, draws) - _plausible_means(
+        reference, reference_clusters, (1, 0), rng, draws
     )
-    return _percentiles(float(ours.mean() - reference.mean()), drawn, confidence)
+    return _credible(float(ours.mean() - reference.mean()), drawn, confidence)
 
 
 def utility_share(
@@ -155,18 +156,33 @@ def _floats(values: ArrayLike) -> Floats:
     return array
 
 
-def _cluster_means(
-    values: Floats, clusters: Sequence[str], rng: np.random.Generator, draws: int
+def _plausible_means(
+    values: Floats,
+    clusters: Sequence[str],
+    outcomes: Sequence[float],
+    rng: np.random.Generator,
+    draws: int,
 ) -> Floats:
-    """Mean of `values` `[samples]` in each of `draws` draws of whole clusters: `[draws]`."""
+    """Means that the population of `values` `[samples]` may have: `[draws]`.
+
+    Each of `outcomes` counts as half a cluster of the usual size.
+    """
     if len(clusters) != len(values):
         raise ValueError("each sample needs a cluster")
     _, members = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(members, weights=values)
     sizes = np.bincount(members).astype(np.float64)
-    chosen = rng.integers(len(sums), size=(draws, len(sums)), dtype=np.int32)
-    means: Floats = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+    usual = np.full(len(outcomes), sizes.mean())
+    sums = np.concatenate([np.bincount(members, weights=values), usual * outcomes])
+    shapes = np.concatenate([np.ones(len(sizes)), np.full(len(outcomes), 0.5)])
+    weights = rng.standard_gamma(shapes, size=(draws, len(shapes)))
+    means: Floats = (weights @ sums) / (weights @ np.concatenate([sizes, usual]))
     return means
+
+
+def _credible(value: float, drawn: Floats, confidence: float) -> Estimate:
+    """The percentiles of the draws, widened to the value where the prior moved them past it."""
+    _, low, high = _percentiles(value, drawn, confidence)
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def _percentiles(value: float, drawn: Floats, confidence: float) -> Estimate:
