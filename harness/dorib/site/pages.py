@@ -95,10 +95,11 @@ def _sections(board: Board) -> list[Section]:
     return [section for section in sections if section.rows]
 
 
-def _attacks(board: Board) -> tuple[str, ...]:
-    """The columns: required attacks first."""
-    ran = (entry.attack.label for entry in board.entries)
-    return tuple(dict.fromkeys((*board.leaderboard.required_attacks, *ran)))
+def _attacks(board: Board) -> list[str]:
+    """The columns: attacks that were run, required ones first."""
+    ran = list(dict.fromkeys(entry.attack.label for entry in board.entries))
+    required = [attack for attack in board.leaderboard.required_attacks if attack in ran]
+    return list(dict.fromkeys([*required, *ran]))
 
 
 def _strips(board: Board) -> list[tuple[Entry, str]]:
