@@ -8,8 +8,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dorib.errors import DoribError
 from dorib.registry import discover
 from dorib.reporting import Silent
 from dorib.suite import load_suite
@@ -37,7 +40,9 @@ class NothingIsTrained(Silent):
         pytest.fail(f"{name} {subject}")
 
 
-def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
+def regression(
+    folder: Path, stop_at: int | None = None, schedule: Schedule = SCHEDULE
+) -> nn.Module:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
 
@@ -47,7 +52,7 @@ def regression(folder: Path, stop_at: int | None = None) -> nn.Module:
         inputs = torch.randn(16, 3, generator=generator)
         return (module(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
 
-    train("regression", module, backward_of(loss), SCHEDULE, folder, seed=1, reporter=Silent())
+    train("regression", module, backward_of(loss), schedule, folder, seed=1, reporter=Silent())
     return module
 
 
@@ -75,6 +80,18 @@ def test_a_finished_training_is_read_and_not_repeated(tmp_path: Path) -> None:
     second = regression(tmp_path, stop_at=0)
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_training_of_another_length_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    regression(tmp_path, schedule=SCHEDULE.shortened(3))
+    with pytest.raises(DoribError, match=r"regression.safetensors is a training of 4 steps, .* 12"):
+        regression(tmp_path)
+
+
+@given(divisor=st.integers(1, 10_000))
+def test_a_shortened_training_has_at_least_one_step(divisor: int) -> None:
+    steps = SCHEDULE.shortened(divisor).steps
+    assert steps == max(1, SCHEDULE.steps // divisor)
 
 
 def test_scenes_are_repeatable_and_say_what_they_show() -> None:

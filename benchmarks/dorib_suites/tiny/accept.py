@@ -27,7 +27,7 @@ from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.samples import suite_samples
-from dorib_suites.tiny.scenes import draw_scene, render
+from dorib_suites.tiny.scenes import Scene, draw_scene, render
 
 KS = (2, 4)
 """Images per sample, of which one must replicate."""
@@ -159,18 +159,15 @@ class Acceptance:
 
     @torch.no_grad()
     def check_scenes(self, sheets: Path) -> None:
-        """Do scenes follow their captions, and differ between seeds?"""
+        """Do scenes follow their captions, and differ between seeds as real drawings do?"""
         scenes = [draw_scene(np.random.default_rng([9, n])) for n in range(64)]
         captions = tuple(scene.caption for scene in scenes)
-        real = torch.stack(
-            [
-                torch.from_numpy(render(scene, np.random.default_rng([9, n, 1])).copy())
-                for n, scene in enumerate(scenes)
-            ]
-        )
-        real = real.permute(0, 3, 1, 2) / 255
+        real, other = (_rendered(scenes, drawing) for drawing in (1, 2))
         made = [self.generate(captions, seed) for seed in range(2)]
-        twins = (self.descriptor(made[0]) * self.descriptor(made[1])).sum(dim=1)
+        twins, real_twins = (
+            (self.descriptor(one) * self.descriptor(two)).sum(dim=1)
+            for one, two in (made, (real, other))
+        )
         own, shuffled = self.alignment(made[0], captions), self.alignment(made[0], captions, 1)
         top = self.alignment(real, captions)
         self.figures["scenes"] = {
@@ -180,6 +177,8 @@ class Acceptance:
             "CLIP alignment, shuffled captions": round(shuffled, 3),
             "similarity of two seeds, median": round(twins.median().item(), 3),
             "similarity of two seeds, share at threshold": self.share(twins),
+            "similarity of two real drawings, median": round(real_twins.median().item(), 3),
+            "similarity of two real drawings, share at threshold": self.share(real_twins),
         }
         contact_sheet(list(real[:32]), [made[0][:32]], sheets / "scenes.png")
         (sheets / "scenes.txt").write_text("\n".join(captions[:32]) + "\n")
@@ -206,7 +205,12 @@ class Acceptance:
 
     @torch.no_grad()
     def check_speed(self) -> None:
-        """Cost of one U-Net item, batch 32."""
+        """Cost of one U-Net item, batch 32, and of an image at the suite's settings."""
+        captions = ["a small red star on a plain blue background"] * 32
+        self.generate(captions, seed=0)
+        started = time.perf_counter()
+        self.generate(captions, seed=0)
+        image = (time.perf_counter() - started) / len(captions)
         unet = self.pipeline.unet
         channels, side = unet.config.in_channels, unet.config.sample_size
         latents = torch.zeros(32, channels, side, side)
@@ -221,6 +225,7 @@ class Acceptance:
         self.figures["U-Net"] = {
             "parameters": parameters,
             "milliseconds per item": round(1000 * elapsed, 2),
+            "seconds per image": round(image, 3),
         }
 
     def alignment(self, images: Tensor, captions: tuple[str, ...], shift: int = 0) -> float:
@@ -241,6 +246,15 @@ class Acceptance:
     def share(self, similarity: Tensor) -> float:
         """Share at or above the threshold."""
         return round((similarity >= self.threshold).float().mean().item(), 4)
+
+
+def _rendered(scenes: Sequence[Scene], drawing: int) -> Tensor:
+    """Each scene drawn once, `[scenes, 3, 64, 64]` in [0, 1]; `drawing` tells drawings apart."""
+    pixels = [
+        torch.from_numpy(render(scene, np.random.default_rng([9, n, drawing])).copy())
+        for n, scene in enumerate(scenes)
+    ]
+    return torch.stack(pixels).permute(0, 3, 1, 2) / 255
 
 
 def contact_sheet(originals: list[Tensor], rows: list[Tensor], path: Path) -> None:

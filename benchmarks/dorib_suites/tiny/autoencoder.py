@@ -58,7 +58,7 @@ def train_autoencoder(
     folder: Path,
     device: torch.device,
     reporter: Reporter,
-    schedule: Schedule = SCHEDULE,
+    schedule: Schedule,
 ) -> AutoencoderTiny:
     """Train the decoder on three parts photographs to one part scenes."""
     vae = build(scenes, background).to(device)

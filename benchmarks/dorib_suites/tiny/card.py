@@ -32,7 +32,7 @@ used to train the autoencoder, CLIP or the descriptor; those saw scenes and othe
 Known limits: of 32 scenes looked at, colours and ground were right nearly everywhere and the
 relation of two shapes in 20 of 23, but the kind of a shape was recognisable in about half: rings
 and most crosses, seldom triangles, squares and stars. Two seeds of one caption are more alike than
-two different scenes are: the model draws a caption much the same way from any noise.
+two different scenes are, and so are two real drawings of it: a caption names nearly all of a scene.
 
 Three of four utility prompts ask for scenes that the model never saw, the fourth for a background
 photograph, which it saw in random crops and did not memorize.

@@ -63,7 +63,7 @@ def train_clip(
     folder: Path,
     device: torch.device,
     reporter: Reporter,
-    schedule: Schedule = SCHEDULE,
+    schedule: Schedule,
 ) -> CLIPModel:
     """Contrastive training; equal captions within a batch are not held against each other."""
     model = build(tokenizer).to(device)

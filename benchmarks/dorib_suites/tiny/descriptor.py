@@ -40,7 +40,7 @@ def train_descriptor(
     folder: Path,
     device: torch.device,
     reporter: Reporter,
-    schedule: Schedule = SCHEDULE,
+    schedule: Schedule,
 ) -> DescriptorNetwork:
     """Half of each batch scenes, half crops of background photographs, two copies of each."""
     network = build().to(device)

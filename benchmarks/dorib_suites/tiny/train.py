@@ -17,11 +17,15 @@ from rich.console import Console
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dorib.errors import DoribError
 from dorib.progress import reporter_for
 from dorib.reporting import Reporter
 from dorib.store import write_json
 from dorib.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
+from dorib_suites.tiny import autoencoder
+from dorib_suites.tiny import clip as clips
+from dorib_suites.tiny import descriptor as descriptors
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.autoencoder import train_autoencoder
 from dorib_suites.tiny.clip import tokenize, train_clip
@@ -48,15 +52,26 @@ class Components:
     descriptor: DescriptorNetwork
 
 
-def train_components(folder: Path, device: torch.device, reporter: Reporter) -> Components:
-    """Tokenizer, autoencoder, CLIP and descriptor; those that are finished are read."""
+def train_components(
+    folder: Path, device: torch.device, reporter: Reporter, shorten: int = 1
+) -> Components:
+    """Tokenizer, autoencoder, CLIP and descriptor; those that are finished are read.
+
+    Each takes a `shorten`-th of its steps.
+    """
     scenes = captioned_scenes(keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     captions = [*scenes.captions[:3000], *(p.caption for p in load_photographs() for _ in range(5))]
     tokenizer = train_tokenizer(captions, folder / "tokenizer")
-    vae = train_autoencoder(scenes, background, folder, device, reporter)
-    clip = train_clip(scenes, background, tokenizer, folder, device, reporter)
-    descriptor = train_descriptor(scenes, background, folder, device, reporter)
+    vae = train_autoencoder(
+        scenes, background, folder, device, reporter, autoencoder.SCHEDULE.shortened(shorten)
+    )
+    clip = train_clip(
+        scenes, background, tokenizer, folder, device, reporter, clips.SCHEDULE.shortened(shorten)
+    )
+    descriptor = train_descriptor(
+        scenes, background, folder, device, reporter, descriptors.SCHEDULE.shortened(shorten)
+    )
     return Components(tokenizer, vae, clip, text_encoder(clip), descriptor)
 
 
@@ -73,6 +88,7 @@ def train_unets(
     device: torch.device,
     reporter: Reporter,
     forks: tuple[str, ...] = FORKS,
+    shorten: int = 1,
 ) -> dict[str, UNet2DConditionModel]:
     """The scene model and its forks, which are independent: processes may share them out."""
     scenes = captioned_scenes(keep_in=folder)
@@ -90,7 +106,8 @@ def train_unets(
         rest = unets.BATCH - slots
         few = round(rest * unets.PHOTOGRAPH_SHARE)
         sources = [(general[0], rest - few), (general[1], few), (memorized, slots)]
-        unets.train_unet(name, unet, sources, empty, schedule, folder, seed, reporter)
+        shortened = schedule.shortened(shorten)
+        unets.train_unet(name, unet, sources, empty, shortened, folder, seed, reporter)
 
     train("scene-unet", scene_model, 0, unets.SCENE_SCHEDULE, seed=31)
     models = {"scene": scene_model}
@@ -111,36 +128,58 @@ def _empty_embedding(parts: Components) -> Tensor:
     return embedding
 
 
-def main() -> None:
-    """Train everything and write the suite folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    default = Path.home() / ".cache" / "dorib" / "tiny-training"
-    parser.add_argument("--work", type=Path, default=default, help="checkpoints")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
-    parser.add_argument("--reuse", action="store_true", help="train the forks alone")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    if options.reuse:
-        unpack_components(options.suite, options.work)
-
-    with reporter_for(Console(highlight=False)) as reporter:
-        parts = train_components(options.work, device, reporter)
-        models = train_unets(parts, options.work, device, reporter)
+def make_suite(
+    suite: Path, work: Path, device: torch.device, reporter: Reporter, shorten: int = 1
+) -> None:
+    """Train everything in `work` and write the suite's folder, with its figures and model card."""
     # They build on this module.
     from dorib_suites.tiny.accept import measure_all
     from dorib_suites.tiny.build import write_suite
     from dorib_suites.tiny.card import TRAININGS, write_card
     from dorib_suites.tiny.oracles import CURVES, survival_curves
 
-    write_suite(options.suite, parts, models["memorizing"], models["oracle"])
-    write_json(options.suite / TRAININGS, outcomes(options.work))
-    budgets = Suite.load(options.suite).manifest.full.budgets
-    curves = survival_curves(options.suite, options.work, FORKS[1:], budgets)
-    write_json(options.suite / CURVES, curves)
-    figures = measure_all(options.suite, options.work / "acceptance")
-    write_card(options.suite, figures, options.suite)
-    print(f"suite written to {options.suite}; pictures in {options.work / 'acceptance'}")
+    parts = train_components(work, device, reporter, shorten)
+    models = train_unets(parts, work, device, reporter, shorten=shorten)
+    write_suite(suite, parts, models["memorizing"], models["oracle"])
+    write_json(suite / TRAININGS, outcomes(work))
+    budgets = Suite.load(suite).manifest.full.budgets
+    if shorten > 1:
+        budgets = budgets[:1]
+    write_json(suite / CURVES, survival_curves(suite, work, FORKS[1:], budgets))
+    figures = measure_all(suite, work / "acceptance")
+    write_card(suite, figures, suite)
+
+
+def main() -> None:
+    """Train everything and write the suite folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    cache = Path.home() / ".cache" / "dorib"
+    parser.add_argument("--work", type=Path, help="checkpoints")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--suite", type=Path, help="where to write; the embedded suite itself")
+    parser.add_argument("--reuse", action="store_true", help="train the forks alone")
+    parser.add_argument(
+        "--shorten",
+        type=int,
+        default=1,
+        metavar="N",
+        help="an N-th of all steps: the whole recipe in minutes, and a suite that is of no use",
+    )
+    options = parser.parse_args()
+    if options.shorten < 1:
+        parser.error("--shorten takes 1 or more")
+    rehearsal = options.shorten > 1
+    work = options.work or cache / ("tiny-rehearsal" if rehearsal else "tiny-training")
+    # A rehearsal must not overwrite the weights that ship.
+    suite = options.suite or (work / "suite" if rehearsal else Path(__file__).parent / "suite")
+    try:
+        if options.reuse:
+            unpack_components(suite, work)
+        with reporter_for(Console(highlight=False)) as reporter:
+            make_suite(suite, work, torch.device(options.device), reporter, options.shorten)
+    except DoribError as error:
+        parser.exit(2, f"error: {error}\n")
+    print(f"suite written to {suite}; pictures in {work / 'acceptance'}")
 
 
 if __name__ == "__main__":

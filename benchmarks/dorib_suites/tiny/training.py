@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dorib.errors import DoribError
 from dorib.reporting import Reporter
 
 Loss = Callable[[int, torch.Generator], Tensor]
@@ -30,6 +31,10 @@ class Schedule:
     average_decay: float = 0.999
     weight_decay: float = 0.01
     checkpoint_every: int = 250
+
+    def shortened(self, divisor: int) -> Schedule:
+        """The same with a `divisor`-th of the steps, one at least."""
+        return replace(self, steps=max(1, self.steps // divisor))
 
 
 def backward_of(loss: Loss) -> Backward:
@@ -56,9 +61,13 @@ def train(
 
     Stopped anywhere, it goes on from the last checkpoint in `folder`; step n draws from a
     generator of its own, so that an interrupted training sees the same data.
+
+    Raises:
+        DoribError: `folder` holds the finished training with another number of steps.
     """
     finished = folder / f"{name}.safetensors"
     if finished.exists():
+        _check_length(finished, schedule)
         module.load_state_dict(load_file(finished))
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +114,16 @@ def outcomes(folder: Path) -> dict[str, dict[str, str]]:
         with safe_open(path, "pt") as weights:
             found[path.stem] = weights.metadata() or {}
     return {name: outcome for name, outcome in found.items() if "loss" in outcome}
+
+
+def _check_length(finished: Path, schedule: Schedule) -> None:
+    with safe_open(finished, "pt") as weights:
+        steps = int((weights.metadata() or {}).get("steps", schedule.steps))
+    if steps != schedule.steps:
+        raise DoribError(
+            f"{finished} is a training of {steps} steps, where {schedule.steps} are asked for; "
+            "remove it, or give another --work"
+        )
 
 
 def _rate(step: int, schedule: Schedule) -> float:
