@@ -73,7 +73,9 @@ def test_the_suites_are_found(site: Path, tmp_path: Path) -> None:
     assert [path.name for path in presets.glob("*.yaml")] == ["finding-dori.yaml"]
 
 
-def test_two_samples_run(site: Path, tmp_path: Path, tiny_suite_folder: Path) -> None:
+def test_two_samples_run_and_have_a_page(
+    site: Path, tmp_path: Path, tiny_suite_folder: Path
+) -> None:
     dorib(
         site,
         tmp_path,
@@ -81,6 +83,8 @@ def test_two_samples_run(site: Path, tmp_path: Path, tiny_suite_folder: Path) ->
         *("--mitigation", "wanda:sparsity=0.1", "--attack", "dori", "--out", "out"),
     )
     assert list((tmp_path / "out").rglob("*.json"))
+    dorib(site, tmp_path, "site", "out")
+    assert "<h1>" in (tmp_path / "out" / "index.html").read_text()
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ from dorib_suites.tiny.training import Schedule, outcomes
 FORKS = ("memorizing", "oracle", "oracle-2", "oracle-3")
 """The first oracle ships; the others tell how far oracles differ by their seed alone."""
 
+SHIPPED = Path(__file__).parent / "suite"
+
 
 @dataclass
 class Components:
@@ -156,7 +158,9 @@ def main() -> None:
     cache = Path.home() / ".cache" / "dorib"
     parser.add_argument("--work", type=Path, help="checkpoints")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--suite", type=Path, help="where to write; the embedded suite itself")
+    parser.add_argument(
+        "--suite", type=Path, help="where to write; by default the embedded suite itself"
+    )
     parser.add_argument("--reuse", action="store_true", help="train the forks alone")
     parser.add_argument(
         "--shorten",
@@ -171,10 +175,10 @@ def main() -> None:
     rehearsal = options.shorten > 1
     work = options.work or cache / ("tiny-rehearsal" if rehearsal else "tiny-training")
     # A rehearsal must not overwrite the weights that ship.
-    suite = options.suite or (work / "suite" if rehearsal else Path(__file__).parent / "suite")
+    suite = options.suite or (work / "suite" if rehearsal else SHIPPED)
     try:
         if options.reuse:
-            unpack_components(suite, work)
+            unpack_components(SHIPPED, work)
         with reporter_for(Console(highlight=False)) as reporter:
             make_suite(suite, work, torch.device(options.device), reporter, options.shorten)
     except DoribError as error:
