@@ -38,6 +38,7 @@ def test_the_embedded_suite_s_has_every_required_attack_and_no_errors() -> None:
     board = Leaderboard.model_validate_json((PUBLISHED / "tiny" / "leaderboard.json").read_text())
     assert board.required_attacks == suite.manifest.required_attacks
     assert board.suite.version == suite.manifest.version
+    assert board.suite.digest == suite.digest()
     for row in (*board.reference_rows, *board.rows, *board.per_sample_rows):
         assert {cell.attack for cell in row.cells} >= set(board.required_attacks)
         assert row.errors == 0

@@ -39,6 +39,33 @@ def refusal(act: Callable[[], object]) -> str:
     return message
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "suite.yaml",
+        "samples.jsonl",
+        "utility.jsonl",
+        "general.jsonl",
+        "images/*.png",
+        "pipeline/unet/*.safetensors",
+        "pipeline/scheduler/*.json",
+        "oracle/*.safetensors",
+        "descriptor/*.safetensors",
+    ],
+)
+def test_the_digest_is_that_of_all_a_result_depends_on(suite_copy: Path, name: str) -> None:
+    before = Suite.load(suite_copy).digest()
+    for path in suite_copy.glob(name):
+        path.write_bytes(path.read_bytes() + b"\n")
+    assert Suite.load(suite_copy).digest() != before
+
+
+def test_a_model_card_does_not_make_another_suite(suite_copy: Path) -> None:
+    before = Suite.load(suite_copy).digest()
+    (suite_copy / "README.md").write_text("# A card")
+    assert Suite.load(suite_copy).digest() == before
+
+
 def test_reads_what_is_there(tiny_suite_folder: Path) -> None:
     suite = Suite.load(tiny_suite_folder)
     assert suite.name == "random"

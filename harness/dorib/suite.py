@@ -135,14 +135,26 @@ class Suite:
         return (*listed, *(path for path in stored if path))
 
     def digest(self) -> str:
-        """Digest of the suite's folder, and of the fetched tables and originals in use."""
-        whole = folder_digest(self.root)
-        fetch = self.manifest.fetch
-        if fetch is None:
-            return whole
-        tables = [file_digest(fetch.place(file)) for file in fetch.files]
-        originals = {s.id: [file_digest(p) for p in self.originals(s)] for s in self.samples}
-        return digest([whole, tables, originals])
+        """Digest of `suite.yaml` and of all that it and the samples name; of no model card."""
+        manifest = self.manifest
+        descriptor = manifest.descriptor.path if manifest.descriptor else None
+        references = (manifest.pipeline, manifest.oracle, descriptor, manifest.clip)
+        # Elsewhere is the hub: the target model's own digest names the commit.
+        components = [self.root / name for name in references if name]
+        table = manifest.samples
+        rows = table.table if isinstance(table, PromptTable) else table
+        tables = [self._place(name) for name in (rows, manifest.utility, manifest.general)]
+        return digest(
+            {
+                "manifest": file_digest(self.root / "suite.yaml"),
+                "components": [_content_digest(path) for path in components if path.exists()],
+                "tables": [_content_digest(path) for path in tables],
+                "originals": {
+                    sample.id: [file_digest(path) for path in self.originals(sample)]
+                    for sample in self.samples
+                },
+            }
+        )
 
     def component(self, reference: str) -> str:
         """A component's folder if the suite ships it, otherwise the hub id as it stands."""
@@ -170,6 +182,10 @@ class Suite:
                 "folder; use a path inside it"
             )
         return path
+
+
+def _content_digest(path: Path) -> str:
+    return folder_digest(path) if path.is_dir() else file_digest(path)
 
 
 def load_suite(reference: str, registry: Registry) -> Suite:
