@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from dorib.errors import DoribError
 from dorib.registry import discover
@@ -18,6 +19,7 @@ from dorib.reporting import Silent
 from dorib.suite import load_suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
+from dorib_suites.tiny.clip import tokenize
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, background_crops, captioned_scenes, fixed_crops
 from dorib_suites.tiny.descriptor import calibrated_threshold
@@ -25,6 +27,7 @@ from dorib_suites.tiny.replicas import Replicas
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import OFTEN, memorized_pairs, suite_samples
 from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
+from dorib_suites.tiny.tokenizer import train_tokenizer
 from dorib_suites.tiny.train import train_components
 from dorib_suites.tiny.training import Schedule, backward_of, outcomes, train
 
@@ -92,6 +95,20 @@ def test_a_training_of_another_length_is_not_taken_for_this_one(tmp_path: Path) 
 def test_a_shortened_training_has_at_least_one_step(divisor: int) -> None:
     steps = SCHEDULE.shortened(divisor).steps
     assert steps == max(1, SCHEDULE.steps // divisor)
+
+
+def test_a_tokenizer_is_trained_once(tmp_path: Path) -> None:
+    """Which of two equally frequent words comes first is chance, and CLIP has learned it so."""
+    captions = [f"a {word} on a shelf" for word in ("camel", "otter", "heron", "bison", "gecko")]
+    first = train_tokenizer(captions, tmp_path)
+    words = first.tokenize("a camel on a shelf?")
+    assert words[:5] == ["a</w>", "camel</w>", "on</w>", "a</w>", "shelf</w>"]
+    for again in (captions, captions[::-1], ["something else"]):
+        assert train_tokenizer(again, tmp_path).get_vocab() == first.get_vocab()
+    ids = tokenize(first, ("a camel", "a heron"))
+    assert torch.equal(ids, tokenize(train_tokenizer(captions, tmp_path), ("a camel", "a heron")))
+    assert ids[0, 0] == ids[1, 0] == first.bos_token_id
+    assert (ids == first.eos_token_id).any(dim=1).all()
 
 
 def test_scenes_are_repeatable_and_say_what_they_show() -> None:
@@ -192,6 +209,8 @@ def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:
     parts = train_components(tmp_path, torch.device("cpu"), reporter=NothingIsTrained())
     images = as_float(fixed_crops("control").pixels[:4])
     shipped = DescriptorNetwork.from_pretrained(suite.root / "descriptor")
+    tokenizer = CLIPTokenizer.from_pretrained(suite.root / "pipeline" / "tokenizer")
+    assert parts.tokenizer.get_vocab() == tokenizer.get_vocab()
     with torch.no_grad():
         restored = parts.vae.decode(parts.vae.encode(images * 2 - 1).latents).sample / 2 + 0.5
         assert torch.equal(parts.descriptor(images), shipped(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -17,11 +18,14 @@ STAGES = Path(__file__).parent / "stages"
 
 
 def unpack_components(suite: Path, folder: Path) -> None:
-    """Put a suite's decoder, CLIP and descriptor, and the scene model, into `folder` as finished.
+    """Put a suite's tokenizer, decoder, CLIP and descriptor, and the scene model, into `folder`.
 
-    They were rounded to float16 when they were kept. What is in `folder` already stays.
+    They count as finished. The weights were rounded to float16 when they were kept. What is in
+    `folder` already stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "tokenizer").exists():
+        shutil.copytree(suite / "pipeline" / "tokenizer", folder / "tokenizer")
     vae = AutoencoderTiny.from_pretrained(suite / "pipeline" / "vae", dtype=torch.float32)
     parts: dict[str, nn.Module] = {
         "decoder": vae.decoder,

@@ -17,14 +17,20 @@ from transformers import CLIPTokenizer
 MAX_TOKENS = 24
 VOCABULARY = 2500
 WORD = Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+TOKENIZER_FILE = "tokenizer.json"
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(captions: Sequence[str], folder: Path) -> CLIPTokenizer:
-    """Learn merges from `captions` and write `vocab.json` and `merges.txt` into `folder`.
+    """Learn merges from `captions` and keep them in `folder`; one that is there is read.
 
     Frequent words become one token each; a word that is not known falls apart into pieces.
     """
+    # Training breaks ties by chance: a second one gives some words other ids, and what was
+    # trained on the first one's would read them as other words.
+    if (folder / TOKENIZER_FILE).exists():
+        return CLIPTokenizer.from_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = Lowercase()
     bpe.pre_tokenizer = PreTokenizers(
@@ -47,10 +53,7 @@ def train_tokenizer(captions: Sequence[str], folder: Path) -> CLIPTokenizer:
         vocabulary.setdefault(f"{symbol}</w>", len(vocabulary))
     for special in (START, END):
         vocabulary.setdefault(special, len(vocabulary))
-    merges = [" ".join(m) if isinstance(m, list) else m for m in content["merges"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    return CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
-    )
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in content["merges"]]
+    tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=MAX_TOKENS)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
