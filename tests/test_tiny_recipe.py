@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from dorib.errors import DoribError
@@ -19,9 +20,17 @@ from dorib.reporting import Silent
 from dorib.suite import load_suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
+from dorib_suites.tiny.clip import build as build_clip
 from dorib_suites.tiny.clip import tokenize
-from dorib_suites.tiny.copies import CHANGES
-from dorib_suites.tiny.data import as_float, background_crops, captioned_scenes, fixed_crops
+from dorib_suites.tiny.copies import CHANGES, likenesses
+from dorib_suites.tiny.data import (
+    as_float,
+    background_crops,
+    captioned_scenes,
+    fixed_crops,
+    redrawn_scenes,
+    scenes_of_another_kind,
+)
 from dorib_suites.tiny.descriptor import calibrated_threshold
 from dorib_suites.tiny.replicas import Replicas
 from dorib_suites.tiny.reuse import unpack_components
@@ -121,6 +130,36 @@ def test_scenes_are_repeatable_and_say_what_they_show() -> None:
         assert any(colour in caption for colour in COLOURS)
 
 
+def test_a_scene_drawn_again_is_another_image_of_the_same_caption() -> None:
+    once, again = captioned_scenes(20, seed=3), redrawn_scenes(20, seed=3)
+    assert again.captions == once.captions
+    apart = (as_float(once.pixels) - as_float(again.pixels)).abs().flatten(1).mean(dim=1)
+    assert (apart > 0.005).all()
+
+
+def test_a_twin_differs_by_the_kind_of_one_shape() -> None:
+    scenes, twins = captioned_scenes(40, seed=3), scenes_of_another_kind(40, seed=3)
+    for caption, changed in zip(scenes.captions, twins.captions, strict=True):
+        words = [
+            pair for pair in zip(caption.split(), changed.split(), strict=True) if len({*pair}) > 1
+        ]
+        assert len(words) == 1
+        assert {*words[0]} <= {*KINDS}
+
+
+def test_untrained_clip_tells_every_kind_of_shape_apart() -> None:
+    """Or contrast alone decides which words the U-Net can know."""
+    captions = tuple(f"a small red {kind} on a plain blue background" for kind in KINDS)
+    tokenizer = CLIPTokenizer.from_pretrained(
+        load_suite("tiny", discover()).root / "pipeline" / "tokenizer"
+    )
+    with torch.no_grad():
+        hidden = build_clip(tokenizer).text_model(tokenize(tokenizer, captions))[0]
+    at_the_word = hidden[:, 4]
+    apart = torch.cdist(at_the_word, at_the_word)[torch.triu_indices(6, 6, offset=1).unbind()]
+    assert apart.min() > at_the_word.norm(dim=1).mean() / 4
+
+
 def test_the_colours_of_a_caption_are_in_the_picture() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -201,6 +240,18 @@ def test_a_copy_stays_an_image_near_its_original(name: str) -> None:
     assert changed.min() >= -1e-6 and changed.max() <= 1 + 1e-6
     assert not torch.equal(changed, images)
     assert (changed - images).abs().mean() < 0.25
+
+
+def test_a_likeness_has_the_colours_and_not_the_detail() -> None:
+    images = as_float(fixed_crops("control").pixels[:8])
+    likeness = likenesses(images, torch.Generator("cpu").manual_seed(0))
+    assert likeness.shape == images.shape
+    assert likeness.min() >= -1e-6 and likeness.max() <= 1 + 1e-6
+    apart, coarsely_apart = (
+        (functional.avg_pool2d(images, side) - functional.avg_pool2d(likeness, side)).abs().mean()
+        for side in (1, 16)
+    )
+    assert coarsely_apart < 0.06 < apart
 
 
 def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorib import DefenderView, DoribError, Edit, Ledger, MaskWeights, Seeds, Target, TargetModel
-from dorib.edits import load_edit, save_edit
+from dorib.edits import load_edit, save_edit, single_edits
 from dorib_wanda import WandaParams
 from dorib_wanda.mitigation import Wanda
 from dorib_wanda.selection import selected_weights
@@ -222,6 +222,21 @@ def test_the_edit_zeroes_the_chosen_weights_alone(tiny_model: TargetModel, tmp_p
             share = len(chosen) / layer.weight.numel()
             assert edit.notes["masked_share"][name] == pytest.approx(share)
             assert 0 < share <= 0.2
+
+
+def test_a_mask_of_its_own_comes_with_its_own_share(tiny_model: TargetModel) -> None:
+    edit = fit(tiny_model, scope="per_sample")
+    layers = tiny_model.feed_forward_layers()
+    shares = []
+    for sample, alone in single_edits(edit).items():
+        assert isinstance(alone.change, MaskWeights)
+        noted = alone.notes["samples"]
+        assert list(noted) == [sample]
+        share = noted[sample]["masked_share"]
+        for name, layer in layers.items():
+            assert share[name] == len(alone.change.indices[name][0]) / layer.weight.numel()
+        shares.append(share)
+    assert any(share != shares[0] for share in shares[1:])
 
 
 def test_the_model_is_left_as_it_was_even_after_a_failure(tiny_model: TargetModel) -> None:

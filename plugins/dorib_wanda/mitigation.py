@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Literal
 
 import torch
@@ -43,7 +42,7 @@ class Wanda(Mitigation[WandaParams]):
         return self.params.scope
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
-        """Mask the weights; `notes` give the masked share of each layer (mean over samples).
+        """Mask the weights; `notes` give the masked share of each layer, for each mask.
 
         A target that comes with embeddings of its own is run from them, not from its caption.
 
@@ -78,12 +77,20 @@ class Wanda(Mitigation[WandaParams]):
             )
             for name, layer in model.feed_forward_layers().items()
         }
-        shares = {
-            name: fmean(len(mask) for mask in masks[name]) / layer.weight.numel()
-            for name, layer in model.feed_forward_layers().items()
+        shares = [
+            {
+                name: len(masks[name][row]) / layer.weight.numel()
+                for name, layer in model.feed_forward_layers().items()
+            }
+            for row in range(len(view.memorized) if per_sample else 1)
+        ]
+        if not per_sample:
+            return Edit(MaskWeights(masks), notes={"masked_share": shares[0]})
+        samples = tuple(target.sample for target in view.memorized)
+        notes = {
+            sample: {"masked_share": share} for sample, share in zip(samples, shares, strict=True)
         }
-        samples = tuple(target.sample for target in view.memorized) if per_sample else ()
-        return Edit(MaskWeights(masks), self.scope, samples, {"masked_share": shares})
+        return Edit(MaskWeights(masks), self.scope, samples, {"samples": notes})
 
     def _weights_per_row(self, model: TargetModel) -> dict[str, int]:
         widths = {name: layer.in_features for name, layer in model.feed_forward_layers().items()}

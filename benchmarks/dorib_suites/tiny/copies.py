@@ -82,6 +82,24 @@ CHANGES: dict[str, Change] = {
 }
 
 
+def likenesses(images: Tensor, generator: torch.Generator) -> Tensor:
+    """What is *not* a copy: the colours and the rough outline of each image, without its detail.
+
+    As if seen through frosted glass: pixels come from places around their own, neighbours from
+    nearly the same one. A search for an image that a model has never seen ends in such a blot.
+    """
+    height, width = images.shape[-2:]
+    grain = 12 + int(torch.randint(13, (), generator=generator))
+    offsets = torch.randn((len(images), 2, grain, grain), generator=generator)
+    offsets = functional.interpolate(offsets, (height, width), mode="bilinear")
+    reach = 2.5 + 3.5 * torch.rand((len(images), 1, 1, 1), generator=generator)
+    identity = torch.eye(2, 3).expand(len(images), 2, 3)
+    grid = functional.affine_grid(identity, list(images.shape), align_corners=False)
+    pixels = torch.tensor([2 / width, 2 / height])
+    grid = grid + (reach * offsets).permute(0, 2, 3, 1) * pixels
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
 def copies(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each change with a chance of one half, one after the other."""
     for change in CHANGES.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dorib_suites.tiny.photographs import Photograph, load_photographs
-from dorib_suites.tiny.scenes import SIZE, draw_scene, render
+from dorib_suites.tiny.scenes import SIZE, Scene, draw_scene, render, with_another_kind
 
 SCENES = 24_000
 
@@ -31,12 +32,36 @@ class Captioned:
 
 def captioned_scenes(count: int = SCENES, seed: int = 1, keep_in: Path | None = None) -> Captioned:
     """`count` scenes, each from its own generator; painted once where they are kept in a folder."""
-    scenes = [draw_scene(_generator(seed, number)) for number in range(count)]
-    path = keep_in / f"scenes-{seed}-{count}.npy" if keep_in else None
+    return _painted(_scenes(count, seed), (seed, 1), keep_in)
+
+
+def redrawn_scenes(count: int = SCENES, seed: int = 1, keep_in: Path | None = None) -> Captioned:
+    """The same scenes drawn once more: equal captions, other places, turns and tones."""
+    return _painted(_scenes(count, seed), (seed, 2), keep_in)
+
+
+def scenes_of_another_kind(
+    count: int = SCENES, seed: int = 1, keep_in: Path | None = None
+) -> Captioned:
+    """The same scenes, but for the kind of one shape in each."""
+    changed = [
+        with_another_kind(scene, _generator(seed, number, 3))
+        for number, scene in enumerate(_scenes(count, seed))
+    ]
+    return _painted(changed, (seed, 4), keep_in)
+
+
+def _scenes(count: int, seed: int) -> list[Scene]:
+    return [draw_scene(_generator(seed, number)) for number in range(count)]
+
+
+def _painted(scenes: Sequence[Scene], drawing: tuple[int, int], keep_in: Path | None) -> Captioned:
+    seed, stream = drawing
+    path = keep_in / f"scenes-{seed}-{len(scenes)}-{stream}.npy" if keep_in else None
     if path is not None and path.exists():
         pixels = np.load(path, allow_pickle=False)
     else:
-        painted = [render(scene, _generator(seed, n, 1)) for n, scene in enumerate(scenes)]
+        painted = [render(scene, _generator(seed, n, stream)) for n, scene in enumerate(scenes)]
         pixels = np.ascontiguousarray(np.stack(painted).transpose(0, 3, 1, 2))
     if path is not None and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from dorib.reporting import Reporter
 from dorib_sscd.network import DescriptorNetwork
-from dorib_suites.tiny.copies import copies
+from dorib_suites.tiny.copies import copies, likenesses
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
-SCHEDULE = Schedule(steps=1000, learning_rate=1.5e-3, average_decay=0.995)
-BATCH = 64
+SCHEDULE = Schedule(steps=1500, learning_rate=1.5e-3, average_decay=0.995)
+QUARTER = 16
 TEMPERATURE = 0.07
 ENTROPY_WEIGHT = 0.5
 FALSE_POSITIVE_RATE = 0.001
@@ -36,25 +36,31 @@ def build() -> DescriptorNetwork:
 
 def train_descriptor(
     scenes: Captioned,
+    redrawn: Captioned,
     background: Captioned,
     folder: Path,
     device: torch.device,
     reporter: Reporter,
     schedule: Schedule,
 ) -> DescriptorNetwork:
-    """Half of each batch scenes, half crops of background photographs, two copies of each."""
+    """Two copies of each image of a batch are alike, and no other two.
+
+    A quarter of a batch are scenes, a quarter the same scenes in another drawing (`redrawn`), a
+    quarter crops of background photographs, and a quarter likenesses of these. Without the second
+    and the last the descriptor reads a caption, or colours and outlines, and takes a coloured blot
+    for the photograph.
+    """
     network = build().to(device)
     originals = len(background) // CROPS_OF_ONE
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(scenes), (BATCH // 2,), generator=generator)
+        chosen = torch.randint(len(scenes), (QUARTER,), generator=generator)
         # Crops of one picture overlap: they are neither copies nor different images.
-        pictures = torch.randperm(originals, generator=generator)[: BATCH // 2]
-        which = torch.randint(CROPS_OF_ONE, (BATCH // 2,), generator=generator)
-        pixels = torch.cat(
-            [scenes.pixels[chosen], background.pixels[pictures * CROPS_OF_ONE + which]]
-        )
-        images = as_float(pixels)
+        pictures = torch.randperm(originals, generator=generator)[:QUARTER]
+        which = torch.randint(CROPS_OF_ONE, (QUARTER,), generator=generator)
+        crops = as_float(background.pixels[pictures * CROPS_OF_ONE + which])
+        drawn = as_float(torch.cat([scenes.pixels[chosen], redrawn.pixels[chosen]]))
+        images = torch.cat([drawn, crops, likenesses(crops, generator)])
         pair = torch.cat([copies(images, generator), copies(images, generator)]).to(device)
         descriptors = network(pair)
         return _contrast(descriptors) + ENTROPY_WEIGHT * _entropy_loss(descriptors)

@@ -1,15 +1,16 @@
 """Captioned scenes: the general distribution of the embedded suite.
 
 One or two shapes on a textured ground, drawn at twice the size and reduced. Everything a caption
-names (size, colour, kind, relation, texture, ground colour) decides the picture; hue, position,
-rotation and stripe width vary around it.
+names (size, colour, kind, relation, texture, ground colour) decides the picture; all else varies
+from drawing to drawing: where the shapes stand, their turns and hues, the texture's direction,
+width and phase. So two images of one caption are two images.
 """
 
 from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ KINDS = ("circle", "square", "triangle", "star", "ring", "cross")
 TEXTURES = ("plain", "striped", "dotted", "checkered", "shaded")
 SIZES = {"small": 15.0, "large": 26.0}
 RELATIONS = ("left of", "above")
+POINTS = 1.1
+"""How far a shape reaches from its centre, in radii; corners reach a little further."""
+ASIDE = 14
+"""How far two shapes may stand out of line, each way, in pixels of the canvas."""
 
 # Hue in degrees, saturation and value in [0, 1].
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -82,72 +87,92 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     return Scene(shapes, relation, str(rng.choice(TEXTURES)), colours[-1])
 
 
+def with_another_kind(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same scene, but for the kind of one shape."""
+    place = int(rng.integers(len(scene.shapes)))
+    kinds = [kind for kind in KINDS if kind != scene.shapes[place].kind]
+    shapes = list(scene.shapes)
+    shapes[place] = replace(shapes[place], kind=str(rng.choice(kinds)))
+    return replace(scene, shapes=tuple(shapes))
+
+
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Paint a scene: `[64, 64, 3]`, 8-bit RGB."""
-    picture = Image.new("RGB", (CANVAS, CANVAS), _jittered(scene.ground, rng))
+    picture = Image.fromarray(_ground(scene, rng))
     pen = ImageDraw.Draw(picture)
-    _paint_texture(pen, scene, rng)
-    for shape, centre in zip(scene.shapes, _centres(scene, rng), strict=True):
-        radius = SIZES[shape.size] * rng.uniform(0.9, 1.1)
+    radii = [SIZES[shape.size] * rng.uniform(0.88, 1.12) for shape in scene.shapes]
+    centres = _centres(radii, scene.relation, rng)
+    for shape, radius, centre in zip(scene.shapes, radii, centres, strict=True):
         _paint_shape(pen, shape.kind, centre, radius, _jittered(shape.colour, rng), rng)
     small = picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)
 
 
-def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
-    middle = CANVAS / 2
-    shift = rng.uniform(-8, 8, size=(len(scene.shapes), 2))
-    if scene.relation is None:
-        places = [(middle + 2 * shift[0, 0], middle + 2 * shift[0, 1])]
-    else:
-        apart = 31.0
-        step = (apart, 0.0) if scene.relation == "left of" else (0.0, apart)
-        places = [
-            (middle - step[0] + shift[0, 0] / 2, middle - step[1] + shift[0, 1] / 2),
-            (middle + step[0] + shift[1, 0] / 2, middle + step[1] + shift[1, 1] / 2),
-        ]
-    return places
+def _centres(
+    radii: list[float], relation: str | None, rng: np.random.Generator
+) -> list[tuple[float, float]]:
+    """Where the shapes fit: one anywhere, two beside or above one another."""
+    reach = [POINTS * radius for radius in radii]
+    if relation is None:
+        x, y = rng.uniform(reach[0], CANVAS - reach[0], size=2)
+        return [(float(x), float(y))]
+    room = CANVAS - 2 * sum(reach)
+    before, between = np.sort(rng.uniform(min(room, 0), max(room, 0), size=2))
+    along = [before + reach[0], between + 2 * reach[0] + reach[1]]
+    middle = rng.uniform(max(reach), CANVAS - max(reach))
+    across = np.clip(middle + rng.uniform(-ASIDE, ASIDE, size=2), reach, CANVAS - np.array(reach))
+    if relation == "left of":
+        return [(float(a), float(b)) for a, b in zip(along, across, strict=True)]
+    return [(float(b), float(a)) for a, b in zip(along, across, strict=True)]
 
 
-def _jittered(colour: str, rng: np.random.Generator, brightness: float = 1.0) -> tuple[int, ...]:
+def _jittered(colour: str, rng: np.random.Generator) -> tuple[int, ...]:
     hue, saturation, value = COLOURS[colour]
-    hue = (hue + rng.uniform(-6, 6)) % 360 / 360
+    hue = hue + rng.uniform(-6, 6)
     saturation = float(np.clip(saturation + rng.uniform(-0.04, 0.04), 0, 1))
-    value = float(np.clip((value + rng.uniform(-0.04, 0.04)) * brightness, 0, 1))
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+    value = float(np.clip(value + rng.uniform(-0.04, 0.04), 0, 1))
+    return _rgb(hue, saturation, value)
 
 
-def _paint_texture(pen: ImageDraw.ImageDraw, scene: Scene, rng: np.random.Generator) -> None:
+def _ground(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The texture in two tones of its colour, turned any way: `[128, 128, 3]`."""
+    hue, saturation, value = COLOURS[scene.ground]
     # Dark grounds take a lighter second tone: a darker one would not be seen.
-    dark = COLOURS[scene.ground][2] < 0.3
-    base = COLOURS[scene.ground]
-    second = _tone(base, 0.28 if dark else base[2] * 0.72)
-    step = int(rng.integers(14, 20))
-    offset = int(rng.integers(0, step))
-    match scene.texture:
+    dark = value < 0.3
+    tone = 0.28 if dark else value * 0.72
+    if scene.texture == "shaded":
+        tone = 0.34 if dark else value * 0.5
+    first = np.array(_jittered(scene.ground, rng))
+    second = np.array(_rgb(hue, saturation, tone))
+    share = _pattern(scene.texture, rng)[:, :, None]
+    return np.round(first + share * (second - first)).astype(np.uint8)
+
+
+def _pattern(texture: str, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The share of the second tone, `[128, 128]` in [0, 1]."""
+    turn = rng.uniform(0, 2 * math.pi)
+    step = rng.uniform(13, 22)
+    phase = rng.uniform(0, 2, size=2)
+    y, x = np.mgrid[:CANVAS, :CANVAS] - (CANVAS - 1) / 2
+    along, across = (
+        (x * math.cos(angle) + y * math.sin(angle)) / step + offset
+        for angle, offset in zip((turn, turn + math.pi / 2), phase, strict=True)
+    )
+    match texture:
         case "striped":
-            for x in range(-step + offset, CANVAS + step, step):
-                pen.rectangle((x, 0, x + step // 2 - 1, CANVAS), fill=second)
+            return (along % 1 < 0.5).astype(float)
         case "dotted":
-            for x in range(-step + offset, CANVAS + step, step):
-                for y in range(-step + offset, CANVAS + step, step):
-                    pen.ellipse((x, y, x + step // 2, y + step // 2), fill=second)
+            return (np.hypot(along % 1 - 0.5, across % 1 - 0.5) < 0.27).astype(float)
         case "checkered":
-            for row, y in enumerate(range(-step + offset, CANVAS + step, step)):
-                for column, x in enumerate(range(-step + offset, CANVAS + step, step)):
-                    if (row + column) % 2:
-                        pen.rectangle((x, y, x + step - 1, y + step - 1), fill=second)
+            return (np.floor(along) + np.floor(across)) % 2
         case "shaded":
-            for y in range(CANVAS):
-                share = y / (CANVAS - 1)
-                top, bottom = (0.34, base[2]) if dark else (base[2], base[2] * 0.5)
-                tone = _tone(base, top + share * (bottom - top))
-                pen.line((0, y, CANVAS, y), fill=tone)
+            return (along - along.min()) / np.ptp(along)
+        case _:
+            return np.zeros((CANVAS, CANVAS))
 
 
-def _tone(colour: tuple[float, float, float], value: float) -> tuple[int, ...]:
-    hue, saturation, _ = colour
-    rgb = colorsys.hsv_to_rgb(hue / 360, saturation, value)
+def _rgb(hue: float, saturation: float, value: float) -> tuple[int, ...]:
+    rgb = colorsys.hsv_to_rgb(hue % 360 / 360, saturation, value)
     return tuple(round(255 * channel) for channel in rgb)
 
 

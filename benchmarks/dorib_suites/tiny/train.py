@@ -29,7 +29,12 @@ from dorib_suites.tiny import descriptor as descriptors
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.autoencoder import train_autoencoder
 from dorib_suites.tiny.clip import tokenize, train_clip
-from dorib_suites.tiny.data import background_crops, captioned_scenes
+from dorib_suites.tiny.data import (
+    background_crops,
+    captioned_scenes,
+    redrawn_scenes,
+    scenes_of_another_kind,
+)
 from dorib_suites.tiny.descriptor import CROPS_OF_ONE, train_descriptor
 from dorib_suites.tiny.photographs import load_photographs
 from dorib_suites.tiny.reuse import unpack_components
@@ -68,12 +73,11 @@ def train_components(
     vae = train_autoencoder(
         scenes, background, folder, device, reporter, autoencoder.SCHEDULE.shortened(shorten)
     )
-    clip = train_clip(
-        scenes, background, tokenizer, folder, device, reporter, clips.SCHEDULE.shortened(shorten)
-    )
-    descriptor = train_descriptor(
-        scenes, background, folder, device, reporter, descriptors.SCHEDULE.shortened(shorten)
-    )
+    twins, redrawn = scenes_of_another_kind(keep_in=folder), redrawn_scenes(keep_in=folder)
+    schedule = clips.SCHEDULE.shortened(shorten)
+    clip = train_clip(scenes, twins, background, tokenizer, folder, device, reporter, schedule)
+    schedule = descriptors.SCHEDULE.shortened(shorten)
+    descriptor = train_descriptor(scenes, redrawn, background, folder, device, reporter, schedule)
     return Components(tokenizer, vae, clip, text_encoder(clip), descriptor)
 
 
