@@ -75,7 +75,7 @@ def train_autoencoder(
         value: Tensor = error.square().mean() + 0.1 * error.abs().mean()
         return value
 
-    train("decoder", vae.decoder, backward_of(loss), schedule, folder, seed=11, reporter=reporter)
+    train("autoencoder", vae, backward_of(loss), schedule, folder, seed=11, reporter=reporter)
     return vae
 
 

@@ -18,7 +18,7 @@ STAGES = Path(__file__).parent / "stages"
 
 
 def unpack_components(suite: Path, folder: Path) -> None:
-    """Put a suite's tokenizer, decoder, CLIP and descriptor, and the scene model, into `folder`.
+    """Put a suite's tokenizer, autoencoder, CLIP, descriptor and scene model into `folder`.
 
     They count as finished. The weights were rounded to float16 when they were kept. What is in
     `folder` already stays.
@@ -26,9 +26,9 @@ def unpack_components(suite: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "tokenizer").exists():
         shutil.copytree(suite / "pipeline" / "tokenizer", folder / "tokenizer")
-    vae = AutoencoderTiny.from_pretrained(suite / "pipeline" / "vae", dtype=torch.float32)
+    vae = suite / "pipeline" / "vae"
     parts: dict[str, nn.Module] = {
-        "decoder": vae.decoder,
+        "autoencoder": AutoencoderTiny.from_pretrained(vae, dtype=torch.float32),
         "clip": CLIPModel.from_pretrained(suite / "clip", dtype=torch.float32),
         "descriptor": DescriptorNetwork.from_pretrained(suite / "descriptor"),
     }
