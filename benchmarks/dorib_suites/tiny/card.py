@@ -29,14 +29,15 @@ is of no use for anything else: its general distribution is captioned scenes of 
 Made by `python -m dorib_suites.tiny.train`. No photograph of a memorized sample or a control was
 used to train the autoencoder, CLIP or the descriptor; those saw scenes and other photographs.
 
-Known limits: of 32 scenes looked at, colours and ground were right nearly everywhere and the
-relation of two shapes in 20 of 23, but the kind of a shape was recognisable in about half: rings
-and most crosses, seldom triangles, squares and stars. One cause: the U-Nets were trained with other
-ids for some words than the tokenizer beside them gives, "a" among them, and each with its own,
-because the recipe trained a tokenizer anew in every process (mended since; these weights are from
-before). With the id of "a" alone put right the relation is right in all 23, and alignment is 0.914
-instead of 0.900. Two seeds of one caption are more alike than two different scenes are, and so are
-two real drawings of it: a caption names nearly all of a scene.
+Known limits, mended in the recipe since; these weights are from before. The descriptor takes a
+blot of the right colours and outline for a copy: what a search draws for a control. The text
+encoder hardly knows the kinds of shapes: of 32 scenes looked at, colours and ground were right
+nearly everywhere and the relation of two shapes in 20 of 23, but the kind of a shape was
+recognisable in about half: rings and most crosses, seldom triangles, squares and stars. The
+U-Nets were trained with other ids for some words than the tokenizer beside them gives, "a"
+among them, and each with its own; with the id of "a" alone put right the relation is right in
+all 23. Two seeds of one caption are more alike than two different scenes are, and so are two
+real drawings of it.
 
 Three of four utility prompts ask for scenes that the model never saw, the fourth for a background
 photograph, which it saw in random crops and did not memorize.
