@@ -22,7 +22,7 @@ from dorib.images import read_image, to_picture
 from dorib.manifest import Sample
 from dorib.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
-from dorib_suites.tiny.build import different_pairs
+from dorib_suites.tiny.build import different_pairs, hard_pairs
 from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
@@ -186,11 +186,9 @@ class Acceptance:
     @torch.no_grad()
     def check_descriptor(self) -> None:
         """False positives on different images, recall on copies."""
-        different = different_pairs(self.descriptor, suite_samples())
-        false = {
-            kind: round((s >= self.threshold).float().mean().item(), 5)
-            for kind, s in different.items()
-        }
+        samples = suite_samples()
+        different = different_pairs(self.descriptor, samples)
+        hard = hard_pairs(self.descriptor, samples)
         images = torch.cat([self.originals(sample)[:1] for sample in self.suite.samples], dim=0)
         own = self.descriptor(images)
         recall = {}
@@ -199,7 +197,8 @@ class Acceptance:
             recall[name] = self.share((own * self.descriptor(changed)).sum(dim=1))
         self.figures["descriptor"] = {
             "pairs of different images": {kind: len(s) for kind, s in different.items()},
-            "false-positive rate": false,
+            "false-positive rate": {kind: self.share(s, 5) for kind, s in different.items()},
+            "share of pairs that look alike": {kind: self.share(s) for kind, s in hard.items()},
             "recall on copies": recall,
         }
 
@@ -243,9 +242,9 @@ class Acceptance:
             if all(getattr(sample, name) == value for name, value in wanted.items())
         ]
 
-    def share(self, similarity: Tensor) -> float:
+    def share(self, similarity: Tensor, digits: int = 4) -> float:
         """Share at or above the threshold."""
-        return round((similarity >= self.threshold).float().mean().item(), 4)
+        return round((similarity >= self.threshold).float().mean().item(), digits)
 
 
 def _rendered(scenes: Sequence[Scene], drawing: int) -> Tensor:

@@ -21,7 +21,8 @@ from transformers import CLIPImageProcessor
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.clip import MEAN, STD
-from dorib_suites.tiny.data import as_float, captioned_scenes, photographs
+from dorib_suites.tiny.copies import likenesses
+from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, redrawn_scenes
 from dorib_suites.tiny.descriptor import FALSE_POSITIVE_RATE, calibrated_threshold
 from dorib_suites.tiny.samples import SuiteSample, suite_samples
 from dorib_suites.tiny.scenes import SIZE, draw_scene
@@ -102,6 +103,27 @@ def write_captions(folder: Path) -> None:
 def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> float:
     """The threshold that keeps the false-positive rate within every kind of picture."""
     return max(map(calibrated_threshold, different_pairs(descriptor, samples).values()))
+
+
+@torch.no_grad()
+def hard_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dict[str, Tensor]:
+    """Cosines of pairs that are not copies, though they look alike, `[pairs]` for each kind.
+
+    Two drawings of one caption, and a photograph with likenesses of it. The threshold is not
+    calibrated on them: some pairs, as of a disc on a plain ground, are indeed one picture cropped.
+    """
+    once, again = (draw(400, seed=8).pixels for draw in (captioned_scenes, redrawn_scenes))
+    stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
+    photographs = as_float(torch.from_numpy(stills)).repeat(4, 1, 1, 1)
+    likeness = likenesses(photographs, torch.Generator("cpu").manual_seed(8))
+    pairs = {
+        "drawings of one caption": (as_float(once), as_float(again)),
+        "likenesses": (photographs, likeness),
+    }
+    return {
+        kind: (descriptor(one) * descriptor(other)).sum(dim=1)
+        for kind, (one, other) in pairs.items()
+    }
 
 
 @torch.no_grad()

@@ -145,7 +145,8 @@ def _ground(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     first = np.array(_jittered(scene.ground, rng))
     second = np.array(_rgb(hue, saturation, tone))
     share = _pattern(scene.texture, rng)[:, :, None]
-    return np.round(first + share * (second - first)).astype(np.uint8)
+    mixed: NDArray[np.uint8] = np.round(first + share * (second - first)).astype(np.uint8)
+    return mixed
 
 
 def _pattern(texture: str, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -158,17 +159,17 @@ def _pattern(texture: str, rng: np.random.Generator) -> NDArray[np.float64]:
         (x * math.cos(angle) + y * math.sin(angle)) / step + offset
         for angle, offset in zip((turn, turn + math.pi / 2), phase, strict=True)
     )
+    share = np.zeros((CANVAS, CANVAS))
     match texture:
         case "striped":
-            return (along % 1 < 0.5).astype(float)
+            share[along % 1 < 0.5] = 1
         case "dotted":
-            return (np.hypot(along % 1 - 0.5, across % 1 - 0.5) < 0.27).astype(float)
+            share[np.hypot(along % 1 - 0.5, across % 1 - 0.5) < 0.27] = 1
         case "checkered":
-            return (np.floor(along) + np.floor(across)) % 2
+            share[(np.floor(along) + np.floor(across)) % 2 == 1] = 1
         case "shaded":
-            return (along - along.min()) / np.ptp(along)
-        case _:
-            return np.zeros((CANVAS, CANVAS))
+            share[:] = (along - along.min()) / np.ptp(along)
+    return share
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[int, ...]:
