@@ -30,6 +30,7 @@ from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.autoencoder import train_autoencoder
 from dorib_suites.tiny.clip import tokenize, train_clip
 from dorib_suites.tiny.data import (
+    SCENES,
     background_crops,
     captioned_scenes,
     redrawn_scenes,
@@ -44,6 +45,9 @@ from dorib_suites.tiny.training import Schedule, outcomes
 
 FORKS = ("memorizing", "oracle", "oracle-2", "oracle-3")
 """The first oracle ships; the others tell how far oracles differ by their seed alone."""
+
+FEWEST_SCENES = 1000
+"""How many are drawn even for a rehearsal."""
 
 SHIPPED = Path(__file__).parent / "suite"
 
@@ -66,14 +70,16 @@ def train_components(
 
     Each takes a `shorten`-th of its steps.
     """
-    scenes = captioned_scenes(keep_in=folder)
+    count = _scene_count(shorten)
+    scenes = captioned_scenes(count, keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     captions = [*scenes.captions[:3000], *(p.caption for p in load_photographs() for _ in range(5))]
     tokenizer = train_tokenizer(captions, folder / "tokenizer")
     vae = train_autoencoder(
         scenes, background, folder, device, reporter, autoencoder.SCHEDULE.shortened(shorten)
     )
-    twins, redrawn = scenes_of_another_kind(keep_in=folder), redrawn_scenes(keep_in=folder)
+    twins = scenes_of_another_kind(count, keep_in=folder)
+    redrawn = redrawn_scenes(count, keep_in=folder)
     schedule = clips.SCHEDULE.shortened(shorten)
     clip = train_clip(scenes, twins, background, tokenizer, folder, device, reporter, schedule)
     schedule = descriptors.SCHEDULE.shortened(shorten)
@@ -97,7 +103,7 @@ def train_unets(
     shorten: int = 1,
 ) -> dict[str, UNet2DConditionModel]:
     """The scene model and its forks, which are independent: processes may share them out."""
-    scenes = captioned_scenes(keep_in=folder)
+    scenes = captioned_scenes(_scene_count(shorten), keep_in=folder)
     background = background_crops(CROPS_OF_ONE, seed=5)
     pairs, weights = memorized_pairs(suite_samples())
     encoders = (parts.vae, parts.text_encoder, parts.tokenizer)
@@ -125,6 +131,10 @@ def train_unets(
             slots = round(unets.BATCH * share)
             train(f"{name}-{suffix}", models[name], slots, cycle.schedule, seed + number)
     return models
+
+
+def _scene_count(shorten: int) -> int:
+    return max(FEWEST_SCENES, SCENES // shorten)
 
 
 @torch.no_grad()
@@ -171,7 +181,7 @@ def main() -> None:
         type=int,
         default=1,
         metavar="N",
-        help="an N-th of all steps: the whole recipe in minutes, and a suite that is of no use",
+        help="an N-th of all steps and scenes: all in minutes, and a suite that is of no use",
     )
     options = parser.parse_args()
     if options.shorten < 1:
