@@ -27,7 +27,7 @@ from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.samples import suite_samples
-from dorib_suites.tiny.scenes import Scene, draw_scene, render
+from dorib_suites.tiny.scenes import Scene, draw_scene, of_other_kinds, render
 
 KS = (2, 4)
 """Images per sample, of which one must replicate."""
@@ -175,6 +175,8 @@ class Acceptance:
             "CLIP alignment of real scenes": round(top, 3),
             "share of real scenes' alignment": round(own / top, 3),
             "CLIP alignment, shuffled captions": round(shuffled, 3),
+            "share whose kinds of shapes CLIP tells": self.recognised(made[0], scenes),
+            "share whose kinds of shapes CLIP tells, real scenes": self.recognised(real, scenes),
             "similarity of two seeds, median": round(twins.median().item(), 3),
             "similarity of two seeds, share at threshold": self.share(twins),
             "similarity of two real drawings, median": round(real_twins.median().item(), 3),
@@ -233,6 +235,18 @@ class Acceptance:
         tokens = tokenize(self.tokenizer, shifted)
         output = self.clip(input_ids=tokens, pixel_values=(images - MEAN) / STD)
         return float((output.image_embeds * output.text_embeds).sum(dim=1).mean())
+
+    def recognised(self, images: Tensor, scenes: Sequence[Scene]) -> float:
+        """Share of images nearer to their caption than to any with another kind of one shape."""
+        nearest = []
+        for image, scene in zip(images, scenes, strict=True):
+            captions = (scene.caption, *(other.caption for other in of_other_kinds(scene)))
+            output = self.clip(
+                input_ids=tokenize(self.tokenizer, captions),
+                pixel_values=(image[None] - MEAN) / STD,
+            )
+            nearest.append(int(output.logits_per_image.argmax()))
+        return round(nearest.count(0) / len(nearest), 4)
 
     def of(self, **wanted: Any) -> list[Sample]:
         """The samples whose fields have the wanted values."""

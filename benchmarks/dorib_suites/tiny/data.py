@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dorib_suites.tiny.photographs import Photograph, load_photographs
-from dorib_suites.tiny.scenes import SIZE, Scene, draw_scene, render, with_another_kind
+from dorib_suites.tiny.scenes import SIZE, Scene, draw_scene, of_other_kinds, render
 
 SCENES = 24_000
 
@@ -44,10 +44,10 @@ def scenes_of_another_kind(
     count: int = SCENES, seed: int = 1, keep_in: Path | None = None
 ) -> Captioned:
     """The same scenes, but for the kind of one shape in each."""
-    changed = [
-        with_another_kind(scene, _generator(seed, number, 3))
-        for number, scene in enumerate(_scenes(count, seed))
-    ]
+    changed = []
+    for number, scene in enumerate(_scenes(count, seed)):
+        others = of_other_kinds(scene)
+        changed.append(others[int(_generator(seed, number, 3).integers(len(others)))])
     return _painted(changed, (seed, 4), keep_in)
 
 

@@ -87,13 +87,13 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     return Scene(shapes, relation, str(rng.choice(TEXTURES)), colours[-1])
 
 
-def with_another_kind(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The same scene, but for the kind of one shape."""
-    place = int(rng.integers(len(scene.shapes)))
-    kinds = [kind for kind in KINDS if kind != scene.shapes[place].kind]
-    shapes = list(scene.shapes)
-    shapes[place] = replace(shapes[place], kind=str(rng.choice(kinds)))
-    return replace(scene, shapes=tuple(shapes))
+def of_other_kinds(scene: Scene) -> list[Scene]:
+    """All scenes that differ from this one by the kind of one shape."""
+    return [
+        replace(scene, shapes=(*scene.shapes[:place], other, *scene.shapes[place + 1 :]))
+        for place, shape in enumerate(scene.shapes)
+        for other in (replace(shape, kind=kind) for kind in KINDS if kind != shape.kind)
+    ]
 
 
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
