@@ -1,9 +1,9 @@
 """Captioned scenes: the general distribution of the embedded suite.
 
 One or two shapes on a textured ground, drawn at twice the size and reduced. Everything a caption
-names (size, colour, kind, relation, texture, ground colour) decides the picture; all else varies
-from drawing to drawing: where the shapes stand, their turns and hues, the texture's direction,
-width and phase. So two images of one caption are two images.
+names (size, colour, kind, relation, texture, ground colour) decides the picture; hue, position,
+rotation, stripe width and where the light falls from vary around it. The light tells two images of
+one caption apart, and costs a small U-Net little; positions at will would cost it the shapes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ CANVAS = 128
 
 KINDS = ("circle", "square", "triangle", "star", "ring", "cross")
 TEXTURES = ("plain", "striped", "dotted", "checkered", "shaded")
-SIZES = {"small": 15.0, "large": 26.0}
+SIZES = {"small": 17.0, "large": 26.0}
 RELATIONS = ("left of", "above")
-POINTS = 1.1
-"""How far a shape reaches from its centre, in radii; corners reach a little further."""
-ASIDE = 14
-"""How far two shapes may stand out of line, each way, in pixels of the canvas."""
 
 # Hue in degrees, saturation and value in [0, 1].
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -100,30 +96,34 @@ def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Paint a scene: `[64, 64, 3]`, 8-bit RGB."""
     picture = Image.fromarray(_ground(scene, rng))
     pen = ImageDraw.Draw(picture)
-    radii = [SIZES[shape.size] * rng.uniform(0.88, 1.12) for shape in scene.shapes]
-    centres = _centres(radii, scene.relation, rng)
-    for shape, radius, centre in zip(scene.shapes, radii, centres, strict=True):
+    for shape, centre in zip(scene.shapes, _centres(scene, rng), strict=True):
+        radius = SIZES[shape.size] * rng.uniform(0.9, 1.1)
         _paint_shape(pen, shape.kind, centre, radius, _jittered(shape.colour, rng), rng)
+    lit = np.asarray(picture) * _light(rng)[:, :, None]
+    picture = Image.fromarray(lit.round().clip(0, 255).astype(np.uint8))
     small = picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)
 
 
-def _centres(
-    radii: list[float], relation: str | None, rng: np.random.Generator
-) -> list[tuple[float, float]]:
-    """Where the shapes fit: one anywhere, two beside or above one another."""
-    reach = [POINTS * radius for radius in radii]
-    if relation is None:
-        x, y = rng.uniform(reach[0], CANVAS - reach[0], size=2)
-        return [(float(x), float(y))]
-    room = CANVAS - 2 * sum(reach)
-    before, between = np.sort(rng.uniform(min(room, 0), max(room, 0), size=2))
-    along = [before + reach[0], between + 2 * reach[0] + reach[1]]
-    middle = rng.uniform(max(reach), CANVAS - max(reach))
-    across = np.clip(middle + rng.uniform(-ASIDE, ASIDE, size=2), reach, CANVAS - np.array(reach))
-    if relation == "left of":
-        return [(float(a), float(b)) for a, b in zip(along, across, strict=True)]
-    return [(float(b), float(a)) for a, b in zip(along, across, strict=True)]
+def _light(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Brightness by a lamp above some point of the scene, `[128, 128]`."""
+    x, y = rng.uniform(0, CANVAS, size=2)
+    row, column = np.mgrid[:CANVAS, :CANVAS]
+    light: NDArray[np.float64] = 1.12 - 0.5 * np.hypot(column - x, row - y) / CANVAS
+    return light
+
+
+def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
+    middle = CANVAS / 2
+    shift = rng.uniform(-8, 8, size=(len(scene.shapes), 2))
+    if scene.relation is None:
+        return [(middle + 2 * shift[0, 0], middle + 2 * shift[0, 1])]
+    apart = 31.0
+    step = (apart, 0.0) if scene.relation == "left of" else (0.0, apart)
+    return [
+        (middle - step[0] + shift[0, 0] / 2, middle - step[1] + shift[0, 1] / 2),
+        (middle + step[0] + shift[1, 0] / 2, middle + step[1] + shift[1, 1] / 2),
+    ]
 
 
 def _jittered(colour: str, rng: np.random.Generator) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def _jittered(colour: str, rng: np.random.Generator) -> tuple[int, ...]:
 
 
 def _ground(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The texture in two tones of its colour, turned any way: `[128, 128, 3]`."""
+    """The texture in two tones of its colour, `[128, 128, 3]`."""
     hue, saturation, value = COLOURS[scene.ground]
     # Dark grounds take a lighter second tone: a darker one would not be seen.
     dark = value < 0.3
@@ -151,24 +151,21 @@ def _ground(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def _pattern(texture: str, rng: np.random.Generator) -> NDArray[np.float64]:
     """The share of the second tone, `[128, 128]` in [0, 1]."""
-    turn = rng.uniform(0, 2 * math.pi)
-    step = rng.uniform(13, 22)
-    phase = rng.uniform(0, 2, size=2)
-    y, x = np.mgrid[:CANVAS, :CANVAS] - (CANVAS - 1) / 2
-    along, across = (
-        (x * math.cos(angle) + y * math.sin(angle)) / step + offset
-        for angle, offset in zip((turn, turn + math.pi / 2), phase, strict=True)
+    step = rng.uniform(14, 20)
+    down, right = (
+        axis / step + offset
+        for axis, offset in zip(np.mgrid[:CANVAS, :CANVAS], rng.uniform(0, 2, size=2), strict=True)
     )
     share = np.zeros((CANVAS, CANVAS))
     match texture:
         case "striped":
-            share[along % 1 < 0.5] = 1
+            share[right % 1 < 0.5] = 1
         case "dotted":
-            share[np.hypot(along % 1 - 0.5, across % 1 - 0.5) < 0.27] = 1
+            share[np.hypot(down % 1 - 0.5, right % 1 - 0.5) < 0.27] = 1
         case "checkered":
-            share[(np.floor(along) + np.floor(across)) % 2 == 1] = 1
+            share[(np.floor(down) + np.floor(right)) % 2 == 1] = 1
         case "shaded":
-            share[:] = (along - along.min()) / np.ptp(along)
+            share[:] = np.linspace(0, 1, CANVAS)[:, None]
     return share
 
 
