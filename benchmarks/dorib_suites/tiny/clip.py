@@ -20,6 +20,8 @@ from dorib_suites.tiny.training import Schedule, backward_of, train
 
 TEXT_WIDTH = 64
 SCHEDULE = Schedule(steps=2500, learning_rate=1.5e-3, average_decay=0.995)
+VISION_SCHEDULE = Schedule(steps=2500, learning_rate=1e-3, average_decay=0.995)
+"""The vision tower learns on beside the finished text tower: kinds of shapes are seen late."""
 BATCH = 128
 PHOTOGRAPHS = 24
 ON_ONE_GROUND = 26
@@ -73,6 +75,7 @@ def train_clip(
     device: torch.device,
     reporter: Reporter,
     schedule: Schedule,
+    vision_schedule: Schedule,
 ) -> CLIPModel:
     """Contrastive training; equal captions within a batch are not held against each other.
 
@@ -105,6 +108,9 @@ def train_clip(
         return both / 2
 
     train("clip", model, backward_of(loss), schedule, folder, seed=21, reporter=reporter)
+    model.text_model.requires_grad_(False)
+    model.text_projection.requires_grad_(False)
+    train("clip-vision", model, backward_of(loss), vision_schedule, folder, 22, reporter)
     return model
 
 

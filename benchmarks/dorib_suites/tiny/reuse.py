@@ -33,6 +33,7 @@ def unpack_components(suite: Path, folder: Path) -> None:
         "descriptor": DescriptorNetwork.from_pretrained(suite / "descriptor"),
     }
     states = {name: module.state_dict() for name, module in parts.items()}
+    states["clip-vision"] = states["clip"]
     states |= {stage.stem: load_file(stage) for stage in STAGES.glob("scene-unet.safetensors")}
     for name, state in states.items():
         finished = folder / f"{name}.safetensors"

@@ -80,8 +80,8 @@ def train_components(
     )
     twins = scenes_of_another_kind(count, keep_in=folder)
     redrawn = redrawn_scenes(count, keep_in=folder)
-    schedule = clips.SCHEDULE.shortened(shorten)
-    clip = train_clip(scenes, twins, background, tokenizer, folder, device, reporter, schedule)
+    cycles = [cycle.shortened(shorten) for cycle in (clips.SCHEDULE, clips.VISION_SCHEDULE)]
+    clip = train_clip(scenes, twins, background, tokenizer, folder, device, reporter, *cycles)
     schedule = descriptors.SCHEDULE.shortened(shorten)
     descriptor = train_descriptor(scenes, redrawn, background, folder, device, reporter, schedule)
     return Components(tokenizer, vae, clip, text_encoder(clip), descriptor)
