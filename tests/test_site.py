@@ -111,7 +111,7 @@ def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
     label = "<script>alert('wanda')</script>"
 
     def rename(entry: Any) -> None:
-        if entry["mitigation"]["label"] == "wanda:sparsity=0.3":
+        if entry["mitigation"]["label"] == "wanda:sparsity=0.4":
             entry["mitigation"]["label"] = label
 
     for path in (folder / "entries").glob("wanda*.json"):
