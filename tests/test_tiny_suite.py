@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import UNet2DConditionModel
 
 from dorib.manifest import Sample
