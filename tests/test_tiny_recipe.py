@@ -259,7 +259,7 @@ def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:
     unpack_components(suite.root, tmp_path)
     parts = train_components(tmp_path, torch.device("cpu"), NothingIsTrained(), shorten=100)
     images = as_float(fixed_crops("control").pixels[:4])
-    shipped = DescriptorNetwork.from_pretrained(suite.root / "descriptor")
+    shipped = DescriptorNetwork.from_pretrained(str(suite.root / "descriptor"))
     tokenizer = CLIPTokenizer.from_pretrained(suite.root / "pipeline" / "tokenizer")
     assert parts.tokenizer.get_vocab() == tokenizer.get_vocab()
     with torch.no_grad():

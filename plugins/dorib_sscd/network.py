@@ -60,8 +60,9 @@ class DescriptorNetwork(nn.Module):
         pooled = features.clamp(min=1e-4).pow(power).mean(dim=(2, 3)).pow(1 / power)
         return functional.normalize(self.head(pooled), dim=1)
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` (float16) into `folder`."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self.config), indent=2, sort_keys=True) + "\n"
         (folder / CONFIGURATION).write_text(text)
@@ -69,12 +70,13 @@ class DescriptorNetwork(nn.Module):
         save_file(weights, folder / WEIGHTS)
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> DescriptorNetwork:
+    def from_pretrained(cls, folder: str | Path) -> DescriptorNetwork:
         """Read a network that `save_pretrained` wrote; float32, in evaluation mode.
 
         Raises:
             DoribError: a file is missing, truncated or of another shape.
         """
+        folder = Path(folder)
         try:
             content = json.loads((folder / CONFIGURATION).read_text())
             content["widths"] = tuple(content["widths"])
