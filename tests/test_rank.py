@@ -283,6 +283,23 @@ def test_utility_below_the_bar_is_shown_but_not_ranked() -> None:
     assert entry.reason_not_ranked == "utility 0.50 is below 0.8"
 
 
+def test_utility_is_told_for_each_kind_of_prompt() -> None:
+    kinds = {prompt: "photograph" if i < 2 else "scene" for i, prompt in enumerate(PROMPTS)}
+    spoiled = [r for r in utility("hide", 0.2) if r.sample in PROMPTS[:2]]
+    kept = [r for r in utility("hide", 0.3) if r.sample in PROMPTS[2:]]
+    records = [*without("clip_alignment", mitigation="hide"), *spoiled, *kept]
+    entry = entries(replace(RUN, utility_kinds=kinds), records=records)["hide", "dori"]
+    assert {kind: share.value for kind, share in entry.utility_by_kind.items()} == pytest.approx(
+        {"photograph": 0.5, "scene": 1.0}
+    )
+    assert entry.utility is not None and entry.utility.value == pytest.approx(5 / 6)
+    assert leaderboard([entry]).rows[0].utility_by_kind == entry.utility_by_kind
+
+
+def test_utility_without_kinds_is_one_number() -> None:
+    assert entries()["hide", "dori"].utility_by_kind == {}
+
+
 def test_a_prompt_without_a_value_counts_as_chance_and_as_an_error() -> None:
     records = without("clip_alignment", mitigation="hide", sample=PROMPTS[0])
     entry = entries(records=records)["hide", "dori"]

@@ -80,7 +80,7 @@ def test_the_published_lists_fill_the_suites(
     assert {len(sample.urls) for sample in suite.samples} == {1}
     share = Counter(sample.split for sample in suite.samples)["dev"] / len(suite.samples)
     assert 0.2 < share < 0.3
-    assert len(suite.utility_captions) == 10_000
+    assert len(suite.utility_prompts) == 10_000
     assert len(suite.general_captions) == 500
 
 

@@ -72,7 +72,7 @@ def test_reads_what_is_there(tiny_suite_folder: Path) -> None:
     for split, roles in SPLITS.items():
         found = [sample.role for sample in suite.split(split)]
         assert {role: found.count(role) for role in roles} == roles
-    assert len(suite.utility_captions) == 6
+    assert len(suite.utility_prompts) == 6
     assert len(suite.general_captions) == 8
 
 
@@ -80,7 +80,7 @@ def test_blank_lines_and_unusual_characters_are_no_rows(suite_copy: Path) -> Non
     captions = ["line \u2028 separator", "next \x85 line", "form \f feed", "naïve 北斎"]
     lines = [json.dumps({"caption": c}, ensure_ascii=False) for c in captions]
     (suite_copy / "utility.jsonl").write_text("\n\n".join(lines) + "\n\n", encoding="utf-8")
-    assert list(Suite.load(suite_copy).utility_captions) == captions
+    assert [p.caption for p in Suite.load(suite_copy).utility_prompts] == captions
 
 
 def test_windows_line_ends_are_read(suite_copy: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_table_that_cannot_be_read(
     suite = Suite.load(suite_copy)
     read = {
         "samples": lambda: suite.samples,
-        "utility": lambda: suite.utility_captions,
+        "utility": lambda: suite.utility_prompts,
         "general": lambda: suite.general_captions,
     }
     message = refusal(read[table])
@@ -215,9 +215,24 @@ def test_a_table_that_cannot_be_read(
     assert says in message
 
 
+def test_a_utility_prompt_may_have_a_kind(suite_copy: Path) -> None:
+    rows = [{"caption": "a cat", "kind": "photograph"}, {"caption": "a ring"}]
+    write_rows(suite_copy / "utility.jsonl", rows)
+    kinds = [prompt.kind for prompt in Suite.load(suite_copy).utility_prompts]
+    assert kinds == ["photograph", None]
+
+
+@pytest.mark.parametrize("kind", [5, "", " ", ["scene"]])
+def test_a_kind_that_is_no_text(suite_copy: Path, kind: object) -> None:
+    rows = [{"caption": "a cat", "kind": "photograph"}, {"caption": "a ring", "kind": kind}]
+    write_rows(suite_copy / "utility.jsonl", rows)
+    message = refusal(lambda: Suite.load(suite_copy).utility_prompts)
+    assert f"{suite_copy / 'utility.jsonl'}, row 2: 'kind' is no text" in message
+
+
 def test_one_utility_caption_is_too_few_to_shuffle(suite_copy: Path) -> None:
     write_rows(suite_copy / "utility.jsonl", [{"caption": "alone"}])
-    message = refusal(lambda: Suite.load(suite_copy).utility_captions)
+    message = refusal(lambda: Suite.load(suite_copy).utility_prompts)
     assert str(suite_copy / "utility.jsonl") in message
     assert "two" in message
 

@@ -47,7 +47,7 @@ def test_no_photograph_stands_in_two_places(suite: Suite) -> None:
     assert set(clusters.values()) == {1}
     captions = Counter(sample.caption for sample in suite.samples)
     assert set(captions.values()) == {1}
-    general = {*suite.utility_captions, *suite.general_captions}
+    general = {*(p.caption for p in suite.utility_prompts), *suite.general_captions}
     assert not general & set(captions)
 
 

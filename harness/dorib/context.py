@@ -42,6 +42,8 @@ class Subject:
     cluster: str
     originals: tuple[Path, ...] = ()
     other_caption: str | None = None
+    kind: str | None = None
+    """Of a utility prompt, where its suite tells kinds apart."""
 
     @cached_property
     def tag(self) -> str:
@@ -174,16 +176,17 @@ class RunContext:
     @cached_property
     def utility_prompts(self) -> tuple[Subject, ...]:
         """Prompts outside the memorized set, each with another prompt's caption beside it."""
-        captions = self.suite.utility_captions
+        prompts = self.suite.utility_prompts
         return tuple(
             Subject(
                 id=f"utility-{number:04d}",
-                caption=caption,
+                caption=prompt.caption,
                 role="utility",
                 cluster=f"utility-{number:04d}",
-                other_caption=captions[(number + 1) % len(captions)],
+                other_caption=prompts[(number + 1) % len(prompts)].caption,
+                kind=prompt.kind,
             )
-            for number, caption in enumerate(captions[: self.profile.utility])
+            for number, prompt in enumerate(prompts[: self.profile.utility])
         )
 
     def memorized_behind(self, subject: Subject) -> Subject:

@@ -192,6 +192,8 @@ class Entry(Facts):
     recovered_share: float | None
     utility: Interval | None
     """Alignment as a share of the span between shuffled captions and the unmitigated model."""
+    utility_by_kind: dict[str, Interval] = {}
+    """The same over the prompts of each kind, where the suite tells kinds apart."""
     summaries: Summaries
     work_to_break: WorkToBreak | None
     """None where nothing is searched."""

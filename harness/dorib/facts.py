@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dorib.contracts import Quantity
 from dorib.entries import Digests, Environment, MethodFacts, ProfileName, ScopeName, SuiteFacts
@@ -39,6 +39,8 @@ class RunFacts:
     environment: Environment
     oracle: str | None = None
     """The label of the mitigation that is the oracle; None where it was not run."""
+    utility_kinds: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of the utility prompts that have one, by id."""
     unscorable: int = 0
     """Samples left out before the run, having no original image."""
 

@@ -1,8 +1,9 @@
-"""Tables of a suite with a JSON object a line, and the captions in them."""
+"""Tables of a suite with a JSON object a line, and the prompts in them."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,29 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return rows
 
 
-def read_captions(path: Path) -> tuple[str, ...]:
-    """The captions of a JSONL table, or of a published CSV.
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of no sample."""
+
+    caption: str
+    kind: str | None = None
+    """What it asks for, where a suite tells kinds apart: utility is then reported for each."""
+
+
+def read_prompts(path: Path) -> tuple[Prompt, ...]:
+    """The prompts of a JSONL table, or of a published CSV.
 
     Raises:
-        DoribError: as `read_jsonl`, or a row has no caption.
+        DoribError: as `read_jsonl`, a row has no caption, or its kind is no text.
     """
-    captions = []
+    prompts = []
     published = path.suffix == ".csv"
     for number, row in read_rows(path) if published else read_jsonl(path):
         caption = row.get("Caption" if published else "caption")
         if not isinstance(caption, str) or not caption.strip():
             raise DoribError(f"{path}, row {number}: no 'caption' in words; add one")
-        captions.append(caption)
-    return tuple(captions)
+        kind = row.get("kind")
+        if kind is not None and not (isinstance(kind, str) and kind.strip()):
+            raise DoribError(f"{path}, row {number}: 'kind' is no text; name it, or leave it out")
+        prompts.append(Prompt(caption, kind))
+    return tuple(prompts)

@@ -50,6 +50,8 @@ class Row(Facts):
     mitigation: MethodFacts
     scope: ScopeName
     utility: Interval | None
+    utility_by_kind: dict[str, Interval] = Field(default_factory=dict)
+    """Where the suite tells kinds of utility prompts apart."""
     worst_gap: Interval | None
     """The largest erasure gap over the required attacks."""
     worst_attack: str | None
@@ -184,6 +186,7 @@ def _row(cells: Sequence[Entry], required: Sequence[str]) -> Row:
         mitigation=first.mitigation,
         scope=first.scope,
         utility=first.utility,
+        utility_by_kind=first.utility_by_kind,
         worst_gap=worst_gap,
         worst_attack=worst_attack,
         errors=sum(entry.errors for entry in cells),

@@ -28,7 +28,7 @@ def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -
     outcomes = Outcomes(run, cells, observations)
     prompts = run.utility_prompts if ALIGNMENT in run.quantities else ()
     utilities = {
-        label: measure_utility(observations, label, NONE, prompts)
+        label: measure_utility(observations, label, NONE, prompts, run.utility_kinds)
         for label in {cell.mitigation.label for cell in cells}
     }
     return [
@@ -67,6 +67,7 @@ def _entry(
         gap_reference=gap_reference,
         recovered_share=share_recovered(outcomes, cell),
         utility=utility.share,
+        utility_by_kind=utility.by_kind,
         summaries=_summaries(outcomes, observations, cell),
         work_to_break=work_to_break(outcomes, cell, "memorized"),
         work_to_break_controls=work_to_break(outcomes, cell, "control"),

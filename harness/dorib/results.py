@@ -209,6 +209,7 @@ def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
 def _run_facts(this: Run) -> RunFacts:
     context = this.context
     manifest = context.suite.manifest
+    prompts = context.utility_prompts if this.needs_utility else ()
     quantities: dict[str, Quantity] = {}
     for metric in this.metrics:
         quantities |= metric.metric.quantities
@@ -222,7 +223,8 @@ def _run_facts(this: Run) -> RunFacts:
         k=len(context.evaluation_seeds),
         memorized=tuple(SampleFacts(s.id, s.cluster) for s in context.memorized),
         controls=tuple(SampleFacts(s.id, s.cluster) for s in context.controls),
-        utility_prompts=tuple(s.id for s in context.utility_prompts) if this.needs_utility else (),
+        utility_prompts=tuple(prompt.id for prompt in prompts),
+        utility_kinds={prompt.id: prompt.kind for prompt in prompts if prompt.kind},
         budgets=context.profile.budgets,
         quantities=quantities,
         stack={metric.label: metric.metric.stack() for metric in this.metrics},

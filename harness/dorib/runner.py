@@ -78,7 +78,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         )
     if context.unscorable:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
-    if not (suite.utility_captions and suite.general_captions):
+    if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     _refuse_unfit(context, [*mitigations, *attacks])
     return Run(context, name, mitigations, attacks, metrics)

@@ -12,7 +12,7 @@ import yaml
 from dorib.errors import DoribError
 from dorib.fetch.spec import CONTROLS, stored_original
 from dorib.fingerprint import digest, file_digest, folder_digest
-from dorib.jsonl import read_captions, read_jsonl
+from dorib.jsonl import Prompt, read_jsonl, read_prompts
 from dorib.manifest import Manifest, Sample, checked
 from dorib.prompt_tables import PromptTable, read_prompt_table
 
@@ -101,22 +101,23 @@ class Suite:
         return chosen
 
     @cached_property
-    def utility_captions(self) -> tuple[str, ...]:
-        """Captions of no sample, for measuring utility.
+    def utility_prompts(self) -> tuple[Prompt, ...]:
+        """Prompts of no sample, for measuring utility.
 
         Raises:
             DoribError: a row is wrong (named by its number), or there are too few to shuffle.
         """
         path = self._place(self.manifest.utility)
-        captions = read_captions(path)
-        if len(captions) < 2:
+        prompts = read_prompts(path)
+        if len(prompts) < 2:
             raise DoribError(f"{path}: a single caption cannot be shuffled; give at least two")
-        return captions
+        return prompts
 
     @cached_property
     def general_captions(self) -> tuple[str, ...]:
         """Non-memorized captions that a defender or an attacker may use."""
-        return read_captions(self._place(self.manifest.general))
+        prompts = read_prompts(self._place(self.manifest.general))
+        return tuple(prompt.caption for prompt in prompts)
 
     def originals(self, sample: Sample) -> tuple[Path, ...]:
         """The files of a sample's original images: those it lists, and those fetched for it.

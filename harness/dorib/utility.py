@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,12 +28,22 @@ class Utility:
     """Prompts with an error or without a value; without one, they count as aligned by chance."""
     reference_errors: frozenset[str]
     """Prompts without a value in the unmitigated model: left out of both arms."""
+    by_kind: dict[str, Interval] = field(default_factory=dict)
+    """The share over the prompts of each kind."""
 
 
 def measure_utility(
-    observations: Observations, mitigation: str, unmitigated: str, prompts: Sequence[str]
+    observations: Observations,
+    mitigation: str,
+    unmitigated: str,
+    prompts: Sequence[str],
+    kinds: Mapping[str, str],
 ) -> Utility:
-    """The utility of one mitigation by its label, over `prompts` by their ids."""
+    """The utility of one mitigation by its label, over `prompts` by their ids.
+
+    `kinds` holds those of the prompts that have one: a mean over all hides what is lost for a kind
+    that few prompts ask for.
+    """
     ours = Place(mitigation, None, 0, "utility")
     reference = Place(unmitigated, None, 0, "utility")
     aligned = _means(observations, ours, ALIGNMENT)
@@ -42,16 +52,24 @@ def measure_utility(
     errors = _lacking(prompts, set(aligned)) | observations.errors(ours)
     reference_errors = _lacking(prompts, set(unaided) & set(shuffled))
     measured = [prompt for prompt in prompts if prompt not in reference_errors]
-    share = None
-    if measured:
+
+    def share(of: Sequence[str]) -> Interval | None:
+        if not of:
+            return None
         estimate = utility_share(
-            [aligned.get(p, shuffled[p]) for p in measured],
-            [unaided[p] for p in measured],
-            [shuffled[p] for p in measured],
+            [aligned.get(p, shuffled[p]) for p in of],
+            [unaided[p] for p in of],
+            [shuffled[p] for p in of],
             np.random.default_rng(BOOTSTRAP_SEED),
         )
-        share = Interval(**estimate._asdict()) if estimate else None
-    return Utility(share, errors, reference_errors)
+        return Interval(**estimate._asdict()) if estimate else None
+
+    shares = {
+        kind: share([p for p in measured if kinds.get(p) == kind])
+        for kind in sorted(set(kinds.values()))
+    }
+    by_kind = {kind: value for kind, value in shares.items() if value is not None}
+    return Utility(share(measured), errors, reference_errors, by_kind)
 
 
 def _means(observations: Observations, place: Place, quantity: str) -> dict[str, float]:

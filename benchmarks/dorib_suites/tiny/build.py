@@ -93,11 +93,13 @@ def write_captions(folder: Path) -> None:
     held_out = UTILITY_PROMPTS // PHOTOGRAPH_EVERY
     lot = [found[i] for i in _rng(9).permutation(len(found))]
     utility = [
-        lot[n // PHOTOGRAPH_EVERY] if n % PHOTOGRAPH_EVERY == PHOTOGRAPH_EVERY - 1 else scene
+        {"caption": lot[n // PHOTOGRAPH_EVERY], "kind": "photograph"}
+        if n % PHOTOGRAPH_EVERY == PHOTOGRAPH_EVERY - 1
+        else {"caption": scene, "kind": "scene"}
         for n, scene in enumerate(scenes)
     ]
     general += sorted(lot[held_out:])
-    _write_lines(folder / "utility.jsonl", ({"caption": caption} for caption in utility))
+    _write_lines(folder / "utility.jsonl", utility)
     _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
 
 
@@ -160,7 +162,7 @@ def _upper_triangle(descriptors: Tensor) -> Tensor:
 def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
-        "version": "4.0",
+        "version": "4.1",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
         "pipeline": "pipeline",
