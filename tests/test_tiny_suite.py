@@ -51,6 +51,16 @@ def test_no_photograph_stands_in_two_places(suite: Suite) -> None:
     assert not general & set(captions)
 
 
+def test_a_fourth_of_the_utility_prompts_asks_for_photographs(suite: Suite) -> None:
+    for prompts in (suite.utility_prompts, suite.utility_prompts[:16]):
+        kinds = Counter(prompt.kind for prompt in prompts)
+        assert kinds == {"scene": len(prompts) * 3 // 4, "photograph": len(prompts) // 4}
+    assert all(
+        (prompt.kind == "photograph") == prompt.caption.startswith("a photograph of")
+        for prompt in suite.utility_prompts
+    )
+
+
 def test_the_weights_are_small_and_safetensors_only(suite: Suite) -> None:
     files = [path for path in suite.root.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {
