@@ -64,11 +64,11 @@ def measure_utility(
         )
         return Interval(**estimate._asdict()) if estimate else None
 
-    shares = {
-        kind: share([p for p in measured if kinds.get(p) == kind])
+    by_kind = {
+        kind: value
         for kind in sorted(set(kinds.values()))
+        if (value := share([p for p in measured if kinds.get(p) == kind]))
     }
-    by_kind = {kind: value for kind, value in shares.items() if value is not None}
     return Utility(share(measured), errors, reference_errors, by_kind)
 
 
