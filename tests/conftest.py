@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dorib.manifest import SamplingSettings
-from dorib.registry import GROUP
-from dorib.target import TargetModel, load_pipeline
+from dorib.contracts.suite_view import SamplingSettings
+from dorib.host.registry import GROUP
+from dorib.target.loading import load_pipeline
+from dorib.target.model import DiffusersModel
 from fixtures.pipelines import Prediction, save_pipeline
 from fixtures.suites import SIDE, save_suite
 
@@ -22,7 +23,7 @@ from fixtures.suites import SIDE, save_suite
 settings.register_profile("dorib", deadline=None, print_blob=True)
 settings.load_profile("dorib")
 
-MakeModel = Callable[..., TargetModel]
+MakeModel = Callable[..., DiffusersModel]
 
 
 @pytest.fixture(scope="session")
@@ -56,24 +57,26 @@ def make_model(pipeline_folders: dict[Prediction, Path]) -> MakeModel:
 
     def make(
         prediction: Prediction = "v_prediction", guidance_scale: float = 3.0, steps: int = 4
-    ) -> TargetModel:
+    ) -> DiffusersModel:
         sampling = SamplingSettings(
             height=SIDE, width=SIDE, steps=steps, guidance_scale=guidance_scale
         )
         folder = pipeline_folders[prediction]
-        return TargetModel(load_pipeline(str(folder), torch.device("cpu"), torch.float32), sampling)
+        return DiffusersModel(
+            load_pipeline(str(folder), torch.device("cpu"), torch.float32), sampling
+        )
 
     return make
 
 
 @pytest.fixture(scope="session")
-def tiny_model(make_model: MakeModel) -> TargetModel:
+def tiny_model(make_model: MakeModel) -> DiffusersModel:
     """Shared by all tests: leave it as you found it. 32 x 32 pixels, 4 steps, guidance 3."""
     return make_model()
 
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
-def either_model(request: pytest.FixtureRequest, make_model: MakeModel) -> TargetModel:
+def either_model(request: pytest.FixtureRequest, make_model: MakeModel) -> DiffusersModel:
     """`tiny_model` once with each prediction type: leave it as you found it."""
     return make_model(request.param)
 

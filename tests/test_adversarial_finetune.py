@@ -30,13 +30,13 @@ from dorib import (
     Trigger,
 )
 from dorib.config import make_config
-from dorib.context import RunContext
-from dorib.edits import MaskWeights
-from dorib.methods import configure
-from dorib.mitigate import mitigate
-from dorib.registry import discover
-from dorib.store import Store
-from dorib.suite import Suite
+from dorib.contracts.edits import MaskWeights
+from dorib.host.configure import configure
+from dorib.host.registry import discover
+from dorib.store.store import Store
+from dorib.suites.suite import Suite
+from dorib.verbs.context import RunContext
+from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
 from dorib_adversarial_finetune.similarity import copy_threshold, correlation

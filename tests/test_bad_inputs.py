@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
-from dorib.cli import main
+from dorib.cli.app import main
 
 Refused = Callable[..., str]
 
@@ -317,10 +317,10 @@ def finished_store(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize(
     ("writer", "error"),
     [
-        ("dorib.edits.save_file", NO_SPACE_IN_SAFETENSORS),
-        ("dorib.triggers.save_file", NO_SPACE_IN_SAFETENSORS),
-        ("dorib.generate.write_image", NO_SPACE),
-        ("dorib.measure.write_records", NO_SPACE),
+        ("dorib.contracts.edits.save_file", NO_SPACE_IN_SAFETENSORS),
+        ("dorib.contracts.triggers.save_file", NO_SPACE_IN_SAFETENSORS),
+        ("dorib.verbs.generate.write_image", NO_SPACE),
+        ("dorib.verbs.measure.write_records", NO_SPACE),
     ],
 )
 def test_disk_full_while_computing(
@@ -339,9 +339,9 @@ def test_disk_full_while_computing(
 @pytest.mark.parametrize(
     "writer",
     [
-        "dorib.pictures.Image.Image.save",
-        "dorib.results.write_records",
-        "dorib.leaderboard.write_json",
+        "dorib.report.pictures.Image.Image.save",
+        "dorib.report.results.write_records",
+        "dorib.ranking.leaderboard.write_json",
     ],
 )
 def test_disk_full_at_the_end(
@@ -409,7 +409,7 @@ def test_other_commands(arguments: list[str], capfd: pytest.CaptureFixture[str])
 def test_in_a_process_of_its_own(suite_copy: Path, out: Path) -> None:
     """Whatever libraries print on their way would stand beside our line here."""
     truncated(UNET)(suite_copy)
-    program = [sys.executable, "-c", "from dorib.cli import main; main()"]
+    program = [sys.executable, "-c", "from dorib.cli.app import main; main()"]
     options = ["run", "--suite", str(suite_copy), "--out", str(out)]
     done = subprocess.run([*program, *options], capture_output=True, text=True)
     assert done.returncode == 2

@@ -15,12 +15,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from dorib import cli_run, runner
-from dorib.cli import main
-from dorib.display import flags, results_table, show_result
-from dorib.entries import Entry, read_entry
-from dorib.progress import Bars, Lines, Pace, duration, reporter_for
-from dorib.results import RunResult
+from dorib import runner
+from dorib.cli import run as cli_run
+from dorib.cli.app import main
+from dorib.cli.display import flags, results_table, show_result
+from dorib.cli.progress import Bars, Lines, Pace, duration, reporter_for
+from dorib.ranking.entries import Entry, read_entry
+from dorib.report.results import RunResult
 
 LONG_LABEL = "wanda:baseline=general,baseline_captions=16,scope=per_sample,sparsity=0.05"
 
@@ -265,7 +266,7 @@ def test_a_broken_plugin_is_listed_with_its_reason(
     (tmp_path / "broken_plugin.py").write_text("raise ValueError('[red]out of order[/red]')")
     monkeypatch.syspath_prepend(tmp_path)
     points = [EntryPoint("broken", "broken_plugin", "dorib")]
-    monkeypatch.setattr("dorib.registry.entry_points", lambda group: points)
+    monkeypatch.setattr("dorib.host.registry.entry_points", lambda group: points)
     [broken] = json.loads(call("plugins", "--json"))["broken"]
     assert broken["plugin"] == "broken"
     # Square brackets are shown, not taken for markup.
@@ -284,12 +285,12 @@ def test_params() -> None:
 
 @pytest.fixture
 def only_the_tiny_random_suite(tiny_suite_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dorib.registry import Registration, Registry
+    from dorib.host.registry import Registration, Registry
 
     suite = Registration("suite", "random", "tests", str(tiny_suite_folder))
     lost = Registration("suite", "lost", "tests", str(tiny_suite_folder / "nowhere"))
     found = {("suite", one.name): one for one in (suite, lost)}
-    monkeypatch.setattr("dorib.registry.discover", lambda: Registry(found))  # type: ignore[arg-type]
+    monkeypatch.setattr("dorib.host.registry.discover", lambda: Registry(found))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("only_the_tiny_random_suite")

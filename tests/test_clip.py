@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from dorib import DoribError, Generation, Suite
-from dorib.manifest import Manifest
+from dorib.suites.manifest import Manifest
 from dorib_clip import ClipParams
 from dorib_clip.metric import Clip
 from dorib_clip.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing

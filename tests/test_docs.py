@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from dorib import runner
-from dorib.cli import main
+from dorib.cli.app import main
 from dorib.config import make_config
-from dorib.manifest import Manifest, Sample
-from dorib.registry import discover
+from dorib.host.registry import discover
+from dorib.suites.manifest import Manifest, Sample
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dorib import DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel, Trigger
-from dorib.starts import another_caption, gaussian
+from dorib.target.starts import another_caption, gaussian
 from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dorib.edits import (
+from dorib.contracts.edits import (
     Change,
     Edit,
     MaskWeights,
@@ -24,7 +24,7 @@ from dorib.edits import (
     single_edits,
 )
 from dorib.errors import DoribError
-from dorib.target import TargetModel
+from dorib.target.model import DiffusersModel
 from fixtures.edits import KINDS, Kind, global_edit, per_sample_edit
 
 FAMILIES = [("global", kind) for kind in (*KINDS, "replace")] + [
@@ -32,7 +32,7 @@ FAMILIES = [("global", kind) for kind in (*KINDS, "replace")] + [
 ]
 
 
-def make_edit(model: TargetModel, scope: str, kind: Kind, seed: int = 0) -> Edit:
+def make_edit(model: DiffusersModel, scope: str, kind: Kind, seed: int = 0) -> Edit:
     if scope == "global":
         return global_edit(model, kind, seed)
     return per_sample_edit(model, kind, samples=2, seed=seed)
@@ -51,7 +51,7 @@ def hooks(unet: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules())
 
 
-def output(model: TargetModel) -> Tensor:
+def output(model: DiffusersModel) -> Tensor:
     generator = torch.Generator().manual_seed(11)
     latents = torch.randn((2, *model.latent_shape), generator=generator)
     embeddings = model.encode_prompt(["a red star", "a blue ring"])
@@ -63,7 +63,7 @@ def output(model: TargetModel) -> Tensor:
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=3)
 def test_installed_and_removed_is_the_identity(
-    tiny_model: TargetModel, scope: str, kind: Kind, seed: int
+    tiny_model: DiffusersModel, scope: str, kind: Kind, seed: int
 ) -> None:
     before, hooks_before, plain = state(tiny_model.unet), hooks(tiny_model.unet), output(tiny_model)
     with tiny_model.edited(make_edit(tiny_model, scope, kind, seed)):
@@ -75,7 +75,7 @@ def test_installed_and_removed_is_the_identity(
 
 @pytest.mark.parametrize(("scope", "kind"), FAMILIES)
 def test_an_exception_inside_leaves_the_model_as_it_was(
-    tiny_model: TargetModel, scope: str, kind: Kind
+    tiny_model: DiffusersModel, scope: str, kind: Kind
 ) -> None:
     before, hooks_before = state(tiny_model.unet), hooks(tiny_model.unet)
     edit = make_edit(tiny_model, scope, kind)
@@ -88,7 +88,7 @@ def test_an_exception_inside_leaves_the_model_as_it_was(
 
 @pytest.mark.parametrize(("scope", "kind"), FAMILIES)
 def test_an_edit_that_does_not_fit_is_refused_and_nothing_stays_installed(
-    tiny_model: TargetModel, scope: str, kind: Kind
+    tiny_model: DiffusersModel, scope: str, kind: Kind
 ) -> None:
     before, hooks_before = state(tiny_model.unet), hooks(tiny_model.unet)
     change = make_edit(tiny_model, scope, kind).change
@@ -115,7 +115,7 @@ def scope_and_samples(scope: str) -> tuple[str, tuple[str, ...]]:
     return scope, ("sample-0", "sample-1") if scope == "per_sample" else ()
 
 
-def misfits(model: TargetModel) -> dict[str, Change]:
+def misfits(model: DiffusersModel) -> dict[str, Change]:
     name, layer = next(iter(model.feed_forward_layers().items()))
     beyond = torch.tensor([layer.weight.numel()])
     return {
@@ -139,7 +139,7 @@ def misfits(model: TargetModel) -> dict[str, Change]:
         "no linear layer",
     ],
 )
-def test_an_edit_for_another_model_is_refused(tiny_model: TargetModel, misfit: str) -> None:
+def test_an_edit_for_another_model_is_refused(tiny_model: DiffusersModel, misfit: str) -> None:
     with (
         pytest.raises(DoribError, match="fit the edit"),
         tiny_model.edited(Edit(misfits(tiny_model)[misfit])),
@@ -147,13 +147,15 @@ def test_an_edit_for_another_model_is_refused(tiny_model: TargetModel, misfit: s
         pytest.fail("was installed")
 
 
-def test_edits_do_not_nest(tiny_model: TargetModel) -> None:
+def test_edits_do_not_nest(tiny_model: DiffusersModel) -> None:
     edit = global_edit(tiny_model, "mask")
     with tiny_model.edited(edit), pytest.raises(RuntimeError, match="installed already"):
         tiny_model.edited(edit).__enter__()
 
 
-def test_global_edits_do_what_changing_the_weights_in_place_does(tiny_model: TargetModel) -> None:
+def test_global_edits_do_what_changing_the_weights_in_place_does(
+    tiny_model: DiffusersModel,
+) -> None:
     for kind in (*KINDS, "replace"):
         edit = global_edit(tiny_model, kind)
         reference = copy.deepcopy(tiny_model)
@@ -200,7 +202,7 @@ def assert_same(first: Edit, second: Edit) -> None:
 
 @pytest.mark.parametrize(("scope", "kind"), [*FAMILIES, ("global", None)])
 def test_saved_and_loaded_is_the_same(
-    tiny_model: TargetModel, tmp_path: Path, scope: str, kind: Kind | None
+    tiny_model: DiffusersModel, tmp_path: Path, scope: str, kind: Kind | None
 ) -> None:
     edit = Edit(None) if kind is None else make_edit(tiny_model, scope, kind)
     edit = Edit(edit.change, edit.scope, edit.samples, notes={"share": 0.25})
@@ -218,14 +220,14 @@ def test_an_empty_mask_survives_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_taken_apart_and_merged_is_the_same(tiny_model: TargetModel, kind: Kind) -> None:
+def test_taken_apart_and_merged_is_the_same(tiny_model: DiffusersModel, kind: Kind) -> None:
     edit = per_sample_edit(tiny_model, kind, samples=3)
     parts = single_edits(edit)
     assert list(parts) == list(edit.samples)
     assert_same(merge_edits(list(parts.values())), edit)
 
 
-def test_taken_apart_each_keeps_its_own_notes(tiny_model: TargetModel) -> None:
+def test_taken_apart_each_keeps_its_own_notes(tiny_model: DiffusersModel) -> None:
     whole = per_sample_edit(tiny_model, "mask", samples=2)
     notes = {"mode": "any", "samples": {sample: {"picks": sample} for sample in whole.samples}}
     parts = single_edits(Edit(whole.change, whole.scope, whole.samples, notes))
@@ -233,7 +235,7 @@ def test_taken_apart_each_keeps_its_own_notes(tiny_model: TargetModel) -> None:
         assert parts[sample].notes == {"mode": "any", "samples": {sample: {"picks": sample}}}
 
 
-def test_only_one_kind_can_be_merged(tiny_model: TargetModel) -> None:
+def test_only_one_kind_can_be_merged(tiny_model: DiffusersModel) -> None:
     edits = [per_sample_edit(tiny_model, kind, samples=1) for kind in KINDS]
     with pytest.raises(ValueError, match="one kind"):
         merge_edits(edits)
@@ -262,7 +264,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_edit_is_refused_in_one_line(
-    tiny_model: TargetModel, tmp_path: Path, damage: str
+    tiny_model: DiffusersModel, tmp_path: Path, damage: str
 ) -> None:
     save_edit(per_sample_edit(tiny_model, "mask", samples=2), tmp_path)
     DAMAGES[damage](tmp_path)

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from dorib.config import make_config
-from dorib.edits import Edit
-from dorib.ledger import Ledger
-from dorib.registry import discover
+from dorib.contracts.edits import Edit
+from dorib.contracts.ledger import Ledger
+from dorib.host.registry import discover
 from dorib.runner import run
-from dorib.target import TargetModel
+from dorib.target.model import DiffusersModel
 from fixtures.edits import KINDS, global_edit, per_sample_edit
 
-MakeModel = Callable[..., TargetModel]
+MakeModel = Callable[..., DiffusersModel]
 CAPTIONS = ("a red star", "small blue ring", "moon over the sea")
 
 
-def images(model: TargetModel) -> Tensor:
+def images(model: DiffusersModel) -> Tensor:
     count = len(CAPTIONS)
     generators = [torch.Generator().manual_seed(number) for number in range(count)]
     return model.sample(model.encode_prompt(CAPTIONS), generators, torch.arange(count))
 
 
-def gradient(model: TargetModel) -> Tensor:
+def gradient(model: DiffusersModel) -> Tensor:
     """Of the denoising losses, with respect to the embeddings."""
     count = len(CAPTIONS)
     embeddings = model.encode_prompt(CAPTIONS)["prompt_embeds"].clone().requires_grad_()
@@ -90,7 +90,7 @@ def test_every_edit_made_after_compiling_acts(make_model: MakeModel) -> None:
     assert (images(model) - unedited).abs().max() <= 1e-4
 
 
-def assert_same_under(edit: Edit, model: TargetModel, plain: TargetModel) -> None:
+def assert_same_under(edit: Edit, model: DiffusersModel, plain: DiffusersModel) -> None:
     with plain.edited(edit), model.edited(edit):
         expected = images(plain)
         assert (images(model) - expected).abs().max() <= 1e-4

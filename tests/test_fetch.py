@@ -22,19 +22,19 @@ import pytest
 import yaml
 from PIL import Image
 
-from dorib.cli import main
+from dorib.cli.app import main
 from dorib.errors import DoribError
-from dorib.fetch import hub
-from dorib.fetch.absent import absent
-from dorib.fetch.addresses import is_public
-from dorib.fetch.controls import take_controls
-from dorib.fetch.download import Downloader, DownloadError
-from dorib.fetch.files import fetch_file
-from dorib.fetch.manifest import FetchManifest
-from dorib.fetch.spec import FetchFile, stored_original
-from dorib.fetch.suite_data import Advance, Fetched, fetch_suite
-from dorib.manifest import Manifest
-from dorib.suite import Suite
+from dorib.suites.fetch import hub
+from dorib.suites.fetch.absent import absent
+from dorib.suites.fetch.addresses import is_public
+from dorib.suites.fetch.controls import take_controls
+from dorib.suites.fetch.download import Downloader, DownloadError
+from dorib.suites.fetch.files import fetch_file
+from dorib.suites.fetch.manifest import FetchManifest
+from dorib.suites.fetch.spec import FetchFile, stored_original
+from dorib.suites.fetch.suite_data import Advance, Fetched, fetch_suite
+from dorib.suites.manifest import Manifest
+from dorib.suites.suite import Suite
 from fixtures import web
 
 PROFILE = {"seeds": 1, "budgets": [24], "utility": 2}
@@ -258,8 +258,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]
         connected.append(address[0])
         raise OSError("nobody there")
 
-    monkeypatch.setattr("dorib.fetch.addresses.socket.getaddrinfo", getaddrinfo)
-    monkeypatch.setattr("dorib.fetch.addresses.create_connection", create_connection)
+    monkeypatch.setattr("dorib.suites.fetch.addresses.socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("dorib.suites.fetch.addresses.create_connection", create_connection)
     return connected
 
 
@@ -379,9 +379,9 @@ PROGRAM = """
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from dorib.fetch.download import Downloader
-from dorib.fetch.suite_data import fetch_suite
-from dorib.suite import Suite
+from dorib.suites.fetch.download import Downloader
+from dorib.suites.fetch.suite_data import fetch_suite
+from dorib.suites.suite import Suite
 
 class Quiet:
     @contextmanager
@@ -639,7 +639,7 @@ def test_offline_after_a_fetch(site: web.Site, tmp_path: Path, monkeypatch: Any)
 def test_the_command_line_shows_what_is_missing(
     site: web.Site, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("dorib.fetch.suite_data.Downloader", near)
+    monkeypatch.setattr("dorib.suites.fetch.suite_data.Downloader", near)
     site.replies |= {"/a": web.content(web.picture()), "/b": web.status(404)}
     suite = save_suite(tmp_path / "s", site, ["/a", "/b"])
     assert call("fetch", str(suite.root)) == 0

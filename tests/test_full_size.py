@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dorib.manifest import SamplingSettings
-from dorib.target import TargetModel
+from dorib.contracts.suite_view import SamplingSettings
+from dorib.target.model import DiffusersModel
 from full_size.architectures import SD14, SD21, VOCABULARY, Architecture, narrowed, random_pipeline
 
 STAGES = [f"down_blocks.{block}.attentions.{layer}" for block in range(3) for layer in range(2)]
@@ -21,20 +21,20 @@ STAGES += [f"up_blocks.{block}.attentions.{layer}" for block in (1, 2, 3) for la
 WIDTHS = [320, 320, 640, 640, 1280, 1280, 1280, *[1280] * 3, *[640] * 3, *[320] * 3]
 
 
-def target(architecture: Architecture, steps: int = 2) -> TargetModel:
+def target(architecture: Architecture, steps: int = 2) -> DiffusersModel:
     side = architecture.side
     sampling = SamplingSettings(height=side, width=side, steps=steps, guidance_scale=7.5)
-    return TargetModel(random_pipeline(architecture), sampling)
+    return DiffusersModel(random_pipeline(architecture), sampling)
 
 
 @pytest.fixture(scope="module", params=[SD14, SD21], ids=lambda one: one.name)
-def full(request: pytest.FixtureRequest) -> tuple[Architecture, TargetModel]:
+def full(request: pytest.FixtureRequest) -> tuple[Architecture, DiffusersModel]:
     """Of the true size, on the meta device: no memory, and no values."""
     with torch.device("meta"):
         return request.param, target(request.param)
 
 
-def test_value_layers_are_the_published_ones(full: tuple[Architecture, TargetModel]) -> None:
+def test_value_layers_are_the_published_ones(full: tuple[Architecture, DiffusersModel]) -> None:
     architecture, model = full
     layers = model.cross_attention_value_layers()
     assert list(layers) == [f"{stage}.transformer_blocks.0.attn2.to_v" for stage in STAGES]
@@ -57,7 +57,9 @@ def test_nemo_s_layers_are_the_published_ones() -> None:
     assert widths == [320, 320, 640, 640, 1280, 1280, 1280]
 
 
-def test_feed_forward_layers_are_the_published_ones(full: tuple[Architecture, TargetModel]) -> None:
+def test_feed_forward_layers_are_the_published_ones(
+    full: tuple[Architecture, DiffusersModel],
+) -> None:
     layers = full[1].feed_forward_layers()
     assert list(layers) == [f"{stage}.transformer_blocks.0.ff.net.2" for stage in STAGES]
     shapes = [list(layer.weight.shape) for layer in layers.values()]
@@ -66,7 +68,7 @@ def test_feed_forward_layers_are_the_published_ones(full: tuple[Architecture, Ta
     assert len(layers) == 16
 
 
-def test_parameters_are_as_many_as_published(full: tuple[Architecture, TargetModel]) -> None:
+def test_parameters_are_as_many_as_published(full: tuple[Architecture, DiffusersModel]) -> None:
     architecture, model = full
     parts = (model.unet, model.pipeline.vae, model.pipeline.text_encoder)
     counts = [sum(parameter.numel() for parameter in part.parameters()) for part in parts]
@@ -80,7 +82,7 @@ def test_parameters_are_as_many_as_published(full: tuple[Architecture, TargetMod
 
 
 def test_latents_and_schedule_are_the_published_ones(
-    full: tuple[Architecture, TargetModel],
+    full: tuple[Architecture, DiffusersModel],
 ) -> None:
     architecture, model = full
     velocity = architecture is SD21

@@ -22,9 +22,9 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 
 from dorib import DoribError, Generation, Suite
 from dorib.config import make_config
-from dorib.manifest import Manifest
-from dorib.registry import GROUP, discover
+from dorib.host.registry import GROUP, discover
 from dorib.runner import run
+from dorib.suites.manifest import Manifest
 from dorib_image_quality import ImageQualityParams, inception
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.metric import ImageQuality

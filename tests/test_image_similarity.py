@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from dorib import DoribError, Generation, Measured, Suite
-from dorib.manifest import Manifest
+from dorib.suites.manifest import Manifest
 from dorib_image_similarity import ImageSimilarityParams
 from dorib_image_similarity.metric import ImageSimilarity, pixel_distance
 from dorib_image_similarity.structure import ms_ssim, weights_for

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from dorib.config import read_config
-from dorib.entries import read_entry
-from dorib.leaderboard import Leaderboard, leaderboard
-from dorib.methods import configure_all
-from dorib.registry import discover
-from dorib.suite import load_suite
+from dorib.host.configure import configure_all
+from dorib.host.registry import discover
+from dorib.ranking.entries import read_entry
+from dorib.ranking.leaderboard import Leaderboard, leaderboard
+from dorib.suites.suite import load_suite
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards"
 

@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from dorib.errors import DoribError
-from dorib.target import load_pipeline, load_unet_weights
+from dorib.target.loading import load_pipeline, load_unet_weights
 from fixtures.pipelines import Prediction
 from fixtures.suites import write_manifest
 
@@ -166,7 +166,7 @@ def test_a_pipeline_of_the_hub_s_cache_is_known_by_its_commit(
     content = yaml.safe_load((suite_copy / "suite.yaml").read_text())
     write_manifest(suite_copy, content | {"pipeline": "own/model"})
     environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", "from dorib.cli import main; main()", "run"]
+    command = [sys.executable, "-c", "from dorib.cli.app import main; main()", "run"]
     command += ["--suite", str(suite_copy), "--limit", "1", "--metric", "sscd", "--out"]
 
     def digests(commit: str) -> tuple[str, str]:

@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 
 from dorib import DoribError, Seeds, TargetModel, runner
-from dorib.cli import main
+from dorib.cli.app import main
 from dorib.config import make_config
-from dorib.locality import page
-from dorib.locality.activations import record
-from dorib.locality.config import make_locality_config
-from dorib.locality.report import Analysis, Group, Report
-from dorib.locality.study import LocalityResult, study
-from dorib.registry import Registry, discover
+from dorib.host.registry import Registry, discover
 from dorib.reporting import Advance
+from dorib_locality import page
+from dorib_locality.activations import record
+from dorib_locality.config import make_locality_config
+from dorib_locality.report import Analysis, Group, Report
+from dorib_locality.study import LocalityResult, study
 
 WANDA = "wanda:scope=per_sample,sparsity=0.2"
 FIGURES = ("embedding-space", "activations", "weights")

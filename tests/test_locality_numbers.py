@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorib import DoribError, Edit, MaskWeights, ScaleOutputs
-from dorib.locality.agreement import MethodTable, agreement
-from dorib.locality.agreement_of_methods import agreement_of_methods
-from dorib.locality.embedding_space import Embedded, embedding_space
-from dorib.locality.geometry import distances, principal_projection, row_by_row
-from dorib.locality.overlap import (
+from dorib_locality.agreement import MethodTable, agreement
+from dorib_locality.agreement_of_methods import agreement_of_methods
+from dorib_locality.embedding_space import Embedded, embedding_space
+from dorib_locality.geometry import distances, principal_projection, row_by_row
+from dorib_locality.overlap import (
     Picks,
     expected_iou,
     picks_of,
@@ -25,7 +25,7 @@ from dorib.locality.overlap import (
     tabulate,
     transformer_block,
 )
-from dorib.locality.pairs import between, separation, superiority, upper, within
+from dorib_locality.pairs import between, separation, superiority, upper, within
 
 PLACES = {"down.transformer_blocks.0.a": 30, "mid.transformer_blocks.0.a": 50}
 seeds = st.integers(0, 2**32 - 1)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dorib.config import make_config
-from dorib.memory import within_memory
-from dorib.registry import discover
+from dorib.host.registry import discover
 from dorib.reporting import Silent
 from dorib.runner import run
+from dorib.verbs.memory import within_memory
 
 
 class Noted(Silent):

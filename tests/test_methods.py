@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from dorib import Attack, DoribError, Edit, MethodChoice, MethodSpec, Mitigation, Params
 from dorib.config import make_config, read_config
-from dorib.methods import Configured, configure
-from dorib.registry import Kind, Registration, Registry
+from dorib.contracts.registration import MethodKind
+from dorib.host.configure import Configured, configure
+from dorib.host.registry import Registration, Registry
 
 
 class SearchParams(Params):
@@ -38,9 +39,9 @@ class BuiltParams(Params):
 
 
 class Built(Mitigation[BuiltParams]):
-    def builds_on(self) -> Mapping[str, tuple[Kind, MethodSpec]]:
+    def builds_on(self) -> Mapping[str, tuple[MethodKind, MethodSpec]]:
         below = self.params.below
-        needs: dict[str, tuple[Kind, MethodSpec]] = {"search": ("attack", self.params.search)}
+        needs: dict[str, tuple[MethodKind, MethodSpec]] = {"search": ("attack", self.params.search)}
         return needs if below is None else {**needs, "below": ("mitigation", below)}
 
     def fit(self, model, view, seeds, ledger) -> Edit:
@@ -66,7 +67,7 @@ REGISTRY = Registry(
 )
 
 
-def configured(text: str, kind: Kind = "mitigation") -> Configured:
+def configured(text: str, kind: MethodKind = "mitigation") -> Configured:
     return configure(REGISTRY, kind, MethodSpec.parse(text))
 
 
@@ -196,9 +197,9 @@ def test_lists_can_be_typed() -> None:
 
 
 def test_params_lists_a_method_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dorib.cli import app
+    from dorib.cli.app import app
 
-    monkeypatch.setattr("dorib.registry.discover", lambda: REGISTRY)
+    monkeypatch.setattr("dorib.host.registry.discover", lambda: REGISTRY)
     result = CliRunner().invoke(app, ["params", "mitigation", "built"])
     assert result.exit_code == 0
     row = next(line for line in result.output.splitlines() if line.startswith("search"))

@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel
-from dorib.edits import load_edit, save_edit
-from dorib.manifest import SamplingSettings
+from dorib.contracts.edits import load_edit, save_edit
+from dorib.contracts.suite_view import SamplingSettings
 from dorib_nemo import NemoParams
 from dorib_nemo.judge import Judge
 from dorib_nemo.localisation import Round, refine, schedule, select

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dorib.edits import Edit, MaskWeights
-from dorib.target import TargetModel, editing
+from dorib.contracts.edits import Edit, MaskWeights
+from dorib.target import editing
+from dorib.target.model import DiffusersModel
 from fixtures.edits import KINDS, Kind, names, per_sample_edit, row_as_global
 
 TOLERANCE = 1e-5
@@ -26,7 +27,7 @@ def memory_cap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(editing, "MEMORY_CAP_BYTES", request.param * 32 * 128 * 4)
 
 
-def items(model: TargetModel, samples: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
+def items(model: DiffusersModel, samples: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
     """One item for each sample index, with a starting latent and a timestep of its own."""
     generators = [torch.Generator().manual_seed(1000 * seed + n) for n in range(len(samples))]
     prompts = model.encode_prompt(CAPTIONS)["prompt_embeds"]
@@ -38,7 +39,7 @@ def items(model: TargetModel, samples: Sequence[int], seed: int = 0) -> dict[str
     }
 
 
-def predict(model: TargetModel, batch: dict[str, Tensor], guidance: float) -> Tensor:
+def predict(model: DiffusersModel, batch: dict[str, Tensor], guidance: float) -> Tensor:
     embeddings = {"prompt_embeds": batch["prompt_embeds"]}
     with torch.no_grad():
         return model.predict(
@@ -59,7 +60,7 @@ def largest(difference: Tensor) -> float:
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_mixed_batch_is_each_item_under_its_own_edit_of_the_whole_model(
-    tiny_model: TargetModel, kind: Kind, guidance: float
+    tiny_model: DiffusersModel, kind: Kind, guidance: float
 ) -> None:
     # Repeated indices are several seeds or restarts of one sample.
     batch = items(tiny_model, [2, 0, 1, 0, 2, 2])
@@ -83,7 +84,7 @@ def test_mixed_batch_is_each_item_under_its_own_edit_of_the_whole_model(
 )
 @settings(max_examples=8)
 def test_mixed_batch_is_one_by_one(
-    tiny_model: TargetModel,
+    tiny_model: DiffusersModel,
     kind: Kind,
     samples: list[int],
     rows: list[int],
@@ -98,7 +99,7 @@ def test_mixed_batch_is_one_by_one(
     assert largest(mixed - alone) <= TOLERANCE
 
 
-def test_rows_say_which_row_acts_for_which_sample(tiny_model: TargetModel) -> None:
+def test_rows_say_which_row_acts_for_which_sample(tiny_model: DiffusersModel) -> None:
     edit = per_sample_edit(tiny_model, "mask", SAMPLES)
     batch = items(tiny_model, [1])
     with tiny_model.edited(edit, rows=[0, 2, 1]):
@@ -111,7 +112,7 @@ def test_rows_say_which_row_acts_for_which_sample(tiny_model: TargetModel) -> No
 @pytest.mark.usefixtures("memory_cap")
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_of_a_mixed_batch_are_those_of_each_item_alone(
-    tiny_model: TargetModel, kind: Kind
+    tiny_model: DiffusersModel, kind: Kind
 ) -> None:
     samples = torch.tensor([1, 0, 1, 2])
     embeddings = tiny_model.encode_prompt([CAPTIONS[i] for i in samples.tolist()])["prompt_embeds"]
@@ -126,7 +127,7 @@ def test_images_of_a_mixed_batch_are_those_of_each_item_alone(
     assert largest(mixed - alone) <= TOLERANCE
 
 
-def gradients(model: TargetModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def gradients(model: DiffusersModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Losses of a guided prediction, and their gradient to the embeddings."""
     embeddings = batch["prompt_embeds"].clone().requires_grad_()
     output = model.predict(
@@ -144,7 +145,7 @@ def gradients(model: TargetModel, batch: dict[str, Tensor]) -> tuple[Tensor, Ten
 @pytest.mark.usefixtures("memory_cap")
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_a_mixed_batch_are_those_of_each_item_alone(
-    tiny_model: TargetModel, kind: Kind
+    tiny_model: DiffusersModel, kind: Kind
 ) -> None:
     batch = items(tiny_model, [2, 0, 2])
     edit = per_sample_edit(tiny_model, kind, SAMPLES)
@@ -160,10 +161,10 @@ def test_gradients_of_a_mixed_batch_are_those_of_each_item_alone(
 
 @pytest.mark.parametrize("kind", [*KINDS, "global mask"])
 def test_gradient_checkpointing_changes_no_gradient(
-    make_model: object, tiny_model: TargetModel, kind: str
+    make_model: object, tiny_model: DiffusersModel, kind: str
 ) -> None:
     assert callable(make_model)
-    frugal: TargetModel = make_model()
+    frugal: DiffusersModel = make_model()
     frugal.enable_gradient_checkpointing()
     calls: list[int] = []
     block = frugal.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0")
@@ -182,7 +183,7 @@ def test_gradient_checkpointing_changes_no_gradient(
     assert largest(kept - recomputed) <= TOLERANCE * largest(kept)
 
 
-def test_a_layer_without_a_token_axis_can_be_masked(tiny_model: TargetModel) -> None:
+def test_a_layer_without_a_token_axis_can_be_masked(tiny_model: DiffusersModel) -> None:
     name = "mid_block.resnets.0.time_emb_proj"
     width = tiny_model.unet.get_submodule(name).weight.numel()
     rows = (torch.arange(0, width, 2), torch.arange(1, width, 2))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dorib import DefenderView, DoribError, Edit, Ledger, SamplingRule, Seeds, Target, TargetModel
 from dorib.config import make_config
-from dorib.edits import load_edit, save_edit
-from dorib.registry import discover
+from dorib.contracts.edits import load_edit, save_edit
+from dorib.host.registry import discover
 from dorib.runner import RunResult, run
 from dorib_prompt_filter import PromptFilterParams
 from dorib_prompt_filter.mitigation import PromptFilter

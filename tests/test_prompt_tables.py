@@ -15,8 +15,8 @@ import datasets
 import pytest
 
 from dorib.errors import DoribError
-from dorib.prompt_tables import PromptTable, read_prompt_table, read_rows
-from dorib.suite import Suite
+from dorib.suites.prompt_tables import PromptTable, read_prompt_table, read_rows
+from dorib.suites.suite import Suite
 from fixtures import web
 
 DATA = Path(os.environ.get("DORIB_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorib.contracts import Quantity
-from dorib.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts, read_entry
+from dorib.contracts.methods import Quantity
 from dorib.errors import DoribError
-from dorib.facts import CellFacts, RunFacts, SampleFacts
-from dorib.leaderboard import entry_file, leaderboard, write_leaderboard
-from dorib.rank import rank
-from dorib.records import Record
+from dorib.ranking.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts, read_entry
+from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
+from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
+from dorib.ranking.rank import rank
+from dorib.ranking.records import Record
 
 MEMORIZED = tuple(SampleFacts(f"m{i}", f"photograph-{i // 2}") for i in range(8))
 CONTROLS = tuple(SampleFacts(f"c{i}", f"other-{i}") for i in range(4))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dorib import DefenderView, DoribError, Ledger, Seeds, Target, TargetModel
-from dorib.registry import discover
+from dorib.host.registry import discover
 from dorib_reference import ReferenceParams
 from dorib_reference.attacks import OwnPrompt
 from dorib_reference.mitigations import Retrained, Unmitigated

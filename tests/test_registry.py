@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dorib.contracts import Attack
+from dorib.contracts.methods import Attack
 from dorib.errors import DoribError
-from dorib.registry import GROUP, Registry, discover
+from dorib.host.registry import GROUP, Registry, discover
 
 MakePlugin = Callable[..., EntryPoint]
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from dorib.config import make_config
 from dorib.errors import DoribError
-from dorib.registry import Registry, discover
+from dorib.host.registry import Registry, discover
 from dorib.runner import RunResult, run
 from fixtures.suites import write_manifest
 
@@ -199,7 +199,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_records(
 KILLED = """
 import sys
 from dorib.config import make_config
-from dorib.registry import discover
+from dorib.host.registry import discover
 from dorib.runner import run
 import diffusers, dorib.target.model
 suite, out = sys.argv[1:]

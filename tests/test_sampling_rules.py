@@ -12,8 +12,8 @@ import torch
 
 from dorib import DoribError, Edit, SamplingRule, TargetModel
 from dorib.config import make_config
-from dorib.edits import load_edit, load_sampling_rule, save_edit
-from dorib.registry import Registry, discover
+from dorib.contracts.edits import load_edit, load_sampling_rule, save_edit
+from dorib.host.registry import Registry, discover
 from dorib.runner import run
 from fixtures.edits import global_edit
 

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from dorib.schemas import MODELS, committed_schema, generated_schema
+from dorib.ranking.schemas import MODELS, committed_schema, generated_schema
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_committed_schema_is_the_models(name: str) -> None:
     assert json.loads(committed_schema(name)) == generated_schema(name), (
-        "the models have changed: run `python -m dorib.schemas` and commit the result"
+        "the models have changed: run `python -m dorib.ranking.schemas` and commit the result"
     )
 
 
@@ -25,7 +25,7 @@ def test_schemas_allow_no_unknown_names(name: str) -> None:
 
 def test_ranking_imports_no_torch() -> None:
     code = (
-        "import sys, dorib.rank, dorib.leaderboard, dorib.schemas; "
+        "import sys, dorib.ranking.rank, dorib.ranking.leaderboard, dorib.ranking.schemas; "
         "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

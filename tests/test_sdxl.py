@@ -12,14 +12,15 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 from torch import Tensor
 
 from dorib.config import make_config
+from dorib.contracts.suite_view import SamplingSettings
 from dorib.errors import DoribError
-from dorib.locality.config import make_locality_config
-from dorib.locality.study import study
-from dorib.manifest import SamplingSettings
-from dorib.registry import discover
+from dorib.host.registry import discover
 from dorib.runner import run
-from dorib.target import TargetModel, load_pipeline
+from dorib.target.loading import load_pipeline
+from dorib.target.model import DiffusersModel
 from dorib.target.sampling import initial_noise
+from dorib_locality.config import make_locality_config
+from dorib_locality.study import study
 from fixtures import sdxl
 from fixtures.suites import manifest, write_manifest
 
@@ -28,18 +29,18 @@ CAPTIONS = ("a red star", "small blue ring")
 
 def target_model(
     prediction: str = "epsilon", guidance_scale: float = 3.0, *, zeros: bool = True
-) -> TargetModel:
+) -> DiffusersModel:
     pipeline = sdxl.pipeline(prediction, zeros_for_empty_prompt=zeros)
     pipeline.set_progress_bar_config(disable=True)
     settings = SamplingSettings(height=32, width=48, steps=4, guidance_scale=guidance_scale)
-    return TargetModel(pipeline, settings)
+    return DiffusersModel(pipeline, settings)
 
 
 def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(number) for number in range(len(CAPTIONS))]
 
 
-def difference_from_diffusers(model: TargetModel) -> float:
+def difference_from_diffusers(model: DiffusersModel) -> float:
     ours = model.sample(model.encode_prompt(CAPTIONS), generators(), torch.arange(len(CAPTIONS)))
     theirs: Tensor = model.pipeline(
         list(CAPTIONS),
@@ -111,7 +112,7 @@ def test_loads_from_a_folder(tmp_path: Path) -> None:
     sdxl.pipeline().save_pretrained(tmp_path, safe_serialization=True)
     pipeline = load_pipeline(str(tmp_path), torch.device("cpu"), torch.float32)
     settings = SamplingSettings(height=32, width=48, steps=4, guidance_scale=3.0)
-    assert difference_from_diffusers(TargetModel(pipeline, settings)) <= 1e-4
+    assert difference_from_diffusers(DiffusersModel(pipeline, settings)) <= 1e-4
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dorib.seeds import Seeds
+from dorib.contracts.seeds import Seeds
 
 NAMES = st.lists(
     st.one_of(st.text(st.characters(categories=["L", "N"]), min_size=1), st.integers(0)),

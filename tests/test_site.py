@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from dorib.cli import BAD_INPUT, main
+from dorib.cli.app import BAD_INPUT, main
 from dorib.config import make_config
-from dorib.entries import read_entry
-from dorib.leaderboard import Leaderboard, leaderboard
-from dorib.registry import discover
+from dorib.host.registry import discover
+from dorib.ranking.entries import read_entry
+from dorib.ranking.leaderboard import Leaderboard, leaderboard
 from dorib.runner import run
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards"

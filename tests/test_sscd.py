@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dorib import DoribError, Generation, Measured, Suite
-from dorib.manifest import Manifest
+from dorib.suites.manifest import Manifest
 from dorib_sscd import OFFICIAL_SHA256, SscdParams, backends, preprocessing, weights
 from dorib_sscd.descriptors import Describe, Descriptor
 from dorib_sscd.metric import Sscd

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_cohen_kappa
 
 from dorib import DoribError, Generation, Suite
-from dorib.manifest import Manifest
+from dorib.suites.manifest import Manifest
 from dorib_sscd import SscdAgreementParams
 from dorib_sscd.agreement import SscdAgreement, cohens_kappa
 from dorib_sscd.network import DescriptorConfig, DescriptorNetwork

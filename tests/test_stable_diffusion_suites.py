@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from dorib.cli import main
+from dorib.cli.app import main
 from dorib.config import make_config, read_config
 from dorib.errors import DoribError
-from dorib.fetch import hub
-from dorib.fetch.originals import write_whole
-from dorib.fetch.spec import original_key
-from dorib.registry import Registry, discover
-from dorib.results import RunResult
+from dorib.host.registry import Registry, discover
+from dorib.report.results import RunResult
 from dorib.runner import run
-from dorib.suite import Suite, load_suite
+from dorib.suites.fetch import hub
+from dorib.suites.fetch.originals import write_whole
+from dorib.suites.fetch.spec import original_key
+from dorib.suites.suite import Suite, load_suite
 from dorib_sscd import OFFICIAL_SHA256
 from dorib_sscd import weights as sscd_weights
 from fixtures import web

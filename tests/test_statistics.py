@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from dorib.statistics import (
+from dorib.ranking.statistics import (
     clopper_pearson,
     paired_difference,
     recovered_share,
     unpaired_difference,
     utility_share,
 )
-from dorib.survival import kaplan_meier
+from dorib.ranking.survival import kaplan_meier
 
 outcomes = st.lists(st.booleans(), min_size=1, max_size=30)
 

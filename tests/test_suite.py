@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dorib.errors import DoribError
-from dorib.suite import Suite
+from dorib.suites.suite import Suite
 from fixtures.suites import SPLITS, write_manifest, write_rows
 
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dorib.contracts.ledger import Ledger
 from dorib.errors import DoribError
-from dorib.ledger import Ledger
-from dorib.target import TargetModel
+from dorib.target.model import DiffusersModel
 from dorib.target.sampling import initial_noise
 
-MakeModel = Callable[..., TargetModel]
+MakeModel = Callable[..., DiffusersModel]
 CAPTIONS = ("a red star", "small blue ring")
 
 
@@ -24,12 +24,12 @@ def generators(count: int, first: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(first + number) for number in range(count)]
 
 
-def noise(model: TargetModel, count: int, seed: int = 0) -> Tensor:
+def noise(model: DiffusersModel, count: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((count, *model.latent_shape), generator=generator)
 
 
-def diffusers_images(model: TargetModel, guidance_scale: float) -> Tensor:
+def diffusers_images(model: DiffusersModel, guidance_scale: float) -> Tensor:
     """The pipeline's own call, from the same embeddings and starting latents as `images`."""
     prompts = model.encode_prompt(CAPTIONS)["prompt_embeds"]
     output = model.pipeline(
@@ -45,7 +45,7 @@ def diffusers_images(model: TargetModel, guidance_scale: float) -> Tensor:
     return images
 
 
-def images(model: TargetModel) -> Tensor:
+def images(model: DiffusersModel) -> Tensor:
     count = len(CAPTIONS)
     return model.sample(model.encode_prompt(CAPTIONS), generators(count), torch.arange(count))
 
@@ -82,7 +82,7 @@ def test_sampling_leaves_the_pipelines_scheduler_alone(make_model: MakeModel) ->
     assert torch.equal(model.pipeline.scheduler.timesteps, before)
 
 
-def test_guidance_goes_from_the_empty_prompt_to_the_prompt(either_model: TargetModel) -> None:
+def test_guidance_goes_from_the_empty_prompt_to_the_prompt(either_model: DiffusersModel) -> None:
     latents, timesteps = noise(either_model, 2), torch.tensor([999, 400])
     samples = torch.arange(2)
 
@@ -100,7 +100,7 @@ def test_guidance_goes_from_the_empty_prompt_to_the_prompt(either_model: TargetM
 @given(seed=st.integers(0, 1000), timesteps=st.tuples(st.integers(0, 999), st.integers(0, 999)))
 @settings(max_examples=5)
 def test_denoising_loss_is_the_plain_one(
-    either_model: TargetModel, seed: int, timesteps: tuple[int, int]
+    either_model: DiffusersModel, seed: int, timesteps: tuple[int, int]
 ) -> None:
     clean, added = noise(either_model, 2, seed), noise(either_model, 2, seed + 1)
     embeddings = either_model.encode_prompt(CAPTIONS)
@@ -117,7 +117,7 @@ def test_denoising_loss_is_the_plain_one(
 
 
 @torch.no_grad()
-def plain_loss(model: TargetModel, clean: Tensor, added: Tensor, t: int, prompt: str) -> float:
+def plain_loss(model: DiffusersModel, clean: Tensor, added: Tensor, t: int, prompt: str) -> float:
     """One item, by the diffusers scheduler's own noising and the textbook targets."""
     pipeline = model.pipeline
     timestep = torch.tensor([t])
@@ -132,7 +132,7 @@ def plain_loss(model: TargetModel, clean: Tensor, added: Tensor, t: int, prompt:
     return float(((output[0] - target).double() ** 2).mean())
 
 
-def test_latents_are_in_the_pipelines_own_scale(either_model: TargetModel) -> None:
+def test_latents_are_in_the_pipelines_own_scale(either_model: DiffusersModel) -> None:
     picture = torch.rand(
         (1, 3, either_model.sampling.height, either_model.sampling.width),
         generator=torch.Generator().manual_seed(5),
@@ -169,7 +169,7 @@ def test_an_item_starts_from_the_same_noise_in_any_batch(
             assert (run(rows, steps) - together[rows]).abs().max() <= tolerance
 
 
-def test_the_global_generator_is_neither_read_nor_moved(tiny_model: TargetModel) -> None:
+def test_the_global_generator_is_neither_read_nor_moved(tiny_model: DiffusersModel) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     first = images(tiny_model)
@@ -180,7 +180,9 @@ def test_the_global_generator_is_neither_read_nor_moved(tiny_model: TargetModel)
 
 @given(samples=st.lists(st.integers(0, 3), min_size=1, max_size=5), guided=st.booleans())
 @settings(max_examples=6)
-def test_work_is_counted_by_item(tiny_model: TargetModel, samples: list[int], guided: bool) -> None:
+def test_work_is_counted_by_item(
+    tiny_model: DiffusersModel, samples: list[int], guided: bool
+) -> None:
     count, factor = len(samples), 2 if guided else 1
     prompts = tiny_model.encode_prompt([CAPTIONS[0]] * count)["prompt_embeds"].requires_grad_()
     heard: list[int] = []
@@ -229,13 +231,13 @@ def test_recomputation_of_checkpoints_is_not_counted_as_work(make_model: MakeMod
     assert (ledger.work_of(0), ledger.work_of(7), ledger.work) == (3, 3, 6)
 
 
-def test_batches_of_unequal_length_are_refused(tiny_model: TargetModel) -> None:
+def test_batches_of_unequal_length_are_refused(tiny_model: DiffusersModel) -> None:
     embeddings = tiny_model.encode_prompt(CAPTIONS)
     with pytest.raises(ValueError, match="differ in length"):
         tiny_model.predict(noise(tiny_model, 2), torch.tensor([1, 2]), embeddings, torch.arange(3))
 
 
-def test_a_size_that_the_autoencoder_cannot_make_is_refused(tiny_model: TargetModel) -> None:
+def test_a_size_that_the_autoencoder_cannot_make_is_refused(tiny_model: DiffusersModel) -> None:
     sampling = tiny_model.sampling.model_copy(update={"height": 30})
     with pytest.raises(DoribError, match=r"30 x 32 pixels.*multiples of 4; change"):
-        TargetModel(tiny_model.pipeline, sampling)
+        DiffusersModel(tiny_model.pipeline, sampling)

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from dorib.errors import DoribError
-from dorib.registry import discover
+from dorib.host.registry import discover
 from dorib.reporting import Silent
-from dorib.suite import load_suite
+from dorib.suites.suite import load_suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.clip import build as build_clip

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dorib.fingerprint import file_digest
-from dorib.registry import discover
-from dorib.suite import Suite, load_suite
+from dorib.host.registry import discover
+from dorib.store.fingerprint import file_digest
+from dorib.suites.suite import Suite, load_suite
 
 SHORTEN = "1000"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from diffusers import UNet2DConditionModel
 
-from dorib.manifest import Sample
-from dorib.registry import discover
-from dorib.suite import Suite, load_suite
+from dorib.host.registry import discover
+from dorib.suites.manifest import Sample
+from dorib.suites.suite import Suite, load_suite
 from dorib_suites.tiny.accept import Acceptance
 
 

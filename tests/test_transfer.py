@@ -14,8 +14,8 @@ import torch
 
 from dorib import DoribError, Ledger, MethodSpec, Seeds, Target, TargetModel, Trigger
 from dorib.config import make_config
-from dorib.methods import configure
-from dorib.registry import Registry, discover
+from dorib.host.configure import configure
+from dorib.host.registry import Registry, discover
 from dorib.reporting import Advance, Silent
 from dorib.runner import RunResult, run
 from dorib_transfer import TransferParams

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dorib.contracts.triggers import Trigger, load_trigger, save_trigger
 from dorib.errors import DoribError
-from dorib.triggers import Trigger, load_trigger, save_trigger
 
 
 def embedding(dtype: torch.dtype = torch.float32) -> Trigger:

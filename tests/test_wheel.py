@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAIN = "from dorib.cli import main; main()"
+MAIN = "from dorib.cli.app import main; main()"
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def _measured(arguments: list[str]) -> dict[str, float]:
     """
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from dorib.cli import main; main()", *arguments]
+        [sys.executable, "-c", "from dorib.cli.app import main; main()", *arguments]
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from dorib.images import write_image
+from dorib.suites.images import write_image
 from dorib_sscd.network import DescriptorConfig, DescriptorNetwork
 from full_size.architectures import Architecture, random_pipeline
 

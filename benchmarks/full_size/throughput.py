@@ -13,7 +13,8 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from dorib import Ledger, Seeds, Target, TargetModel
-from dorib.manifest import SamplingSettings
+from dorib.contracts.suite_view import SamplingSettings
+from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
 from dorib_dori.attack import WORK_PER_PAIR, Dori
 from full_size.architectures import SD14, Architecture, narrowed, random_pipeline
@@ -40,7 +41,7 @@ def measure(
     side = architecture.side
     pipeline = random_pipeline(architecture).to(device, dtype)
     sampling = SamplingSettings(height=side, width=side, steps=STEPS, guidance_scale=GUIDANCE_SCALE)
-    model = TargetModel(pipeline, sampling)
+    model = DiffusersModel(pipeline, sampling)
     matrix_rate = _matrix_rate(device, dtype, matrix_side)
     operations = _operations_per_item(model)
     for verb, prepare in {"generate": _generate, "dori": _dori}.items():

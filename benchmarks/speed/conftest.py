@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from dorib.config import RunConfig
-from dorib.context import RunContext
 from dorib.errors import DoribError
-from dorib.registry import Registry, discover
-from dorib.store import Store
-from dorib.suite import load_suite
+from dorib.host.registry import Registry, discover
+from dorib.store.store import Store
+from dorib.suites.suite import load_suite
+from dorib.verbs.context import RunContext
 
 BATCH = 8
 

@@ -14,10 +14,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from dorib.context import RunContext, Subject
-from dorib.contracts import Target
-from dorib.seeds import Seeds
-from dorib.target import Embeddings, unstacked
+from dorib.contracts.embeddings import Embeddings, unstacked
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.views import Target
+from dorib.verbs.context import RunContext, Subject
 from dorib_nemo import NemoParams
 from dorib_nemo.differences import Differences
 from dorib_nemo.localisation import refine, schedule, select

@@ -14,13 +14,13 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dorib.attack import attack
-from dorib.context import RunContext, Subject
-from dorib.generate import generate_attacked
-from dorib.methods import configure
-from dorib.mitigate import Mitigated, mitigate
-from dorib.registry import Registry
-from dorib.specs import MethodSpec
+from dorib.contracts.specs import MethodSpec
+from dorib.host.configure import configure
+from dorib.host.registry import Registry
+from dorib.verbs.attack import attack
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.generate import generate_attacked
+from dorib.verbs.mitigate import Mitigated, mitigate
 
 LARGEST_RATIO = 1.10
 ROUNDS = 5

@@ -9,7 +9,7 @@ import time
 from pytest_benchmark.fixture import BenchmarkFixture
 
 LONGEST_SECONDS = 0.4
-HELP = "import sys; sys.argv = ['dorib', '--help']; from dorib.cli import main; main()"
+HELP = "import sys; sys.argv = ['dorib', '--help']; from dorib.cli.app import main; main()"
 
 
 def run(program: str) -> float:

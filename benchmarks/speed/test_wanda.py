@@ -13,12 +13,12 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dorib.context import RunContext
-from dorib.contracts import DefenderView, Target
-from dorib.edits import Edit, MaskWeights
-from dorib.ledger import Ledger
-from dorib.seeds import Seeds
-from dorib.target import TargetModel
+from dorib.contracts.edits import Edit, MaskWeights
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.views import DefenderView, Target
+from dorib.target.model import DiffusersModel
+from dorib.verbs.context import RunContext
 from dorib_wanda import WandaParams
 from dorib_wanda import mitigation as wanda
 from dorib_wanda.norms import Run, mean_squared_norms
@@ -42,7 +42,7 @@ def fit(context: RunContext) -> Edit:
 
 
 def as_published(
-    model: TargetModel, runs: Sequence[Run], timesteps: int, batch_size: int
+    model: DiffusersModel, runs: Sequence[Run], timesteps: int, batch_size: int
 ) -> dict[str, torch.Tensor]:
     """All steps, although the first ones serve; the baseline as often as there are prompts."""
     times = PROMPTS if len(runs) == 1 else 1

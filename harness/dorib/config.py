@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, field_validator
 
+from dorib.contracts.params import Budgets
+from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
-from dorib.specs import MethodSpec, spec_of
+from dorib.validation import checked
+from dorib.verbs.settings import Settings
 
 PRESETS = Path(__file__).parent / "presets"
 
 
-def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
-    if budgets[0] <= 0 or any(a >= b for a, b in pairwise(budgets)):
-        raise ValueError("budgets must be positive and strictly rising")
-    return budgets
-
-
-Budgets = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
-"""Search work per sample, in U-Net items, strictly rising."""
-
-
-class RunConfig(BaseModel):
+class RunConfig(Settings):
     """One `dorib run`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     suite: str = "tiny"
     """A registered suite's name, or a suite folder."""
-    split: str = "test"
     mitigation: tuple[MethodSpec, ...] = ()
     attack: tuple[MethodSpec, ...] = ()
     metric: tuple[MethodSpec, ...] = (MethodSpec(name="sscd"), MethodSpec(name="clip"))
@@ -47,25 +29,11 @@ class RunConfig(BaseModel):
     """The suite's full profile; otherwise its quick one."""
     seeds: int | None = Field(default=None, gt=0, le=1000)
     """Evaluation images per sample and trigger, in place of the profile's."""
-    limit: int | None = Field(default=None, gt=0)
-    """At most so many memorized samples, and as many controls."""
     budgets: Budgets | None = None
     """In place of the profile's."""
     offline: bool = False
     """Open no connection, and fail before any work if something is not on this machine."""
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: int | None = Field(default=None, gt=0)
-    gradient_checkpointing: bool = False
-    """Compute activations twice rather than keep them for the backward pass."""
-    vae_slicing: bool = False
-    """Decode images one by one."""
-    offload: bool = False
-    """Keep text encoders and autoencoder in the host's memory while they are not at work."""
-    compile: bool = False
-    """Compile the U-Net."""
     out: Path = Path("dorib-out")
-    root_seed: int = Field(default=0, ge=0)
 
     @field_validator("mitigation", "attack", "metric", mode="before")
     @classmethod
@@ -112,19 +80,4 @@ def make_config(content: dict[str, Any], where: str = "command line") -> RunConf
     Raises:
         DoribError: the first wrong one, by name.
     """
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        known = ", ".join(RunConfig.model_fields)
-        raise DoribError(f"{where}: {first_problem(error)}; mend it (options: {known})") from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, in one line."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "content"
-    message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"{field!r}: {message}"
-
-
-_IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}
+    return checked(RunConfig, content, where, names="options")

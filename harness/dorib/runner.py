@@ -6,25 +6,26 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from dorib.attack import Attacked, attack
 from dorib.config import RunConfig
-from dorib.context import RunContext
-from dorib.contracts import Method
+from dorib.contracts.methods import Method
+from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
-from dorib.fetch.absent import require_on_disk
-from dorib.generate import generate_attacked, generate_utility
-from dorib.judging import Cell
-from dorib.manifest import Profile
-from dorib.measure import measure
-from dorib.methods import NONE, ORACLE, Configured, configure_all
-from dorib.mitigate import Mitigated, mitigate
-from dorib.registry import Registry
+from dorib.host.configure import NONE, ORACLE, Configured, configure_all
+from dorib.host.registry import Registry
+from dorib.ranking.entries import ProfileName
+from dorib.report.results import Run, RunResult, cell_facts, finish
 from dorib.reporting import Advance, Reporter, Silent
-from dorib.results import ProfileName, Run, RunResult, cell_facts, finish
-from dorib.specs import MethodSpec, spec_of
-from dorib.store import Store
-from dorib.suite import Suite, load_suite
-from dorib.unscorable import unscorable_records
+from dorib.store.store import Store
+from dorib.suites.fetch.absent import require_on_disk
+from dorib.suites.manifest import Profile
+from dorib.suites.suite import Suite, load_suite
+from dorib.verbs.attack import Attacked, attack
+from dorib.verbs.context import RunContext
+from dorib.verbs.generate import generate_attacked, generate_utility
+from dorib.verbs.judging import Cell
+from dorib.verbs.measure import measure
+from dorib.verbs.mitigate import Mitigated, mitigate
+from dorib.verbs.unscorable import unscorable_records
 
 
 def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None) -> RunResult:
@@ -81,7 +82,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     _refuse_unfit(context, [*mitigations, *attacks])
-    return Run(context, name, mitigations, attacks, metrics)
+    return Run(context, config.out, name, mitigations, attacks, metrics)
 
 
 def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:

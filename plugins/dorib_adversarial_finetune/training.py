@@ -24,7 +24,6 @@ class Training:
         self, model: TargetModel, weights: Mapping[str, nn.Parameter], p: AdversarialFinetuneParams
     ) -> None:
         self.weights = weights
-        self._unet = model.unet
         self._accelerator = _accelerator(model, p)
         self._max_norm = p.max_gradient_norm
         self._accumulation = p.gradient_accumulation
@@ -45,7 +44,7 @@ class Training:
         for weight in self.weights.values():
             weight.requires_grad_(True)
         for batch in range(self._accumulation):
-            with self._accelerator.accumulate(self._unet):
+            with self._accelerator.accumulate():
                 with self.autocast():
                     value = loss(batch)
                 if not value.isfinite():
@@ -80,36 +79,8 @@ class Training:
 @contextmanager
 def training(model: TargetModel, p: AdversarialFinetuneParams) -> Iterator[Training]:
     """Train copies of the weights in the model's place; its very own are back afterwards."""
-    unet = model.pipeline.unet
-    checkpointed = unet.is_gradient_checkpointing
-    with _copies(unet) as weights:
-        if p.gradient_checkpointing:
-            model.enable_gradient_checkpointing()
-        try:
-            yield Training(model, weights, p)
-        finally:
-            if p.gradient_checkpointing and not checkpointed:
-                unet.disable_gradient_checkpointing()
-
-
-@contextmanager
-def _copies(unet: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
-    originals = dict(unet.named_parameters())
-    copies = {
-        name: nn.Parameter(weight.detach().to(torch.float32, copy=True), requires_grad=False)
-        for name, weight in originals.items()
-    }
-    try:
-        _put(unet, copies)
-        yield copies
-    finally:
-        _put(unet, originals)
-
-
-def _put(unet: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
-    for name, parameter in parameters.items():
-        owner, _, leaf = name.rpartition(".")
-        unet.get_submodule(owner)._parameters[leaf] = parameter
+    with model.trainable_copy(gradient_checkpointing=p.gradient_checkpointing) as weights:
+        yield Training(model, weights, p)
 
 
 def _accelerator(model: TargetModel, p: AdversarialFinetuneParams) -> Any:

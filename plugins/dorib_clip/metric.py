@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dorib import Generation, Measured, Metric, Quantity, Suite, clip_source
+from dorib import Generation, Measured, Metric, Quantity, SuiteView, clip_source
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
 
@@ -34,7 +34,7 @@ class Clip(Metric[ClipParams]):
         self._judge: Judge | None = None
         self._stack: dict[str, str | float | None] = {}
 
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load the model.
 
         Raises:

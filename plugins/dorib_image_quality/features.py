@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from dorib import Suite, clip_sha256, clip_source
+from dorib import SuiteView, clip_sha256, clip_source
 from dorib_image_quality import ImageQualityParams, clip, inception
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Features:
         return features
 
 
-def load(params: ImageQualityParams, suite: Suite, device: torch.device) -> Features:
+def load(params: ImageQualityParams, suite: SuiteView, device: torch.device) -> Features:
     """The features that `params` ask for.
 
     Raises:

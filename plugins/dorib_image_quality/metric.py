@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dorib import Generation, Measured, Metric, Quantity, Suite
+from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_image_quality import ImageQualityParams, references
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.features import Features, batches, load
@@ -46,14 +46,14 @@ class ImageQuality(Metric[ImageQualityParams]):
         self._reference: Tensor | None = None
         self._stack: dict[str, str | float | None] = {}
 
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load the network, and the features of the real images where a folder was given.
 
         Raises:
             DoribError: the network or the folder is missing, or cannot be used.
         """
         self._features = features = load(self.params, suite, device)
-        sampling = suite.manifest.sampling
+        sampling = suite.sampling
         blank = torch.full((3, sampling.height, sampling.width), 0.5)
         self._stack = {
             "features": features.space,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dorib import DoribError, Generation, Measured, Metric, Quantity, Suite
+from dorib import DoribError, Generation, Measured, Metric, Quantity, SuiteView
 from dorib_image_similarity import ImageSimilarityParams
 from dorib_image_similarity.structure import K1, K2, SIGMA, WINDOW, ms_ssim, weights_for
 
@@ -36,13 +36,13 @@ class ImageSimilarity(Metric[ImageSimilarityParams]):
         super().__init__(params)
         self._weights: tuple[float, ...] = ()
 
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Choose the scales that the suite's images have room for.
 
         Raises:
             DoribError: they have room for none.
         """
-        sampling = suite.manifest.sampling
+        sampling = suite.sampling
         self._weights = weights_for(sampling.height, sampling.width)
         if not self._weights:
             raise DoribError(

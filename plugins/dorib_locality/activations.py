@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dorib.locality.geometry import Floats
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.target_model import TargetModel
 from dorib.reporting import Advance
-from dorib.seeds import Seeds
-from dorib.target import TargetModel
+from dorib_locality.geometry import Floats
 
 Reduction = Literal["mean", "mean_absolute"]
 

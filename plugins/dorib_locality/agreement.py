@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dorib.locality import report
-from dorib.locality.geometry import Floats
-from dorib.locality.overlap import Picks, PickTable, expected_iou, random_iou
-from dorib.locality.pairs import between, finite_mean, separation, upper, within
+from dorib_locality import report
+from dorib_locality.geometry import Floats
+from dorib_locality.overlap import Picks, PickTable, expected_iou, random_iou
+from dorib_locality.pairs import between, finite_mean, separation, upper, within
 
 RANDOM_DRAWS = 1000
 

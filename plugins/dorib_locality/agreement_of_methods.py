@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from dorib.locality import report
-from dorib.locality.agreement import RANDOM_DRAWS, MethodTable, positions, random_overlap
-from dorib.locality.overlap import (
+from dorib_locality import report
+from dorib_locality.agreement import RANDOM_DRAWS, MethodTable, positions, random_overlap
+from dorib_locality.overlap import (
     Counts,
     block_counts,
     random_counts,

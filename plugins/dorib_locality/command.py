@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dorib import cli_options
-from dorib.cli_run import quiet_libraries
+from dorib.cli import options as cli_options
+from dorib.cli.run import quiet_libraries
 
 if TYPE_CHECKING:
-    from dorib.locality.config import LocalityConfig
+    from dorib_locality.config import LocalityConfig
 
 
 def locality(
@@ -106,7 +106,7 @@ def locality(
         out=out,
         root_seed=root_seed,
     )
-    from dorib.locality.config import make_locality_config
+    from dorib_locality.config import make_locality_config
 
     _study(make_locality_config(given))
 
@@ -114,11 +114,11 @@ def locality(
 def _study(config: LocalityConfig) -> None:
     from rich.console import Console
 
-    from dorib import progress
-    from dorib.registry import discover
+    from dorib.cli import progress
+    from dorib.host.registry import discover
 
     quiet_libraries()
-    from dorib.locality.study import study
+    from dorib_locality.study import study
 
     console = Console(highlight=False)
     with progress.reporter_for(console) as reporter:

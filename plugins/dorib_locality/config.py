@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from dorib.config import RunConfig, first_problem
+from dorib.config import RunConfig
+from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
-from dorib.specs import MethodSpec
+from dorib.validation import first_problem
 
 LARGEST_COUNT = 1000
 

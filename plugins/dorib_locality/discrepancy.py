@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dorib.locality import report
-from dorib.locality.activations import Recording
-from dorib.locality.geometry import MEASURES, Floats, Measure, distances, row_by_row
-from dorib.locality.pairs import between, finite_mean, separation, superiority, upper, within
+from dorib_locality import report
+from dorib_locality.activations import Recording
+from dorib_locality.geometry import MEASURES, Floats, Measure, distances, row_by_row
+from dorib_locality.pairs import between, finite_mean, separation, superiority, upper, within
 
 Indices = NDArray[np.int64]
 Kind: TypeAlias = Literal["value", "feed_forward"]

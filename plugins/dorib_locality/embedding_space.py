@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dorib.locality import report
-from dorib.locality.geometry import (
+from dorib_locality import report
+from dorib_locality.geometry import (
     MEASURES,
     Floats,
     Measure,
@@ -17,7 +17,7 @@ from dorib.locality.geometry import (
     principal_projection,
     row_by_row,
 )
-from dorib.locality.pairs import between, separation, upper, within
+from dorib_locality.pairs import between, separation, upper, within
 
 Indices = NDArray[np.int64]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dorib.figures import house_style, save_figure
-from dorib.locality.report import Analysis, Report
+from dorib.report.figures import house_style, save_figure
+from dorib_locality.report import Analysis, Report
 
 
 def draw(report: Report, folder: Path) -> dict[str, str]:
@@ -15,7 +15,7 @@ def draw(report: Report, folder: Path) -> dict[str, str]:
 
     The analysis of the successful triggers is drawn where there is one, else that of all.
     """
-    from dorib.locality import plots, plots_weights
+    from dorib_locality import plots, plots_weights
 
     shown = report.shown
     painters: dict[str, Callable[[Analysis], Any]] = {

@@ -10,19 +10,20 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from dorib.attack import Attacked, attack
-from dorib.context import RunContext, Subject
-from dorib.contracts import Target
-from dorib.generate import generate_attacked
-from dorib.judging import Cell
-from dorib.measure import measure
-from dorib.methods import Configured
-from dorib.mitigate import mitigate
-from dorib.observations import REPLICATES
+from dorib.contracts.embeddings import Embeddings
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.triggers import Trigger
+from dorib.contracts.views import Target
+from dorib.host.configure import Configured
+from dorib.ranking.observations import REPLICATES
 from dorib.reporting import Advance, Reporter
-from dorib.seeds import Seeds
-from dorib.target import Embeddings, TargetModel
-from dorib.triggers import Trigger
+from dorib.verbs.attack import Attacked, attack
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.generate import generate_attacked
+from dorib.verbs.judging import Cell
+from dorib.verbs.measure import measure
+from dorib.verbs.mitigate import mitigate
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import hypergeom
 
-from dorib.edits import Edit, MaskWeights, ScaleOutputs
+from dorib.contracts.edits import Edit, MaskWeights, ScaleOutputs
 from dorib.errors import DoribError
 
 LARGEST_DEVIATION = 8

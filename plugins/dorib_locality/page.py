@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dorib.locality.report import LayerDiscrepancy, Report, SeparationTest
-from dorib.webpages import template_environment
+from dorib.report.webpages import template_environment
+from dorib_locality.report import LayerDiscrepancy, Report, SeparationTest
 
 SIGNIFICANT = 0.05
 
 
 def render(report: Report, figures: Mapping[str, str]) -> str:
     """The page as HTML; `figures` are file stems beside it, by name. Everything is escaped."""
-    environment = template_environment("dorib.locality")
+    environment = template_environment("dorib_locality")
     environment.filters |= {"number": _number, "closer": _closer}
     shown = report.shown
     hits = sum(trigger.replicates for trigger in report.triggers)

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-from dorib.batches import planned_batches
-from dorib.context import RunContext, Subject
-from dorib.contracts import DefenderView
-from dorib.edits import Edit, load_edit, save_edit, single_edits
+from dorib.contracts.edits import Edit, load_edit, save_edit, single_edits
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.views import DefenderView
 from dorib.errors import DoribError
-from dorib.fingerprint import digest
-from dorib.ledger import Ledger
-from dorib.locality.gather import FoundTrigger
-from dorib.methods import Configured
-from dorib.mitigate import mitigate
-from dorib.store import Shelf
+from dorib.host.configure import Configured
+from dorib.store.batches import planned_batches
+from dorib.store.fingerprint import digest
+from dorib.store.store import Shelf
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.mitigate import mitigate
+from dorib_locality.gather import FoundTrigger
 
 Noise = Literal["usual", "other"]
 """The randomness of a fit: the mitigation's own, or another drawing of it."""

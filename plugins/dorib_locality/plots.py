@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dorib.figures import BLUE, GREEN, GREY, PALETTE, TEXT_WIDTH, VERMILION
-from dorib.locality.report import Analysis, Group, LayerDiscrepancy
+from dorib.report.figures import BLUE, GREEN, GREY, PALETTE, TEXT_WIDTH, VERMILION
+from dorib_locality.report import Analysis, Group, LayerDiscrepancy
 
 MARKERS = "osD^vP"
 LABEL_WIDTH = 24

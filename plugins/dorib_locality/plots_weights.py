@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dorib.figures import BLUE, GREEN, GREY, TEXT_WIDTH, VERMILION
-from dorib.locality.plots import short, strips
-from dorib.locality.report import Analysis, MethodPair, MethodPicks, RandomOverlap
+from dorib.report.figures import BLUE, GREEN, GREY, TEXT_WIDTH, VERMILION
+from dorib_locality.plots import short, strips
+from dorib_locality.report import Analysis, MethodPair, MethodPicks, RandomOverlap
 
 ROW = 1.9
 """Inches: the height of a row of panels."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dorib.context import RunContext
+from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
-from dorib.locality.config import LocalityConfig
-from dorib.manifest import Profile
-from dorib.methods import NONE, Configured, configure, configure_all
-from dorib.observations import REPLICATES
-from dorib.registry import Registry
+from dorib.host.configure import NONE, Configured, configure, configure_all
+from dorib.host.registry import Registry
+from dorib.ranking.observations import REPLICATES
 from dorib.reporting import Reporter
-from dorib.specs import MethodSpec
-from dorib.store import Store
-from dorib.suite import Suite, load_suite
+from dorib.store.store import Store
+from dorib.suites.manifest import Profile
+from dorib.suites.suite import Suite, load_suite
+from dorib.verbs.context import RunContext
+from dorib_locality.config import LocalityConfig
 
 
 @dataclass(frozen=True)

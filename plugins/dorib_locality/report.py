@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from dorib.locality.geometry import Measure
-from dorib.locality.pairs import Separation
+from dorib_locality.geometry import Measure
+from dorib_locality.pairs import Separation
 
 Selection = Literal["successful", "all"]
 Unit = Literal["neurons", "weights"]

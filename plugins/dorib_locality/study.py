@@ -14,24 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dorib.context import RunContext
 from dorib.errors import DoribError
-from dorib.figures import require_matplotlib
-from dorib.fingerprint import library_versions
-from dorib.locality import activations, figures, page, report
-from dorib.locality.agreement import MethodTable, agreement
-from dorib.locality.agreement_of_methods import agreement_of_methods
-from dorib.locality.config import LocalityConfig
-from dorib.locality.discrepancy import discrepancies
-from dorib.locality.embedding_space import Embedded, Indices, embedding_space
-from dorib.locality.gather import FoundTrigger, gather
-from dorib.locality.geometry import Floats
-from dorib.locality.prepare import Study, prepare
-from dorib.locality.tables import pick_tables
-from dorib.registry import Registry
+from dorib.host.registry import Registry
+from dorib.report.figures import require_matplotlib
+from dorib.report.webpages import require_jinja
 from dorib.reporting import Reporter, Silent
-from dorib.store import named_write_errors, write_text
-from dorib.webpages import require_jinja
+from dorib.store.files import named_write_errors, write_text
+from dorib.store.fingerprint import library_versions
+from dorib.verbs.context import RunContext
+from dorib_locality import activations, figures, page, report
+from dorib_locality.agreement import MethodTable, agreement
+from dorib_locality.agreement_of_methods import agreement_of_methods
+from dorib_locality.config import LocalityConfig
+from dorib_locality.discrepancy import discrepancies
+from dorib_locality.embedding_space import Embedded, Indices, embedding_space
+from dorib_locality.gather import FoundTrigger, gather
+from dorib_locality.geometry import Floats
+from dorib_locality.prepare import Study, prepare
+from dorib_locality.tables import pick_tables
 
 
 @dataclass(frozen=True)

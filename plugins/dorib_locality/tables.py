@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dorib.context import RunContext
-from dorib.edits import Edit, MaskWeights
-from dorib.locality.agreement import MethodTable
-from dorib.locality.gather import FoundTrigger
-from dorib.locality.overlap import picks_of, tabulate
-from dorib.locality.picking import fit_prompts, fit_triggers
-from dorib.locality.prepare import Study
-from dorib.methods import Configured
+from dorib.contracts.edits import Edit, MaskWeights
+from dorib.host.configure import Configured
+from dorib.verbs.context import RunContext
+from dorib_locality.agreement import MethodTable
+from dorib_locality.gather import FoundTrigger
+from dorib_locality.overlap import picks_of, tabulate
+from dorib_locality.picking import fit_prompts, fit_triggers
+from dorib_locality.prepare import Study
 
 
 def pick_tables(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -35,15 +34,11 @@ class Differences:
         `noise` is `[seeds, *latent_shape]`, unit variance; `timestep` counts the sampling
         timesteps from 1.
         """
-        scheduler = copy.deepcopy(model.pipeline.scheduler)
-        scheduler.set_timesteps(model.sampling.steps, device=model.device)
         self._model = model
         self._layers = layers
         self._noise = noise.to(model.device, model.dtype)
-        self._timestep: Tensor = scheduler.timesteps[timestep - 1]
-        self._latents: Tensor = scheduler.scale_model_input(
-            self._noise * scheduler.init_noise_sigma, self._timestep
-        )
+        self._timestep = model.sampling_timesteps()[timestep - 1]
+        self._latents = model.sampling_input(self._noise, self._timestep)
         self._subtract_noise = subtract_noise
         self._batch_size = batch_size
 

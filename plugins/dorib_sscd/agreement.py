@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from dorib import Generation, Measured, Metric, Quantity, Suite
+from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdAgreementParams, SscdParams
 from dorib_sscd.metric import Sscd
 
@@ -36,7 +36,7 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         self._suite = Sscd(SscdParams.model_validate({"batch_size": params.batch_size}))
         self._other = Sscd(params)
 
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load both descriptors.
 
         Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dorib import DoribError, Suite
+from dorib import DoribError, SuiteView
 from dorib_sscd import OFFICIAL_SHA256, SscdParams, network, weights
 from dorib_sscd.descriptors import Describe, Descriptor
 from dorib_sscd.preprocessing import NORMALISATION, Resize, preprocess
@@ -18,7 +18,7 @@ OFFICIAL_THRESHOLD = 0.7
 DEFAULT_RESIZE: Resize = "short-edge-288"
 
 
-def load(params: SscdParams, suite: Suite, device: torch.device) -> Descriptor:
+def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
     """The descriptor that `params` ask for, tried on one image of the suite's size.
 
     Raises:
@@ -35,8 +35,8 @@ def load(params: SscdParams, suite: Suite, device: torch.device) -> Descriptor:
     return descriptor
 
 
-def _load_suite(params: SscdParams, suite: Suite, device: torch.device) -> Descriptor:
-    settings = suite.manifest.descriptor
+def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
+    settings = suite.descriptor
     if settings is None:
         raise DoribError(
             f"metric sscd: suite {suite.name} has no descriptor; choose sscd:backend=torchscript "
@@ -144,9 +144,9 @@ def _external(
     )
 
 
-def _try(descriptor: Descriptor, suite: Suite) -> None:
+def _try(descriptor: Descriptor, suite: SuiteView) -> None:
     """Fail now rather than after hours of sampling."""
-    sampling = suite.manifest.sampling
+    sampling = suite.sampling
     blank = torch.full((1, 3, sampling.height, sampling.width), 0.5)
     try:
         shape = tuple(descriptor.describe(blank).shape)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dorib import Generation, Measured, Metric, Quantity, Suite
+from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdParams, backends
 from dorib_sscd.descriptors import Descriptor
 
@@ -40,7 +40,7 @@ class Sscd(Metric[SscdParams]):
         self._loaded: Descriptor | None = None
         self._originals: dict[str, Tensor] = {}
 
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load the descriptor.
 
         Raises:

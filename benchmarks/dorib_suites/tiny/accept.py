@@ -18,9 +18,9 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
-from dorib.images import read_image, to_picture
-from dorib.manifest import Sample
-from dorib.suite import Suite
+from dorib.suites.images import read_image, to_picture
+from dorib.suites.manifest import Sample
+from dorib.suites.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.build import different_pairs, hard_pairs
 from dorib_suites.tiny.card import write_card

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dorib.manifest import Sample
-from dorib.suite import Suite
+from dorib.suites.manifest import Sample
+from dorib.suites.suite import Suite
 from dorib_suites.tiny.oracles import CURVES
 
 TRAININGS = "trainings.json"

@@ -16,11 +16,11 @@ import yaml
 from safetensors.torch import load_file
 
 from dorib.config import make_config
-from dorib.entries import Entry, WorkToBreak
-from dorib.registry import discover
+from dorib.host.registry import discover
+from dorib.ranking.entries import Entry, WorkToBreak
 from dorib.runner import run
-from dorib.store import write_json
-from dorib.suite import Suite
+from dorib.store.files import write_json
+from dorib.suites.suite import Suite
 from dorib_suites.tiny import unet as unets
 
 ATTACK = "dori:start=other"

@@ -17,11 +17,11 @@ from rich.console import Console
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dorib.cli.progress import reporter_for
 from dorib.errors import DoribError
-from dorib.progress import reporter_for
 from dorib.reporting import Reporter
-from dorib.store import write_json
-from dorib.suite import Suite
+from dorib.store.files import write_json
+from dorib.suites.suite import Suite
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import autoencoder
 from dorib_suites.tiny import clip as clips

@@ -12,8 +12,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dorib import cli_fetch, cli_locality, cli_plugins, cli_run, cli_site, cli_suites
+from dorib.cli import fetch as cli_fetch
+from dorib.cli import plugins as cli_plugins
+from dorib.cli import run as cli_run
+from dorib.cli import site as cli_site
+from dorib.cli import suites as cli_suites
 from dorib.errors import DoribError
+from dorib_locality import command as cli_locality
 
 BAD_INPUT = 2
 STOPPED = 130

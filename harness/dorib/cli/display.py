@@ -16,8 +16,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dorib.entries import BudgetPoint, Entry, Rate
-    from dorib.results import RunResult
+    from dorib.ranking.entries import BudgetPoint, Entry, Rate
+    from dorib.report.results import RunResult
 
 ABSENT = "-"
 LABEL_WIDTH = 24

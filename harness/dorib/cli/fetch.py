@@ -14,9 +14,9 @@ from dorib.errors import DoribError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dorib.fetch.absent import Absent
-    from dorib.fetch.suite_data import Advance, Fetched
-    from dorib.suite import Suite
+    from dorib.suites.fetch.absent import Absent
+    from dorib.suites.fetch.suite_data import Advance, Fetched
+    from dorib.suites.suite import Suite
 
 
 def fetch(
@@ -40,15 +40,15 @@ def fetch(
     """Fetch a suite's prompts, originals and weights; repeated, it fetches what is missing."""
     from rich.console import Console
 
-    from dorib.registry import discover
-    from dorib.suite import load_suite
+    from dorib.host.registry import discover
+    from dorib.suites.suite import load_suite
 
     console = Console(highlight=False)
     found = load_suite(suite, discover())
     if offline:
         _check(found, console)
         return
-    from dorib.fetch.suite_data import fetch_suite
+    from dorib.suites.fetch.suite_data import fetch_suite
 
     fetched = fetch_suite(
         found, _Bars(console), workers=workers, controls=controls, pipeline=pipeline
@@ -57,8 +57,8 @@ def fetch(
 
 
 def _check(suite: Suite, console: Console) -> None:
-    from dorib.fetch.absent import absent
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
+    from dorib.suites.fetch.absent import absent
 
     missing = list(absent(suite))
     if missing:
@@ -75,8 +75,8 @@ def _row(absent: Absent) -> tuple[str, str]:
 
 
 def _show(fetched: Fetched, suite: Suite, console: Console) -> None:
-    from dorib.fetch.spec import CONTROLS
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
+    from dorib.suites.fetch.spec import CONTROLS
 
     manifest = fetched.manifest
     ids = {sample.id for sample in suite.samples}

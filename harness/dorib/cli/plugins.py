@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dorib.registry import Kind, Registry
+    from dorib.contracts.registration import PluginKind
+    from dorib.host.registry import Registry
 
-KINDS: tuple[Kind, ...] = ("mitigation", "attack", "metric", "rule", "suite")
+KINDS: tuple[PluginKind, ...] = ("mitigation", "attack", "metric", "rule", "suite")
 
 
 class MethodKind(StrEnum):
@@ -27,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def plugins(as_json: AsJson = False) -> None:
     """List what is registered, by kind, and the plugins that cannot be used, with the reason."""
-    from dorib.registry import discover
+    from dorib.host.registry import discover
 
     registry = discover()
     if as_json:
@@ -35,7 +36,7 @@ def plugins(as_json: AsJson = False) -> None:
         return
     from rich.console import Console
 
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
 
     console = Console(highlight=False)
     registered = [
@@ -56,7 +57,7 @@ def params(
     as_json: AsJson = False,
 ) -> None:
     """List a method's parameters with their defaults and bounds."""
-    from dorib.registry import discover
+    from dorib.host.registry import discover
 
     registration = discover().get(kind.value, name)
     schema = registration.params.model_json_schema()
@@ -65,7 +66,7 @@ def params(
         return
     from rich.console import Console
 
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
 
     console = Console(highlight=False)
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})
@@ -80,7 +81,7 @@ def params(
 
 
 def _listing(registry: Registry) -> dict[str, Any]:
-    from dorib.hookspecs import CONTRACT_VERSION
+    from dorib.contracts.hookspecs import CONTRACT_VERSION
 
     return {
         "contract": CONTRACT_VERSION,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dorib import cli_options
+from dorib.cli import options as cli_options
 
 if TYPE_CHECKING:
     from dorib.config import RunConfig
@@ -121,8 +121,8 @@ def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:
 def _run(config: RunConfig) -> None:
     from rich.console import Console
 
-    from dorib import display, progress
-    from dorib.registry import discover
+    from dorib.cli import display, progress
+    from dorib.host.registry import discover
 
     quiet_libraries()
     from dorib import runner

@@ -15,7 +15,7 @@ def site(
     ] = Path("dorib-out"),
 ) -> None:
     """Write the web pages of a run, or of published leaderboards, beside their JSON."""
-    from dorib.site.pages import write_site
+    from dorib.report.site.pages import write_site
 
     for page in write_site(folder):
         print(page)

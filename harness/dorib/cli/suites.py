@@ -12,7 +12,7 @@ import typer
 from dorib.errors import DoribError
 
 if TYPE_CHECKING:
-    from dorib.manifest import Sample
+    from dorib.suites.manifest import Sample
 
 app = typer.Typer(help="List the suites, or show one.", invoke_without_command=True)
 
@@ -24,7 +24,7 @@ def suites(context: typer.Context, as_json: AsJson = False) -> None:
     """List the registered suites, or show one."""
     if context.invoked_subcommand is not None:
         return
-    from dorib.registry import discover
+    from dorib.host.registry import discover
 
     described = [_described(one.name, one.target) for one in discover().of_kind("suite")]
     if as_json:
@@ -32,7 +32,7 @@ def suites(context: typer.Context, as_json: AsJson = False) -> None:
         return
     from rich.console import Console
 
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
 
     console = Console(highlight=False)
     if not described:
@@ -49,8 +49,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a suite: its settings and profiles, and its samples with their duplication."""
-    from dorib.registry import discover
-    from dorib.suite import load_suite
+    from dorib.host.registry import discover
+    from dorib.suites.suite import load_suite
 
     suite = load_suite(name, discover())
     if as_json:
@@ -61,7 +61,7 @@ def show(
         return
     from rich.console import Console
 
-    from dorib.tables import plain_table
+    from dorib.cli.tables import plain_table
 
     console = Console(highlight=False)
     settings = suite.manifest.model_dump(mode="json")
@@ -78,7 +78,7 @@ def show(
 
 
 def _described(name: str, folder: str) -> dict[str, Any]:
-    from dorib.suite import Suite
+    from dorib.suites.suite import Suite
 
     try:
         suite = Suite.load(Path(folder))

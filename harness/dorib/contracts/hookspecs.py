@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from dorib.registry import Register, RegisterSuite
+    from dorib.contracts.registration import Register, RegisterSuite
 
 CONTRACT_VERSION = 1
 

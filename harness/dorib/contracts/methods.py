@@ -4,64 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from dorib.params import Params
+from dorib.contracts.params import Params
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
-    from torch import Tensor
 
-    from dorib.edits import Edit, Scope
-    from dorib.ledger import Ledger
-    from dorib.registry import Kind
-    from dorib.seeds import Seeds
-    from dorib.specs import MethodSpec
-    from dorib.suite import Suite
-    from dorib.target import Embeddings, TargetModel
-    from dorib.triggers import Trigger
+    from dorib.contracts.edits import Edit, Scope
+    from dorib.contracts.ledger import Ledger
+    from dorib.contracts.registration import MethodKind
+    from dorib.contracts.seeds import Seeds
+    from dorib.contracts.specs import MethodSpec
+    from dorib.contracts.suite_view import SuiteView
+    from dorib.contracts.target_model import TargetModel
+    from dorib.contracts.triggers import Trigger
+    from dorib.contracts.views import DefenderView, Generation, Target
 
 P = TypeVar("P", bound=Params)
 Knowledge = Literal["original image", "prompt", "gradients", "embeddings", "tokens", "edit"]
 Need = Literal["generations", "original", "twin", "utility"]
 Level = Literal["image", "sample", "cell"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """One sample as an attack or a defender sees it."""
-
-    sample: str
-    index: int
-    """This target's sample index: hand it to the target model with each of its items."""
-    caption: str
-    original: Tensor
-    """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
-    other_captions: Sequence[str] = ()
-    """Captions of other images, for searches that start elsewhere."""
-    embeddings: Embeddings | None = None
-    """What stands in for the caption's embedding: a trigger, without a batch axis."""
-    found: Mapping[int, Trigger] = field(default_factory=dict)
-    """By budget, what the replayed attack found on the unmitigated model."""
-
-
-@dataclass(frozen=True)
-class DefenderView:
-    """What a defender may know: the memorized samples and general captions.
-
-    Never controls, evaluation prompts or evaluation seeds.
-    """
-
-    memorized: Sequence[Target]
-    general_captions: Sequence[str]
-    oracle: Path | None = None
-    """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
-    scratch: Path | None = None
-    """A folder for the checkpoints of a long fit: a fit that was killed finds there what it left.
-    It is removed once the edit is stored; None where nothing can be kept."""
 
 
 class Method(ABC, Generic[P]):
@@ -78,7 +42,7 @@ class Method(ABC, Generic[P]):
         self.params = params
         self.methods = {}
 
-    def builds_on(self) -> Mapping[str, tuple[Kind, MethodSpec]]:
+    def builds_on(self) -> Mapping[str, tuple[MethodKind, MethodSpec]]:
         """Which methods this one needs, by role; read from `params`, none by default.
 
         The host looks them up, checks their parameters, hands them over in `methods`, and makes
@@ -160,23 +124,6 @@ class PromptRule(Rule[P]):
 
 
 @dataclass(frozen=True)
-class Generation:
-    """All evaluation images of one sample under one trigger, with what they are judged by."""
-
-    sample: str
-    caption: str
-    seeds: tuple[int, ...]
-    images: Tensor
-    """`[seeds, 3, height, width]`, float32 in [0, 1]: read back from the stored PNG."""
-    originals: Tensor
-    """`[originals, 3, height, width]`; no rows where the suite has no original."""
-    twins: Tensor | None = None
-    """The unmitigated model's images from the sample's own prompt and the same seeds."""
-    other_caption: str | None = None
-    """For utility prompts: the caption of another prompt (a shuffled pairing)."""
-
-
-@dataclass(frozen=True)
 class Measured:
     """One value; `seed` None where it speaks of the sample as a whole."""
 
@@ -204,7 +151,7 @@ class Metric(Method[P]):
     """Every name that `measure` may yield."""
 
     @abstractmethod
-    def prepare(self, suite: Suite, device: torch.device) -> None:
+    def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load what judging takes (weights, thresholds) before the first `measure`.
 
         Raises:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from dorib.validation import StrictModel
 
 
-class Params(BaseModel):
+class Params(StrictModel):
     """Base of every method's parameters: immutable, and an unknown name is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
+    if budgets[0] <= 0 or any(a >= b for a, b in pairwise(budgets)):
+        raise ValueError("budgets must be positive and strictly rising")
+    return budgets
+
+
+Budgets = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
+"""Search work per sample, in U-Net items, strictly rising."""

@@ -8,21 +8,18 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     WithJsonSchema,
     model_serializer,
 )
 
 from dorib.errors import DoribError
+from dorib.validation import StrictModel
 
 
-class MethodSpec(BaseModel):
+class MethodSpec(StrictModel):
     """A method by name, with the parameters that differ from its defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
-from dorib.config import first_problem
-from dorib.contracts import Attack, Method, Metric, Mitigation, Rule
+from dorib.contracts.methods import Attack, Method, Metric, Mitigation, Rule
+from dorib.contracts.params import Params
+from dorib.contracts.registration import MethodKind
+from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
-from dorib.fingerprint import code_digest, digest
-from dorib.params import Params
-from dorib.registry import Kind, Registration, Registry
-from dorib.specs import MethodSpec
+from dorib.host.registry import Registration, Registry
+from dorib.store.fingerprint import code_digest, digest
+from dorib.validation import checked
 
 NONE = "none"
 ORACLE = "retrain"
@@ -89,7 +88,7 @@ _BASES: dict[str, type[Method[Any]]] = {
 }
 
 
-def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
+def configure(registry: Registry, kind: MethodKind, spec: MethodSpec) -> Configured:
     """Build the method that `spec` names, and the methods that it builds on.
 
     Raises:
@@ -100,7 +99,10 @@ def configure(registry: Registry, kind: Kind, spec: MethodSpec) -> Configured:
 
 
 def _configure(
-    registry: Registry, kind: Kind, spec: MethodSpec, above: tuple[tuple[Kind, str], ...]
+    registry: Registry,
+    kind: MethodKind,
+    spec: MethodSpec,
+    above: tuple[tuple[MethodKind, str], ...],
 ) -> Configured:
     chain = (*above, (kind, spec.name))
     if chain[-1] in above:
@@ -109,13 +111,8 @@ def _configure(
             f"{kind} {spec.name}: builds on itself ({path}); name another method in its parameters"
         )
     registration = registry.get(kind, spec.name)
-    try:
-        params = registration.params.model_validate(spec.params)
-    except ValidationError as error:
-        known = ", ".join(registration.params.model_fields) or "it has none"
-        raise DoribError(
-            f"{kind} {spec.name}: {first_problem(error)} (parameters: {known})"
-        ) from error
+    where = f"{kind} {spec.name}"
+    params = checked(registration.params, spec.params, where, names="parameters")
     loaded = registration.load()
     if not issubclass(loaded, _BASES[kind]):
         raise DoribError(
@@ -146,7 +143,7 @@ def _label(spec: MethodSpec, params: Params) -> str:
 
 def configure_all(
     registry: Registry,
-    kind: Kind,
+    kind: MethodKind,
     specs: Sequence[MethodSpec],
     first: Sequence[str] = (),
     not_in_all: Sequence[str] = (),

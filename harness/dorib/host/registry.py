@@ -9,41 +9,25 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any
 
 import pluggy
 
-from dorib import hookspecs
+from dorib.contracts import hookspecs
+from dorib.contracts.params import Params
+from dorib.contracts.registration import PluginKind
 from dorib.errors import DoribError
-from dorib.params import Params
 
-Kind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "suite"]
 GROUP = "dorib"
 # Names become parts of file names in the results folder.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-class Register(Protocol):
-    """What a hook calls for each method it brings."""
-
-    def __call__(
-        self, name: str, target: str, *, params: type[Params] = Params, summary: str = ""
-    ) -> None:
-        """Register `name`, implemented by the class at `target` ("package.module:Class")."""
-
-
-class RegisterSuite(Protocol):
-    """What a hook calls for each suite it brings."""
-
-    def __call__(self, name: str, folder: Path, *, summary: str = "") -> None:
-        """Register the suite `name`, kept in `folder`."""
 
 
 @dataclass(frozen=True)
 class Registration:
     """One named method or suite of one plugin."""
 
-    kind: Kind
+    kind: PluginKind
     name: str
     plugin: str
     target: str
@@ -79,16 +63,16 @@ class BrokenPlugin:
 class Registry:
     """Everything that was found, by kind and name."""
 
-    registrations: dict[tuple[Kind, str], Registration] = field(default_factory=dict)
+    registrations: dict[tuple[PluginKind, str], Registration] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
 
-    def of_kind(self, kind: Kind) -> list[Registration]:
+    def of_kind(self, kind: PluginKind) -> list[Registration]:
         """The registrations of one kind, sorted by name."""
         return sorted(
             (r for r in self.registrations.values() if r.kind == kind), key=lambda r: r.name
         )
 
-    def get(self, kind: Kind, name: str) -> Registration:
+    def get(self, kind: PluginKind, name: str) -> Registration:
         """The registration of `name`.
 
         Raises:
@@ -139,7 +123,7 @@ def _add_plugin(registry: Registry, plugin: str, module: ModuleType) -> None:
         registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
 
 
-def _hooks(manager: pluggy.PluginManager) -> list[tuple[Kind, Callable[..., Any]]]:
+def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[..., Any]]]:
     hook = manager.hook
     return [
         ("mitigation", hook.register_mitigations),
@@ -150,7 +134,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[Kind, Callable[..., Any]
     ]
 
 
-def _taker(registry: Registry, plugin: str, kind: Kind) -> Callable[..., None]:
+def _taker(registry: Registry, plugin: str, kind: PluginKind) -> Callable[..., None]:
     def register(
         name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
     ) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dorib.contracts import Attack, Rule
-from dorib.methods import configure
-from dorib.specs import MethodSpec
+from dorib.contracts.methods import Attack, Rule
+from dorib.contracts.specs import MethodSpec
+from dorib.host.configure import configure
 
 if TYPE_CHECKING:
-    from dorib.edits import SamplingRule
-    from dorib.registry import Registry
-    from dorib.triggers import Trigger
+    from dorib.contracts.edits import SamplingRule
+    from dorib.contracts.triggers import Trigger
+    from dorib.host.registry import Registry
 
 
 def rule_behind(change: SamplingRule, registry: Registry) -> Rule[Any]:

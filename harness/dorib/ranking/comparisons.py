@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from dorib.entries import Interval, WorkToBreak
-from dorib.facts import CellFacts
-from dorib.methods import NONE
-from dorib.outcomes import Outcomes, Role
-from dorib.statistics import paired_difference, recovered_share, unpaired_difference
-from dorib.survival import kaplan_meier
+from dorib.host.configure import NONE
+from dorib.ranking.entries import Interval, WorkToBreak
+from dorib.ranking.facts import CellFacts
+from dorib.ranking.outcomes import Outcomes, Role
+from dorib.ranking.statistics import paired_difference, recovered_share, unpaired_difference
+from dorib.ranking.survival import kaplan_meier
 
 BOOTSTRAP_SEED = 0
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dorib.config import first_problem
 from dorib.errors import DoribError
+from dorib.validation import first_problem
 
 ProfileName = Literal["quick", "full", "custom"]
 ScopeName = Literal["global", "per_sample"]

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dorib.contracts import Quantity
-from dorib.entries import Digests, Environment, MethodFacts, ProfileName, ScopeName, SuiteFacts
+from dorib.contracts.methods import Quantity
+from dorib.ranking.entries import (
+    Digests,
+    Environment,
+    MethodFacts,
+    ProfileName,
+    ScopeName,
+    SuiteFacts,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib.entries import (
+from dorib.errors import DoribError
+from dorib.ranking.entries import (
     Entry,
     Facts,
     Interval,
@@ -18,9 +19,8 @@ from dorib.entries import (
     ScopeName,
     SuiteFacts,
 )
-from dorib.errors import DoribError
-from dorib.fingerprint import digest
-from dorib.store import write_json
+from dorib.store.files import write_json
+from dorib.store.fingerprint import digest
 
 LEADERBOARD_FILE = "leaderboard.json"
 

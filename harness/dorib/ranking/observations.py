@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dorib.contracts import Quantity
-from dorib.entries import Summary
-from dorib.records import Record
+from dorib.contracts.methods import Quantity
+from dorib.ranking.entries import Summary
+from dorib.ranking.records import Record
 
 REPLICATES = "replicates"
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from dorib.entries import Rate
-from dorib.facts import CellFacts, RunFacts, SampleFacts
-from dorib.observations import REPLICATES, Observations, Place
-from dorib.statistics import clopper_pearson
+from dorib.ranking.entries import Rate
+from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
+from dorib.ranking.observations import REPLICATES, Observations, Place
+from dorib.ranking.statistics import clopper_pearson
 
 Role = Literal["memorized", "control"]
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from dorib.comparisons import erasure_gap, share_recovered, work_to_break
-from dorib.entries import BudgetPoint, Entry, Interval, Samples, Summaries, Work
-from dorib.facts import CellFacts, RunFacts, SampleFacts
-from dorib.methods import NONE
-from dorib.observations import REPLICATES, Observations, Place
-from dorib.outcomes import Outcomes, place
-from dorib.records import Record
-from dorib.utility import ALIGNMENT, THRESHOLD, Utility, measure_utility
+from dorib.host.configure import NONE
+from dorib.ranking.comparisons import erasure_gap, share_recovered, work_to_break
+from dorib.ranking.entries import BudgetPoint, Entry, Interval, Samples, Summaries, Work
+from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
+from dorib.ranking.observations import REPLICATES, Observations, Place
+from dorib.ranking.outcomes import Outcomes, place
+from dorib.ranking.records import Record
+from dorib.ranking.utility import ALIGNMENT, THRESHOLD, Utility, measure_utility
 
 
 def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -> list[Entry]:

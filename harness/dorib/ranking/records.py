@@ -6,21 +6,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from dorib.contracts import Level
+from dorib.contracts.methods import Level
 from dorib.errors import DoribError
-from dorib.store import write_text
+from dorib.store.files import write_text
+from dorib.validation import StrictModel
 
 
-class Record(BaseModel):
+class Record(StrictModel):
     """One line of a records file.
 
     Records hold no time of day and no wall time, so that the same plan on the same machine
     writes the same bytes.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mitigation: str
     """The mitigation's label, as typed on the command line."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dorib.entries import Interval
-from dorib.observations import Observations, Place
-from dorib.statistics import utility_share
+from dorib.ranking.entries import Interval
+from dorib.ranking.observations import Observations, Place
+from dorib.ranking.statistics import utility_share
 
 ALIGNMENT = "clip_alignment"
 SHUFFLED = "clip_alignment_shuffled"

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dorib.context import Subject
-from dorib.images import to_picture
+from dorib.suites.images import to_picture
+from dorib.verbs.context import Subject
 
 TILE = 128
 GAP = 6

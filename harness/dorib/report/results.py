@@ -7,26 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TypeAlias
 
-from dorib.attack import trigger_item
-from dorib.context import RunContext, Subject
-from dorib.contracts import Quantity
-from dorib.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts
-from dorib.facts import CellFacts, RunFacts, SampleFacts
-from dorib.fingerprint import digest, file_digest, library_versions
-from dorib.generate import Generated, Request
-from dorib.judging import Cell
-from dorib.leaderboard import entry_file, write_leaderboard
-from dorib.memory import smallest_batch
-from dorib.methods import NONE, ORACLE, Configured
-from dorib.pictures import Column, draw_strips
-from dorib.rank import rank
-from dorib.records import Record, write_records
-from dorib.rules import bypassed
-from dorib.store import named_write_errors
-
-ProfileName: TypeAlias = Literal["quick", "full", "custom"]
+from dorib.contracts.methods import Quantity
+from dorib.host.configure import NONE, ORACLE, Configured
+from dorib.host.rules import bypassed
+from dorib.ranking.entries import Digests, Entry, Environment, MethodFacts, ProfileName, SuiteFacts
+from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
+from dorib.ranking.leaderboard import entry_file, write_leaderboard
+from dorib.ranking.rank import rank
+from dorib.ranking.records import Record, write_records
+from dorib.report.pictures import Column, draw_strips
+from dorib.store.files import named_write_errors
+from dorib.store.fingerprint import digest, file_digest, library_versions
+from dorib.verbs.attack import trigger_item
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.generate import Generated, Request
+from dorib.verbs.judging import Cell
+from dorib.verbs.memory import smallest_batch
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Run:
     """One run on its way: what is resolved, and what has been made so far."""
 
     context: RunContext
+    out: Path
     profile_name: ProfileName
     mitigations: list[Configured]
     attacks: list[Configured]
@@ -146,7 +144,7 @@ def finish(this: Run, *, reused: bool) -> RunResult:
         DoribError: the disk is full or not writable.
     """
     context = this.context
-    out = context.config.out
+    out = this.out
     entries = rank(_run_facts(this), this.cells, this.records)
     pictures = {}
     with named_write_errors(out):
@@ -218,7 +216,7 @@ def _run_facts(this: Run) -> RunFacts:
         suite=SuiteFacts(
             name=manifest.name, version=manifest.version, digest=context.suite.digest()
         ),
-        split=context.config.split,
+        split=context.settings.split,
         profile=this.profile_name,
         k=len(context.evaluation_seeds),
         memorized=tuple(SampleFacts(s.id, s.cluster) for s in context.memorized),
@@ -232,7 +230,7 @@ def _run_facts(this: Run) -> RunFacts:
             dorib=version("dorib"),
             python=platform.python_version(),
             device=str(context.device),
-            dtype=context.config.dtype,
+            dtype=context.settings.dtype,
             **library_versions(),
         ),
         oracle=labels.get(ORACLE),

@@ -29,7 +29,7 @@ def template_environment(package: str) -> Environment:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dorib")]),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dorib.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,6 +13,15 @@ from typing import Any
 
 from dorib.errors import DoribError
 
+NUMERICS = (
+    "dorib.target",
+    "dorib.contracts.seeds",
+    "dorib.contracts.edits",
+    "dorib.contracts.embeddings",
+    "dorib.suites.images",
+)
+"""Packages and modules that the numbers are computed by."""
+
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
@@ -59,8 +68,7 @@ def library_versions() -> dict[str, str]:
 
 def numerics_digest() -> str:
     """Digest of dorib's own numerics: the target model, the seeds, the edits, the starts."""
-    parts = ("dorib.target", "dorib.seeds", "dorib.edits", "dorib.images", "dorib.starts")
-    return digest([code_digest(part) for part in parts])
+    return digest([code_digest(part) for part in NUMERICS])
 
 
 def _version(name: str) -> str:

@@ -11,7 +11,6 @@ all: killed anywhere, a run finds whole batches and computes the rest in the sam
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,14 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from safetensors import SafetensorError
-
 from dorib.errors import DoribError
-from dorib.fingerprint import digest
+from dorib.store.files import named_write_errors, write_json
+from dorib.store.fingerprint import digest
 
 LEFT_OVER_SECONDS = 3600
 
-Kind: TypeAlias = Literal["edits", "triggers", "images", "records"]
+ArtefactKind: TypeAlias = Literal["edits", "triggers", "images", "records"]
 
 
 class Shelf:
@@ -103,7 +101,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def shelf(self, kind: Kind, key: dict[str, Any]) -> Shelf:
+    def shelf(self, kind: ArtefactKind, key: dict[str, Any]) -> Shelf:
         """The shelf for `key`, which names everything that its artefacts depend on."""
         name = digest(key)
         folder = self.root / kind / name[:32]
@@ -120,38 +118,3 @@ def _sweep(folder: Path) -> None:
     for left_over in folder.glob(".writing-*"):
         if time.time() - left_over.stat().st_mtime > LEFT_OVER_SECONDS:
             shutil.rmtree(left_over, ignore_errors=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON value, whole or not at all.
-
-    Raises:
-        OSError: the disk is full or not writable.
-    """
-    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def named_write_errors(folder: Path) -> Iterator[None]:
-    """Around whatever writes below `folder`.
-
-    Raises:
-        DoribError: the disk is full or not writable.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise DoribError(
-            f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
-            "free some space or choose another --out"
-        ) from error

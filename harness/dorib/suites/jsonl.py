@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dorib.errors import DoribError
-from dorib.prompt_tables import read_rows
+from dorib.suites.prompt_tables import read_rows
 
 
 def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     field_validator,
-    model_validator,
 )
 
-from dorib.config import Budgets, first_problem
-from dorib.errors import DoribError
-from dorib.fetch.spec import FetchSpec
-from dorib.prompt_tables import Kind, PromptTable
-from dorib.specs import spec_of
+from dorib.contracts.params import Budgets
+from dorib.contracts.specs import spec_of
+from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
+from dorib.suites.fetch.spec import FetchSpec
+from dorib.suites.prompt_tables import Memorization, PromptTable
+from dorib.validation import StrictModel
 
 # A sample's id becomes part of file names, so what it may hold is narrow.
 SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Sample(_Model):
+class Sample(StrictModel):
     """One row of a suite's sample table."""
 
     id: str
@@ -40,7 +33,7 @@ class Sample(_Model):
     role: Literal["memorized", "control"]
     urls: tuple[str, ...] = ()
     """Where `dorib fetch` finds originals, beside `images`."""
-    kind: Kind = "unknown"
+    kind: Memorization = "unknown"
     split: str = "test"
     duplication: int = Field(default=1, ge=0)
     cluster: str = Field(min_length=1)
@@ -56,38 +49,7 @@ class Sample(_Model):
         return value
 
 
-class SamplingSettings(_Model):
-    """How images are generated."""
-
-    height: int = Field(gt=0)
-    """Pixels."""
-    width: int = Field(gt=0)
-    """Pixels."""
-    steps: int = Field(gt=0)
-    guidance_scale: float = Field(ge=0)
-    """As in diffusers: guidance is used where this exceeds 1."""
-
-
-class DescriptorSettings(_Model):
-    """The suite's copy-detection descriptor, and where its threshold lies."""
-
-    path: str | None = None
-    """The descriptor's folder, relative to the suite; left out for the official SSCD."""
-    official: bool = False
-    """The official SSCD weights instead of a network of the suite's own."""
-    threshold: float = Field(gt=-1, lt=1)
-    false_positive_rate: float | None = Field(default=None, gt=0, lt=1)
-    """Share of pairs of different images at or above the threshold, as calibrated; None where
-    nobody calibrated it on the suite's images."""
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if self.official == (self.path is not None):
-            raise ValueError("give the descriptor's path, or official: true, and not both")
-        return self
-
-
-class Profile(_Model):
+class Profile(StrictModel):
     """How much of the suite one run uses."""
 
     memorized: int | None = Field(default=None, gt=0)
@@ -111,7 +73,7 @@ SampleTable: TypeAlias = Annotated[
 """A JSONL sample table by its path, or a prompt table with what there is to say of it."""
 
 
-class Manifest(_Model):
+class Manifest(StrictModel):
     """The content of `suite.yaml`."""
 
     name: str
@@ -148,19 +110,3 @@ class Manifest(_Model):
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
             raise ValueError("a suite's name is lower-case letters, digits and hyphens")
         return value
-
-
-M = TypeVar("M", bound=_Model)
-
-
-def checked(model: type[M], content: dict[str, Any], where: str) -> M:
-    """`content` as a `model`; `where` it stands opens the message.
-
-    Raises:
-        DoribError: an entry is wrong.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        known = ", ".join(model.model_fields)
-        raise DoribError(f"{where}: {first_problem(error)}; mend it (fields: {known})") from error

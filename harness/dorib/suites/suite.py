@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
 from dorib.errors import DoribError
-from dorib.fetch.spec import CONTROLS, stored_original
-from dorib.fingerprint import digest, file_digest, folder_digest
-from dorib.jsonl import Prompt, read_jsonl, read_prompts
-from dorib.manifest import Manifest, Sample, checked
-from dorib.prompt_tables import PromptTable, read_prompt_table
+from dorib.store.fingerprint import digest, file_digest, folder_digest
+from dorib.suites.fetch.spec import CONTROLS, stored_original
+from dorib.suites.jsonl import Prompt, read_jsonl, read_prompts
+from dorib.suites.manifest import Manifest, Sample
+from dorib.suites.prompt_tables import PromptTable, read_prompt_table
+from dorib.validation import checked
 
 if TYPE_CHECKING:
-    from dorib.registry import Registry
+    from dorib.host.registry import Registry
 
 
 class Suite:
@@ -53,6 +55,21 @@ class Suite:
     def name(self) -> str:
         """The suite's name."""
         return self.manifest.name
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How images are generated."""
+        return self.manifest.sampling
+
+    @property
+    def descriptor(self) -> DescriptorSettings | None:
+        """The copy-detection descriptor; None where there is none."""
+        return self.manifest.descriptor
+
+    @property
+    def clip(self) -> str | None:
+        """A transformers CLIP, as `component` takes it; None where there is none."""
+        return self.manifest.clip
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from dorib.contracts.suite_view import SuiteView
 from dorib.errors import DoribError
-from dorib.suite import Suite
 
 NOT_LOADED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 """What transformers raises for missing, truncated or foreign files."""
 
 
-def clip_source(model: str | None, suite: Suite, metric: str) -> str:
+def clip_source(model: str | None, suite: SuiteView, metric: str) -> str:
     """Folder or hub id of the CLIP: `model`, the one that was named, or the suite's own.
 
     Raises:
@@ -25,12 +25,12 @@ def clip_source(model: str | None, suite: Suite, metric: str) -> str:
     """
     if model is not None:
         return model
-    if suite.manifest.clip is None:
+    if suite.clip is None:
         raise DoribError(
             f"metric {metric}: suite {suite.name} has no CLIP; name one as {metric}:model=FOLDER "
             "or a hub id, or add one to its suite.yaml"
         )
-    return suite.component(suite.manifest.clip)
+    return suite.component(suite.clip)
 
 
 @contextmanager

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from dorib.contracts.embeddings import Embeddings
 from dorib.target.loading import quiet
-
-Embeddings: TypeAlias = Mapping[str, Tensor]
-"""Named conditioning tensors: `prompt_embeds` `[B, tokens, width]`; SDXL has
-`pooled_prompt_embeds` `[B, pooled width]` beside it."""
 
 
 def has_two_encoders(pipeline: Any) -> bool:
@@ -54,17 +50,6 @@ def encode_nothing(pipeline: Any, device: torch.device) -> Embeddings:
     if pipeline.config.get("force_zeros_for_empty_prompt", False):
         return {name: torch.zeros_like(value) for name, value in empty.items()}
     return empty
-
-
-def stacked(rows: Sequence[Embeddings]) -> Embeddings:
-    """One batch of items that come without a batch axis."""
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def unstacked(embeddings: Embeddings) -> list[Embeddings]:
-    """The items of a batch, without a batch axis."""
-    names, columns = list(embeddings), embeddings.values()
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def unet_arguments(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dorib.edits import (
+from dorib.contracts.edits import (
     Change,
     Edit,
     MaskWeights,
@@ -82,6 +82,27 @@ def _swapped(module: nn.Module, parameter: str, weight: Tensor, name: str) -> It
         yield
     finally:
         module._parameters[parameter] = original
+
+
+@contextmanager
+def float32_copies(unet: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
+    """Put float32 copies of all parameters in their place; afterwards the very same are back."""
+    originals = dict(unet.named_parameters())
+    copies = {
+        name: nn.Parameter(weight.detach().to(torch.float32, copy=True), requires_grad=False)
+        for name, weight in originals.items()
+    }
+    try:
+        _put(unet, copies)
+        yield copies
+    finally:
+        _put(unet, originals)
+
+
+def _put(unet: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    for name, parameter in parameters.items():
+        owner, _, leaf = name.rpartition(".")
+        unet.get_submodule(owner)._parameters[leaf] = parameter
 
 
 def _within(positions: Tensor, size: int) -> bool:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
-from dorib.contracts import PromptRule, Rule, Target
-from dorib.edits import Edit, SamplingRule
+from dorib.contracts.edits import Edit, SamplingRule
+from dorib.contracts.embeddings import Embeddings, stacked, unstacked
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.methods import PromptRule, Rule
+from dorib.contracts.suite_view import SamplingSettings
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.views import Target
 from dorib.errors import DoribError
-from dorib.ledger import Ledger
-from dorib.manifest import SamplingSettings
-from dorib.registry import Registry, discover
-from dorib.rules import rule_behind
+from dorib.host.registry import Registry, discover
+from dorib.host.rules import rule_behind
 from dorib.target import conditioning, layers
-from dorib.target.conditioning import Embeddings
-from dorib.target.editing import installed
-from dorib.target.sampling import sample_latents
+from dorib.target.counting import WorkCounter
+from dorib.target.editing import float32_copies, installed
+from dorib.target.sampling import planned_scheduler, sample_latents
 
 
-class TargetModel:
-    """A diffusers text-to-image pipeline with a `UNet2DConditionModel`.
-
-    Every call that runs the U-Net takes `samples`, the sample index of each item, int64 `[B]`;
-    the model alone builds the guidance batch `[unconditional; conditional]` and tiles them. They
-    select the edit's rows and the account that the work is written to. Parameters are frozen;
-    gradients reach latents and embeddings.
-    """
+class DiffusersModel(TargetModel):
+    """A diffusers text-to-image pipeline with a `UNet2DConditionModel`."""
 
     def __init__(
         self, pipeline: Any, sampling: SamplingSettings, registry: Registry | None = None
@@ -64,62 +62,80 @@ class TargetModel:
         self._rule: Rule[Any] | None = None
         self._rows: Tensor | None = None
         self._in_flight: Tensor | None = None
-        self._ledgers: list[Ledger] = []
+        self._work = WorkCounter()
         self.unet.register_forward_hook(self._count)
 
     @property
+    @override
     def latent_shape(self) -> tuple[int, int, int]:
-        """`(channels, height, width)` of one latent."""
         factor = self.pipeline.vae_scale_factor
         channels = self.pipeline.unet.config.in_channels
         return channels, self.sampling.height // factor, self.sampling.width // factor
 
     @property
+    @override
     def conditioning(self) -> frozenset[str]:
-        """Names of the embeddings that the U-Net is conditioned on."""
         return conditioning.names(self.pipeline)
 
     @property
+    @override
     def timesteps(self) -> int:
-        """Number of training timesteps."""
         return int(self.pipeline.scheduler.config.num_train_timesteps)
 
+    @override
+    def sampling_timesteps(self) -> Tensor:
+        timesteps: Tensor = self._planned_scheduler().timesteps
+        return timesteps
+
+    @override
+    def sampling_input(self, noise: Tensor, timestep: Tensor) -> Tensor:
+        scheduler = self._planned_scheduler()
+        shown: Tensor = scheduler.scale_model_input(noise * scheduler.init_noise_sigma, timestep)
+        return shown
+
+    @override
     def cross_attention_value_layers(self) -> dict[str, nn.Linear]:
-        """Name and module of each cross-attention value layer, in forward order."""
         return layers.cross_attention_value_layers(self.unet)
 
+    @override
     def feed_forward_layers(self) -> dict[str, nn.Linear]:
-        """Name and module of each feed-forward output layer, in forward order."""
         return layers.feed_forward_layers(self.unet)
 
-    def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
-        """Embeddings of `prompts`, in the model's dtype.
+    @override
+    @contextmanager
+    def trainable_copy(
+        self, *, gradient_checkpointing: bool = False
+    ) -> Iterator[Mapping[str, nn.Parameter]]:
+        unet = self.pipeline.unet
+        checkpointed = unet.is_gradient_checkpointing
+        with float32_copies(unet) as copies:
+            if gradient_checkpointing:
+                self.enable_gradient_checkpointing()
+            try:
+                yield copies
+            finally:
+                if gradient_checkpointing and not checkpointed:
+                    unet.disable_gradient_checkpointing()
 
-        `prompt_embeds` is `[B, tokens, width]`; SDXL has `pooled_prompt_embeds` beside it. The
-        text encoder's alone: no sampling rule comes in between.
-        """
+    @override
+    def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
         return conditioning.encode_prompt(self.pipeline, prompts, self.device)
 
+    @override
     def encode_request(self, prompts: Sequence[str]) -> Embeddings:
-        """As `encode_prompt`, for whoever asks the model for images in words: a sampling rule
-        that acts on prompts sees them first.
-        """
         rule = self._rule
         admitted = rule.rewrite(prompts) if isinstance(rule, PromptRule) else prompts
         if len(admitted) != len(prompts):
             raise ValueError(f"the rule made {len(admitted)} prompts out of {len(prompts)}")
         return self.encode_prompt(admitted)
 
+    @override
     def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
-        """What each target is asked for with, in the model's dtype, by name `[B, ...]`.
-
-        Its own embeddings where it has some, else its caption's.
-        """
         captions = self.encode_prompt([target.caption for target in targets])
         own = [target.embeddings for target in targets]
-        rows = zip(own, conditioning.unstacked(captions), strict=True)
+        rows = zip(own, unstacked(captions), strict=True)
         return (
-            conditioning.stacked(
+            stacked(
                 [
                     {
                         name: value.to(self.device, self.dtype)
@@ -133,8 +149,8 @@ class TargetModel:
         )
 
     @torch.no_grad()
+    @override
     def encode_image(self, images: Tensor) -> Tensor:
-        """Latents `[B, *latent_shape]` of images `[B, 3, height, width]` in [0, 1], noise-free."""
         vae = self.pipeline.vae
         encoded = vae.encode((images * 2 - 1).to(self.device, vae.dtype))
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
@@ -142,13 +158,14 @@ class TargetModel:
         return ((latents - shift) * vae.config.scaling_factor).to(self.dtype)  # type: ignore[no-any-return]
 
     @torch.no_grad()
+    @override
     def decode(self, latents: Tensor) -> Tensor:
-        """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`."""
         vae = self.pipeline.vae
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         images: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift)[0]
         return (images.float() / 2 + 0.5).clamp(0, 1)
 
+    @override
     def predict(
         self,
         latents: Tensor,
@@ -157,11 +174,6 @@ class TargetModel:
         samples: Tensor,
         guidance_scale: float = 1.0,
     ) -> Tensor:
-        """The U-Net's raw output in its own parametrisation, `[B, *latent_shape]`.
-
-        Guidance is used where `guidance_scale` exceeds 1, as in diffusers; the output is then
-        `u + guidance_scale * (c - u)`.
-        """
         if guidance_scale <= 1:
             return self._call_unet(latents, timesteps, embeddings, samples)
         batch = len(latents)
@@ -175,8 +187,8 @@ class TargetModel:
         unconditional, conditional = output[:batch], output[batch:]
         return unconditional + guidance_scale * (conditional - unconditional)
 
+    @override
     def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the U-Net is trained to output: the noise, the velocity or the clean latent."""
         signal, spread = self._noise_levels(timesteps, latents)
         match self.prediction_type:
             case "epsilon":
@@ -187,11 +199,12 @@ class TargetModel:
                 return latents
         raise ValueError(f"unknown prediction type {self.prediction_type!r}")
 
+    @override
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """`sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, item by item."""
         signal, spread = self._noise_levels(timesteps, latents)
         return signal * latents + spread * noise
 
+    @override
     def denoising_loss(
         self,
         latents: Tensor,
@@ -200,10 +213,6 @@ class TargetModel:
         embeddings: Embeddings,
         samples: Tensor,
     ) -> Tensor:
-        """Mean squared error of the raw output against its training target, float32 `[B]`.
-
-        `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
-        """
         latents, noise = latents.to(self.device), noise.to(self.device)
         timesteps = timesteps.to(self.device)
         noisy = self.add_noise(latents, noise, timesteps)
@@ -212,16 +221,17 @@ class TargetModel:
         return (output.float() - target.float()).square().flatten(1).mean(dim=1)
 
     @torch.no_grad()
+    @override
     def sample(
         self,
         embeddings: Embeddings,
         generators: Sequence[torch.Generator],
         samples: Tensor,
     ) -> Tensor:
-        """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item."""
-        return self.decode(sample_latents(self, embeddings, generators, samples))
+        return self.decode(self.sample_latents(embeddings, generators, samples))
 
     @torch.no_grad()
+    @override
     def sample_latents(
         self,
         embeddings: Embeddings,
@@ -229,17 +239,13 @@ class TargetModel:
         samples: Tensor,
         steps: int | None = None,
     ) -> Tensor:
-        """Latents `[B, *latent_shape]` after the first `steps` of sampling (None: all of them)."""
-        return sample_latents(self, embeddings, generators, samples, steps=steps)
+        return sample_latents(
+            self, self._planned_scheduler(), embeddings, generators, samples, steps
+        )
 
     @contextmanager
+    @override
     def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> Iterator[None]:
-        """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).
-
-        Raises:
-            DoribError: the edit does not fit this model, or names a rule that is not registered.
-            RuntimeError: another edit is installed.
-        """
         if self._edit is not None:
             raise RuntimeError("an edit is installed already; leave its block first")
         rule = None
@@ -253,14 +259,9 @@ class TargetModel:
         finally:
             self._edit = self._rule = self._rows = None
 
-    @contextmanager
-    def counting(self, ledger: Ledger) -> Iterator[None]:
-        """Write the work done inside to `ledger`, and to any ledger around it."""
-        self._ledgers.append(ledger)
-        try:
-            yield
-        finally:
-            self._ledgers.remove(ledger)
+    @override
+    def counting(self, ledger: Ledger) -> AbstractContextManager[None]:
+        return self._work.counting(ledger)
 
     def enable_gradient_checkpointing(self) -> None:
         """Trade compute for memory in backward passes; per-sample edits keep working."""
@@ -301,6 +302,9 @@ class TargetModel:
     def _unconditional(self) -> Embeddings:
         return conditioning.encode_nothing(self.pipeline, self.device)
 
+    def _planned_scheduler(self) -> Any:
+        return planned_scheduler(self.pipeline.scheduler, self.sampling.steps, self.device)
+
     def _noise_levels(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         abar = self.pipeline.scheduler.alphas_cumprod.to(like.device, torch.float32)[timesteps]
         abar = abar.view(-1, *[1] * (like.dim() - 1))
@@ -325,23 +329,13 @@ class TargetModel:
         finally:
             self._in_flight = before
 
+    def _count(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if self._in_flight is not None:
+            self._work.count(output[0], self._in_flight)
+
     def _edit_rows(self) -> Tensor:
         assert self._in_flight is not None
         return self._in_flight if self._rows is None else self._rows[self._in_flight]
-
-    def _count(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if not self._ledgers or self._in_flight is None:
-            return
-        ledgers, samples = list(self._ledgers), self._in_flight.tolist()
-        for ledger in ledgers:
-            ledger.add_forward(samples)
-        if output[0].requires_grad:
-
-            def count_backward(gradient: Tensor) -> None:
-                for ledger in ledgers:
-                    ledger.add_backward(samples)
-
-            output[0].register_hook(count_backward)
 
 
 def _text_encoders(pipeline: Any) -> list[nn.Module]:

@@ -11,27 +11,24 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from dorib.target.conditioning import Embeddings
-    from dorib.target.model import TargetModel
+    from dorib.contracts.embeddings import Embeddings
+    from dorib.contracts.target_model import TargetModel
 
 
 def sample_latents(
     model: TargetModel,
+    scheduler: Any,
     embeddings: Embeddings,
     generators: Sequence[torch.Generator],
     samples: Tensor,
-    initial: Tensor | None = None,
     steps: int | None = None,
 ) -> Tensor:
     """Denoise to clean latents `[B, *latent_shape]`, or stop after the first `steps`.
 
-    The initial noise of item i is drawn from `generators[i]` in float32 on the CPU, whatever the
-    batch, device or dtype, unless `initial` (unit variance, `[B, *latent_shape]`) is given.
+    `scheduler` is one of `planned_scheduler`'s, and used up. The initial noise of item i is drawn
+    from `generators[i]` in float32 on the CPU, whatever the batch, device or dtype.
     """
-    scheduler = copy.deepcopy(model.pipeline.scheduler)
-    scheduler.set_timesteps(model.sampling.steps, device=model.device)
-    if initial is None:
-        initial = torch.cat([initial_noise(model, generator) for generator in generators])
+    initial = torch.cat([initial_noise(model, generator) for generator in generators])
     latents: Tensor = initial.to(model.device, model.dtype) * scheduler.init_noise_sigma
     embeddings = {name: value.to(model.device, model.dtype) for name, value in embeddings.items()}
     extra = _step_arguments(scheduler, generators)
@@ -50,6 +47,13 @@ def sample_latents(
 def initial_noise(model: TargetModel, generator: torch.Generator) -> Tensor:
     """One item's starting noise `[1, *latent_shape]`, float32 on the CPU."""
     return torch.randn((1, *model.latent_shape), generator=generator)
+
+
+def planned_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
+    """A copy of `scheduler` with its timesteps set: one for each sampling, as it keeps state."""
+    planned = copy.deepcopy(scheduler)
+    planned.set_timesteps(steps, device=device)
+    return planned
 
 
 def _step_arguments(scheduler: Any, generators: Sequence[torch.Generator]) -> dict[str, Any]:

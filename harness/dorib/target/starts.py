@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from dorib.contracts import Target
+from dorib.contracts.embeddings import Embeddings
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.views import Target
 from dorib.errors import DoribError
-from dorib.target import Embeddings, TargetModel
 
 Start: TypeAlias = Literal["prompt", "other", "random"]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from dorib.batches import planned_batches
-from dorib.context import RunContext, Subject
-from dorib.contracts import Target
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.triggers import Trigger, load_trigger, save_trigger
+from dorib.contracts.views import Target
 from dorib.errors import DoribError
-from dorib.fingerprint import digest, folder_digest
-from dorib.ledger import Ledger
-from dorib.memory import record_halving, within_memory
-from dorib.methods import Configured
-from dorib.mitigate import Mitigated
+from dorib.host.configure import Configured
+from dorib.host.rules import obstacle
 from dorib.reporting import Advance
-from dorib.rules import obstacle
-from dorib.store import Shelf
-from dorib.triggers import Trigger, load_trigger, save_trigger
+from dorib.store.batches import planned_batches
+from dorib.store.fingerprint import digest, folder_digest
+from dorib.store.store import Shelf
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.memory import record_halving, within_memory
+from dorib.verbs.mitigate import Mitigated
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dorib.config import RunConfig
-from dorib.contracts import Target
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.views import Target
 from dorib.errors import DoribError
-from dorib.fetch.hub import commit_of
-from dorib.fingerprint import (
+from dorib.host.registry import Registry, discover
+from dorib.reporting import Reporter, Silent
+from dorib.store.fingerprint import (
     digest,
     file_digest,
     folder_digest,
     library_versions,
     numerics_digest,
 )
-from dorib.images import read_image
-from dorib.manifest import Profile, Sample
-from dorib.registry import Registry, discover
-from dorib.reporting import Reporter, Silent
-from dorib.seeds import Seeds
-from dorib.store import Store
-from dorib.suite import Suite
-from dorib.target import TargetModel, load_pipeline
+from dorib.store.store import Store
+from dorib.suites.fetch.hub import commit_of
+from dorib.suites.images import read_image
+from dorib.suites.manifest import Profile, Sample
+from dorib.suites.suite import Suite
+from dorib.target.loading import load_pipeline
+from dorib.target.model import DiffusersModel
+from dorib.verbs.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class RunContext:
     """One run's inputs, resolved."""
 
     suite: Suite
-    config: RunConfig
+    settings: Settings
     profile: Profile
     store: Store
     reporter: Reporter = field(default_factory=Silent)
@@ -67,7 +69,7 @@ class RunContext:
     @cached_property
     def seeds(self) -> Seeds:
         """The root of all randomness."""
-        return Seeds(self.config.root_seed)
+        return Seeds(self.settings.root_seed)
 
     @cached_property
     def evaluation_seeds(self) -> tuple[int, ...]:
@@ -77,7 +79,7 @@ class RunContext:
     @cached_property
     def batch_size(self) -> int:
         """Items handled together."""
-        return self.config.batch_size or self.suite.manifest.batch_size
+        return self.settings.batch_size or self.suite.manifest.batch_size
 
     @cached_property
     def device(self) -> torch.device:
@@ -86,7 +88,7 @@ class RunContext:
         Raises:
             DoribError: there is no such device here.
         """
-        name = self.config.device
+        name = self.settings.device
         if name == "auto":
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             return accelerator or torch.device("cpu")
@@ -103,7 +105,7 @@ class RunContext:
     @cached_property
     def dtype(self) -> torch.dtype:
         """The model's number format."""
-        dtype: torch.dtype = getattr(torch, self.config.dtype)
+        dtype: torch.dtype = getattr(torch, self.settings.dtype)
         return dtype
 
     @cached_property
@@ -112,14 +114,14 @@ class RunContext:
         source = self.suite.component(self.suite.manifest.pipeline)
         commit = None if Path(source).is_dir() else self.pipeline_version
         pipeline = load_pipeline(source, self.device, self.dtype, commit)
-        model = TargetModel(pipeline, self.suite.manifest.sampling, self.registry)
-        if self.config.gradient_checkpointing:
+        model = DiffusersModel(pipeline, self.suite.manifest.sampling, self.registry)
+        if self.settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
-        if self.config.vae_slicing:
+        if self.settings.vae_slicing:
             model.enable_vae_slicing()
-        if self.config.offload:
+        if self.settings.offload:
             model.enable_offload()
-        if self.config.compile:
+        if self.settings.compile:
             model.compile()
         return model
 
@@ -136,12 +138,12 @@ class RunContext:
         return {
             "pipeline": self.pipeline_version or manifest.pipeline,
             "sampling": manifest.sampling.model_dump(mode="json"),
-            "dtype": self.config.dtype,
+            "dtype": self.settings.dtype,
             "device": self.device.type,
-            "compiled": self.config.compile,
+            "compiled": self.settings.compile,
             "libraries": library_versions(),
             "numerics": numerics_digest(),
-            "root_seed": self.config.root_seed,
+            "root_seed": self.settings.root_seed,
         }
 
     @cached_property
@@ -228,14 +230,14 @@ class RunContext:
     def _subjects(self, role: Literal["memorized", "control"]) -> list[Subject]:
         return [
             _subject(self.suite, sample)
-            for sample in self.suite.split(self.config.split)
+            for sample in self.suite.split(self.settings.split)
             if sample.role == role
         ]
 
     def _chosen(
         self, role: Literal["memorized", "control"], of_profile: int | None
     ) -> list[Subject]:
-        counts = [count for count in (of_profile, self.config.limit) if count is not None]
+        counts = [count for count in (of_profile, self.settings.limit) if count is not None]
         return self._subjects(role)[: min(counts, default=None)]
 
 

@@ -11,16 +11,17 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from dorib.attack import Attacked
-from dorib.batches import planned_batches
-from dorib.context import RunContext, Subject
-from dorib.images import read_image, write_image
-from dorib.ledger import Ledger
-from dorib.memory import record_halving, within_memory
-from dorib.mitigate import Mitigated
-from dorib.store import Shelf
-from dorib.target import Embeddings, TargetModel
-from dorib.triggers import Trigger
+from dorib.contracts.embeddings import Embeddings
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.triggers import Trigger
+from dorib.store.batches import planned_batches
+from dorib.store.store import Shelf
+from dorib.suites.images import read_image, write_image
+from dorib.verbs.attack import Attacked
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.memory import record_halving, within_memory
+from dorib.verbs.mitigate import Mitigated
 
 EmbeddingsOf: TypeAlias = "Callable[[Sequence[Request]], Embeddings]"
 

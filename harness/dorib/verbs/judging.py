@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dorib.attack import Attacked
-from dorib.context import RunContext, Subject
-from dorib.contracts import Generation
-from dorib.generate import Generated, Request
-from dorib.mitigate import Mitigated
+from dorib.contracts.views import Generation
+from dorib.verbs.attack import Attacked
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.generate import Generated, Request
+from dorib.verbs.mitigate import Mitigated
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from dorib.batches import planned_batches
-from dorib.context import RunContext, Subject
-from dorib.contracts import Generation, Measured
+from dorib.contracts.methods import Measured
+from dorib.contracts.views import Generation
 from dorib.errors import DoribError
-from dorib.fingerprint import digest
-from dorib.judging import Cell, Judged
-from dorib.methods import Configured
-from dorib.records import Record, read_records, write_records
+from dorib.host.configure import Configured
+from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
-from dorib.store import Shelf
+from dorib.store.batches import planned_batches
+from dorib.store.fingerprint import digest
+from dorib.store.store import Shelf
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.judging import Cell, Judged
 
 RECORDS = "records.jsonl"
 RECORD_VERSION = 2

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from dorib.store import write_json
+from dorib.store.files import write_json
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dorib.batches import planned_batches
-from dorib.context import RunContext, Subject
-from dorib.contracts import DefenderView
-from dorib.edits import (
+from dorib.contracts.edits import (
     Edit,
     SamplingRule,
     Scope,
@@ -20,11 +17,15 @@ from dorib.edits import (
     save_edit,
     single_edits,
 )
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.views import DefenderView
 from dorib.errors import DoribError
-from dorib.fingerprint import digest, folder_digest
-from dorib.ledger import Ledger
-from dorib.methods import Configured
-from dorib.store import Shelf, write_json
+from dorib.host.configure import Configured
+from dorib.store.batches import planned_batches
+from dorib.store.files import write_json
+from dorib.store.fingerprint import digest, folder_digest
+from dorib.store.store import Shelf
+from dorib.verbs.context import RunContext, Subject
 
 GLOBAL = "global"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dorib.context import Subject
-from dorib.judging import Cell
-from dorib.observations import UNSCORABLE
-from dorib.records import Record
+from dorib.ranking.observations import UNSCORABLE
+from dorib.ranking.records import Record
+from dorib.verbs.context import Subject
+from dorib.verbs.judging import Cell
 
 REASON = "it has no original image"
 

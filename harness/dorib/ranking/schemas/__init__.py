@@ -1,7 +1,7 @@
 """JSON Schemas of what dorib writes: records, entries and leaderboards.
 
-Only generated files live here, and what generates them: `python -m dorib.schemas` rewrites them
-from the pydantic models, and a test compares the two.
+Only generated files live here, and what generates them: `python -m dorib.ranking.schemas`
+rewrites them from the pydantic models, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dorib.entries import Entry
-from dorib.leaderboard import Leaderboard
-from dorib.records import Record
+from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import Leaderboard
+from dorib.ranking.records import Record
 
 MODELS: dict[str, type[BaseModel]] = {
     "record": Record,

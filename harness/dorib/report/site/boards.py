@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dorib.config import first_problem
-from dorib.entries import Entry, read_entry
 from dorib.errors import DoribError
-from dorib.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard
+from dorib.ranking.entries import Entry, read_entry
+from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard
+from dorib.validation import first_problem
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dorib.entries import Entry, Rate
-from dorib.figures import GREY, PALETTE, TEXT_WIDTH
-from dorib.methods import NONE
+from dorib.host.configure import NONE
+from dorib.ranking.entries import Entry, Rate
+from dorib.report.figures import GREY, PALETTE, TEXT_WIDTH
 
 COLUMNS = 3
 PANEL_HEIGHT, LEGEND_LINE = 1.9, 0.16

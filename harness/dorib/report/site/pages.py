@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dorib.entries import Entry, Interval, Rate
-from dorib.figures import house_style, require_matplotlib, save_figure
-from dorib.leaderboard import CellSummary, Row, entry_file
-from dorib.site.boards import Board, find_boards, read_board
-from dorib.store import named_write_errors, write_text
-from dorib.webpages import require_jinja, template_environment
+from dorib.ranking.entries import Entry, Interval, Rate
+from dorib.ranking.leaderboard import CellSummary, Row, entry_file
+from dorib.report.figures import house_style, require_matplotlib, save_figure
+from dorib.report.site.boards import Board, find_boards, read_board
+from dorib.report.webpages import require_jinja, template_environment
+from dorib.store.files import named_write_errors, write_text
 
 PAGE = "index.html"
 FIGURE = "rates.svg"
@@ -44,20 +44,20 @@ def write_site(root: Path) -> list[Path]:
         for board in boards:
             pages.append(_write_board(board))
         if boards[0].folder != root:
-            page = template_environment("dorib.site").get_template("boards.html")
+            page = template_environment("dorib.report.site").get_template("boards.html")
             write_text(root / PAGE, page.render(boards=boards, page=PAGE))
             pages.insert(0, root / PAGE)
     return pages
 
 
 def _write_board(board: Board) -> Path:
-    from dorib.site.curves import rates_over_budgets
+    from dorib.report.site.curves import rates_over_budgets
 
     with house_style():
         figure = rates_over_budgets(board.entries)
         if figure is not None:
             save_figure(figure, board.folder / FIGURE)
-    environment = template_environment("dorib.site")
+    environment = template_environment("dorib.report.site")
     environment.filters |= {"range": _range, "pieces": _pieces}
     text = environment.get_template("board.html").render(
         board=board.leaderboard,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dorib.errors import DoribError
-from dorib.fetch import hub
-from dorib.fetch.files import is_whole
-from dorib.fetch.manifest import read_manifest
-from dorib.fetch.spec import stored_original, weights_place
-from dorib.suite import Suite
+from dorib.suites.fetch import hub
+from dorib.suites.fetch.files import is_whole
+from dorib.suites.fetch.manifest import read_manifest
+from dorib.suites.fetch.spec import stored_original, weights_place
+from dorib.suites.suite import Suite
 
 
 @dataclass(frozen=True)

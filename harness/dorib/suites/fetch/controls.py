@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from dorib.errors import DoribError
-from dorib.fetch.download import DownloadError
-from dorib.fetch.pictures import inspect_picture
-from dorib.fetch.spec import CONTROLS
-from dorib.prompt_tables import read_controls
-from dorib.prompt_tables.samples import METADATA
+from dorib.suites.fetch.download import DownloadError
+from dorib.suites.fetch.pictures import inspect_picture
+from dorib.suites.fetch.spec import CONTROLS
+from dorib.suites.prompt_tables import read_controls
+from dorib.suites.prompt_tables.samples import METADATA
 
 
 def take_controls(source: Path, folder: Path) -> int:

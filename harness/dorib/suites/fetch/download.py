@@ -16,8 +16,8 @@ from urllib.parse import urljoin
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
-from dorib.fetch.addresses import ForbiddenAddress, guarded_pools
-from dorib.prompt_tables.columns import is_web_address
+from dorib.suites.fetch.addresses import ForbiddenAddress, guarded_pools
+from dorib.suites.prompt_tables.columns import is_web_address
 
 REDIRECTS = (301, 302, 303, 307, 308)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from dorib.fetch.download import Answer, Downloader, DownloadError
-from dorib.fetch.spec import FetchFile
+from dorib.suites.fetch.download import Answer, Downloader, DownloadError
+from dorib.suites.fetch.spec import FetchFile
 
 LARGEST = 4 << 30
 SECONDS = 3600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dorib.fetch.download import DownloadError
+from dorib.suites.fetch.download import DownloadError
 
 PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Configurations, tokenizers and safetensors: pickled weights are not read, so not fetched."""

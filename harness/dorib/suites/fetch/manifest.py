@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from dorib.fetch.spec import MANIFEST
-from dorib.store import write_text
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from dorib.store.files import write_text
+from dorib.suites.fetch.spec import MANIFEST
+from dorib.validation import StrictModel
 
 
-class FileEntry(_Model):
+class FileEntry(StrictModel):
     """A pinned file, or one that the user handed in (without a `url`)."""
 
     path: str
@@ -26,7 +23,7 @@ class FileEntry(_Model):
     url: str | None = None
 
 
-class OriginalEntry(_Model):
+class OriginalEntry(StrictModel):
     """A fetched original."""
 
     url: str
@@ -39,7 +36,7 @@ class OriginalEntry(_Model):
     """The samples it is an original of."""
 
 
-class MissingEntry(_Model):
+class MissingEntry(StrictModel):
     """An original that could not be had."""
 
     url: str
@@ -47,7 +44,7 @@ class MissingEntry(_Model):
     reason: str
 
 
-class FetchManifest(_Model):
+class FetchManifest(StrictModel):
     """What a fetch has left."""
 
     schema_version: int = 1

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from dorib.fetch.download import Downloader, DownloadError
-from dorib.fetch.files import sha256_of
-from dorib.fetch.manifest import FetchManifest, MissingEntry, OriginalEntry
-from dorib.fetch.pictures import Picture, inspect_picture
-from dorib.fetch.spec import ORIGINALS, original_key, stored_original
+from dorib.suites.fetch.download import Downloader, DownloadError
+from dorib.suites.fetch.files import sha256_of
+from dorib.suites.fetch.manifest import FetchManifest, MissingEntry, OriginalEntry
+from dorib.suites.fetch.pictures import Picture, inspect_picture
+from dorib.suites.fetch.spec import ORIGINALS, original_key, stored_original
 
 Samples = Mapping[str, Sequence[str]]
 """By address: the ids of the samples it is an original of."""

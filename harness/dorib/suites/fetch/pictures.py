@@ -8,8 +8,8 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
-from dorib.fetch.download import DownloadError
-from dorib.fetch.spec import SUFFIXES
+from dorib.suites.fetch.download import DownloadError
+from dorib.suites.fetch.spec import SUFFIXES
 
 LARGEST_PIXELS = 50_000_000
 SMALLEST_SIDE = 32

@@ -13,7 +13,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from dorib.validation import StrictModel
 
 ORIGINALS = "originals"
 CONTROLS = "controls"
@@ -29,11 +31,7 @@ def cache_root() -> Path:
     return Path.home() / ".cache" / "dorib"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FetchFile(_Model):
+class FetchFile(StrictModel):
     """One file at a fixed address, pinned by its hash."""
 
     path: str
@@ -53,7 +51,7 @@ class FetchFile(_Model):
         return value
 
 
-class FetchSpec(_Model):
+class FetchSpec(StrictModel):
     """The entry `fetch` of a suite.yaml."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")

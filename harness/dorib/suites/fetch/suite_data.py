@@ -11,11 +11,11 @@ from typing import Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from dorib.errors import DoribError
-from dorib.fetch import hub
-from dorib.fetch.controls import take_controls
-from dorib.fetch.download import Downloader, DownloadError
-from dorib.fetch.files import fetch_file, is_whole, sha256_of
-from dorib.fetch.manifest import (
+from dorib.suites.fetch import hub
+from dorib.suites.fetch.controls import take_controls
+from dorib.suites.fetch.download import Downloader, DownloadError
+from dorib.suites.fetch.files import fetch_file, is_whole, sha256_of
+from dorib.suites.fetch.manifest import (
     FetchManifest,
     FileEntry,
     MissingEntry,
@@ -23,9 +23,9 @@ from dorib.fetch.manifest import (
     read_manifest,
     write_manifest,
 )
-from dorib.fetch.originals import fetch_originals, samples_by_url
-from dorib.fetch.spec import CONTROLS, FetchFile, FetchSpec, cache_root, weights_place
-from dorib.suite import Suite
+from dorib.suites.fetch.originals import fetch_originals, samples_by_url
+from dorib.suites.fetch.spec import CONTROLS, FetchFile, FetchSpec, cache_root, weights_place
+from dorib.suites.suite import Suite
 
 WORKERS = 8
 

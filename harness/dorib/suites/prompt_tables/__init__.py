@@ -6,8 +6,8 @@ copies by row. It knows nothing of suites beyond the names of a sample's fields.
 
 from __future__ import annotations
 
-from dorib.prompt_tables.rows import read_rows
-from dorib.prompt_tables.samples import read_controls, read_prompt_table
-from dorib.prompt_tables.spec import Kind, PromptTable
+from dorib.suites.prompt_tables.rows import read_rows
+from dorib.suites.prompt_tables.samples import read_controls, read_prompt_table
+from dorib.suites.prompt_tables.spec import Memorization, PromptTable
 
-__all__ = ["Kind", "PromptTable", "read_controls", "read_prompt_table", "read_rows"]
+__all__ = ["Memorization", "PromptTable", "read_controls", "read_prompt_table", "read_rows"]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dorib.errors import DoribError
-from dorib.prompt_tables.rows import Row
+from dorib.suites.prompt_tables.rows import Row
 
 NAMES = {
     "id": ("id", "index"),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dorib.errors import DoribError
-from dorib.prompt_tables.columns import fields_of
-from dorib.prompt_tables.rows import read_rows
-from dorib.prompt_tables.spec import PromptTable
+from dorib.suites.prompt_tables.columns import fields_of
+from dorib.suites.prompt_tables.rows import read_rows
+from dorib.suites.prompt_tables.spec import PromptTable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 METADATA = "metadata.jsonl"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Kind: TypeAlias = Literal["verbatim", "template", "unknown"]
+from dorib.validation import StrictModel
+
+Memorization: TypeAlias = Literal["verbatim", "template", "unknown"]
 
 
-class PromptTable(BaseModel):
+class PromptTable(StrictModel):
     """The entry `samples` of a suite.yaml, where it is a mapping."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     table: str
     """A CSV or JSONL file, or a folder that `datasets` saved."""
     images: str = "images"
     """Folder of the originals: those of sample ID are ID.png (or .jpg, .webp) and ID/*."""
-    only: Kind | None = None
+    only: Memorization | None = None
     """Keep the samples of this kind."""
-    kind: Kind | None = None
+    kind: Memorization | None = None
     """What every sample counts as, whatever the table says."""
     dev_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the clusters that rows without a split send to `dev`, by hash; the rest is test."""

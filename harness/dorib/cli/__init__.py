@@ -1,0 +1,1 @@
+"""What people type and see: commands, progress, tables. Nothing below this room prints."""

@@ -1,0 +1,38 @@
+"""What a plugin's hooks are handed: the functions that take a registration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from dorib.contracts.params import Params
+
+MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule"]
+PluginKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "suite", "command"]
+
+
+class Register(Protocol):
+    """What a hook calls for each method it brings."""
+
+    def __call__(
+        self, name: str, target: str, *, params: type[Params] = Params, summary: str = ""
+    ) -> None:
+        """Register `name`, implemented by the class at `target` ("package.module:Class")."""
+
+
+class RegisterSuite(Protocol):
+    """What a hook calls for each suite it brings."""
+
+    def __call__(self, name: str, folder: Path, *, summary: str = "") -> None:
+        """Register the suite `name`, kept in `folder`."""
+
+
+class RegisterCommand(Protocol):
+    """What a hook calls for each command it adds to `dorib`."""
+
+    def __call__(self, name: str, target: str, *, summary: str = "") -> None:
+        """Register `dorib NAME`, the function at `target` ("package.module:function").
+
+        Typer reads the function's signature as that of a command of its own; it is imported when
+        the command is run. `summary` is what `dorib --help` says of it.
+        """

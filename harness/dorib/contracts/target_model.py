@@ -1,0 +1,184 @@
+"""What mitigations, attacks and the runner may ask of a text-to-image diffusion model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from dorib.contracts.edits import Edit
+    from dorib.contracts.embeddings import Embeddings
+    from dorib.contracts.ledger import Ledger
+    from dorib.contracts.suite_view import SamplingSettings
+    from dorib.contracts.views import Target
+
+
+class TargetModel(ABC):
+    """A diffusion model with a U-Net that is conditioned on text.
+
+    Every call that runs the U-Net takes `samples`, the sample index of each item, int64 `[B]`;
+    the model alone builds the guidance batch `[unconditional; conditional]` and tiles them. They
+    select the edit's rows and the account that the work is written to. Parameters are frozen;
+    gradients reach latents and embeddings.
+    """
+
+    sampling: SamplingSettings
+    device: torch.device
+    dtype: torch.dtype
+    prediction_type: str
+    """"epsilon", "v_prediction" or "sample": what the U-Net's raw output is."""
+
+    @property
+    @abstractmethod
+    def latent_shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)` of one latent."""
+
+    @property
+    @abstractmethod
+    def conditioning(self) -> frozenset[str]:
+        """Names of the embeddings that the U-Net is conditioned on."""
+
+    @property
+    @abstractmethod
+    def timesteps(self) -> int:
+        """Number of training timesteps."""
+
+    @abstractmethod
+    def sampling_timesteps(self) -> Tensor:
+        """The timesteps that sampling visits, `[steps]`, on the model's device, noisiest first."""
+
+    @abstractmethod
+    def sampling_input(self, noise: Tensor, timestep: Tensor) -> Tensor:
+        """What the U-Net is shown at `timestep` of latents that are nothing but noise.
+
+        Args:
+            noise: `[B, *latent_shape]`, unit variance.
+            timestep: one of `sampling_timesteps()`.
+
+        Returns:
+            `[B, *latent_shape]`: scaled as the scheduler scales its start and its input.
+        """
+
+    @abstractmethod
+    def cross_attention_value_layers(self) -> dict[str, nn.Linear]:
+        """Name and module of each cross-attention value layer, in forward order."""
+
+    @abstractmethod
+    def feed_forward_layers(self) -> dict[str, nn.Linear]:
+        """Name and module of each feed-forward output layer, in forward order."""
+
+    @abstractmethod
+    def trainable_copy(
+        self, *, gradient_checkpointing: bool = False
+    ) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
+        """Work on float32 copies of all U-Net parameters for the length of a `with` block.
+
+        Gives the copies by name, without gradients until they are asked for; training them
+        changes what every call computes. Afterwards the very same parameters are back.
+        """
+
+    @abstractmethod
+    def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
+        """Embeddings of `prompts`, in the model's dtype.
+
+        `prompt_embeds` is `[B, tokens, width]`; SDXL has `pooled_prompt_embeds` beside it. The
+        text encoder's alone: no sampling rule comes in between.
+        """
+
+    @abstractmethod
+    def encode_request(self, prompts: Sequence[str]) -> Embeddings:
+        """As `encode_prompt`, for whoever asks the model for images in words: a sampling rule
+        that acts on prompts sees them first.
+        """
+
+    @abstractmethod
+    def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
+        """What each target is asked for with, in the model's dtype, by name `[B, ...]`.
+
+        Its own embeddings where it has some, else its caption's.
+        """
+
+    @abstractmethod
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Latents `[B, *latent_shape]` of images `[B, 3, height, width]` in [0, 1], noise-free."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`."""
+
+    @abstractmethod
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        embeddings: Embeddings,
+        samples: Tensor,
+        guidance_scale: float = 1.0,
+    ) -> Tensor:
+        """The U-Net's raw output in its own parametrisation, `[B, *latent_shape]`.
+
+        Guidance is used where `guidance_scale` exceeds 1, as in diffusers; the output is then
+        `u + guidance_scale * (c - u)`.
+
+        Raises:
+            ValueError: `latents`, `timesteps` and `samples` differ in length.
+        """
+
+    @abstractmethod
+    def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the U-Net is trained to output: the noise, the velocity or the clean latent."""
+
+    @abstractmethod
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """`sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, item by item."""
+
+    @abstractmethod
+    def denoising_loss(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        embeddings: Embeddings,
+        samples: Tensor,
+    ) -> Tensor:
+        """Mean squared error of the raw output against its training target, float32 `[B]`.
+
+        `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        embeddings: Embeddings,
+        generators: Sequence[torch.Generator],
+        samples: Tensor,
+    ) -> Tensor:
+        """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item."""
+
+    @abstractmethod
+    def sample_latents(
+        self,
+        embeddings: Embeddings,
+        generators: Sequence[torch.Generator],
+        samples: Tensor,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Latents `[B, *latent_shape]` after the first `steps` of sampling (None: all of them)."""
+
+    @abstractmethod
+    def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> AbstractContextManager[None]:
+        """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).
+
+        Raises:
+            DoribError: the edit does not fit this model, or names a rule that is not registered.
+            RuntimeError: another edit is installed.
+        """
+
+    @abstractmethod
+    def counting(self, ledger: Ledger) -> AbstractContextManager[None]:
+        """Write the work done inside to `ledger`, and to any ledger around it."""

@@ -1,0 +1,66 @@
+"""What methods are handed of a sample: as an attack or a defender sees it, and as a metric does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dorib.contracts.embeddings import Embeddings
+    from dorib.contracts.triggers import Trigger
+
+
+@dataclass(frozen=True)
+class Target:
+    """One sample as an attack or a defender sees it."""
+
+    sample: str
+    index: int
+    """This target's sample index: hand it to the target model with each of its items."""
+    caption: str
+    original: Tensor
+    """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
+    other_captions: Sequence[str] = ()
+    """Captions of other images, for searches that start elsewhere."""
+    embeddings: Embeddings | None = None
+    """What stands in for the caption's embedding: a trigger, without a batch axis."""
+    found: Mapping[int, Trigger] = field(default_factory=dict)
+    """By budget, what the replayed attack found on the unmitigated model."""
+
+
+@dataclass(frozen=True)
+class DefenderView:
+    """What a defender may know: the memorized samples and general captions.
+
+    Never controls, evaluation prompts or evaluation seeds.
+    """
+
+    memorized: Sequence[Target]
+    general_captions: Sequence[str]
+    oracle: Path | None = None
+    """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
+    scratch: Path | None = None
+    """A folder for the checkpoints of a long fit: a fit that was killed finds there what it left.
+    It is removed once the edit is stored; None where nothing can be kept."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """All evaluation images of one sample under one trigger, with what they are judged by."""
+
+    sample: str
+    caption: str
+    seeds: tuple[int, ...]
+    images: Tensor
+    """`[seeds, 3, height, width]`, float32 in [0, 1]: read back from the stored PNG."""
+    originals: Tensor
+    """`[originals, 3, height, width]`; no rows where the suite has no original."""
+    twins: Tensor | None = None
+    """The unmitigated model's images from the sample's own prompt and the same seeds."""
+    other_caption: str | None = None
+    """For utility prompts: the caption of another prompt (a shuffled pairing)."""

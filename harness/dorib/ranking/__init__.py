@@ -1,0 +1,1 @@
+"""From records to outcomes, statistics, entries and leaderboard: pure functions, no torch."""

@@ -1,0 +1,1 @@
+"""Artefacts on disk, and the keys that name everything they depend on."""

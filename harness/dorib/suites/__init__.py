@@ -1,0 +1,1 @@
+"""What a suite is and where it comes from: its manifest, tables and pictures, and `fetch`."""

@@ -1,0 +1,49 @@
+"""Content from outside as checked models, and what is wrong with it in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dorib.errors import DoribError
+
+
+class StrictModel(BaseModel):
+    """Base of everything that is read from outside: immutable, unknown names and NaN refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: str = "fields") -> M:
+    """`content` as a `model`.
+
+    Args:
+        model: what it must be.
+        content: as parsed from YAML, JSON or the command line.
+        where: opens the message: the file and row that `content` stands in.
+        names: what the message calls the model's fields.
+
+    Raises:
+        DoribError: an entry is wrong; names the first one and lists the fields there are.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        known = ", ".join(model.model_fields) or "there are none"
+        raise DoribError(f"{where}: {first_problem(error)}; mend it ({names}: {known})") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "content"
+    message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return f"{field!r}: {message}"
+
+
+_IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}
