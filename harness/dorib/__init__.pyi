@@ -1,10 +1,15 @@
 # The table of public names: what may be imported from `dorib`, and from where it is loaded.
 from ._version import __version__ as __version__
+from .api import RunOptions as RunOptions
+from .api import load_model as load_model
+from .api import open as open
+from .api import run as run
 from .contracts.edits import Edit as Edit
 from .contracts.edits import MaskWeights as MaskWeights
 from .contracts.edits import ReplaceWeights as ReplaceWeights
 from .contracts.edits import SamplingRule as SamplingRule
 from .contracts.edits import ScaleOutputs as ScaleOutputs
+from .contracts.edits import load_edit as load_edit
 from .contracts.embeddings import Embeddings as Embeddings
 from .contracts.embeddings import stacked as stacked
 from .contracts.embeddings import unstacked as unstacked
@@ -28,11 +33,19 @@ from .contracts.specs import MethodSpec as MethodSpec
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import Trigger as Trigger
+from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError
+from .ranking.entries import Entry as Entry
+from .ranking.entries import read_entry as read_entry
+from .ranking.leaderboard import Leaderboard as Leaderboard
+from .ranking.records import Record as Record
+from .report.opened import Results as Results
+from .reporting import Reporter as Reporter
 from .suites.suite import Suite as Suite
+from .suites.suite import load_suite as load_suite
 from .target.clip_weights import clip_files as clip_files
 from .target.clip_weights import clip_sha256 as clip_sha256
 from .target.clip_weights import clip_source as clip_source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,13 +109,9 @@ def run(
         root_seed=root_seed,
         offline=offline,
     )
-    _run(_checked(given, config))
+    from dorib.config import run_config
 
-
-def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:
-    from dorib.config import make_config, read_config
-
-    return read_config(file, given) if file else make_config(given)
+    _run(run_config(given, config))
 
 
 def _run(config: RunConfig) -> None:

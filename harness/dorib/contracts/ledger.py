@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from dorib.reprs import own_fields
+
 
 @dataclass
 class Ledger:
@@ -18,6 +20,8 @@ class Ledger:
     forward_items: Counter[int] = field(default_factory=Counter)
     backward_items: Counter[int] = field(default_factory=Counter)
     on_work: Callable[[int], None] | None = field(default=None, repr=False)
+
+    __repr__ = own_fields
 
     @property
     def work(self) -> int:
