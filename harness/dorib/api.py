@@ -53,10 +53,11 @@ class RunOptions(TypedDict, total=False):
 
 def _with_defaults(function: Callable[P, R]) -> Callable[P, R]:
     """Show the options and their defaults where `help` and notebooks look for them."""
-    own = signature(function)
-    named = [p for p in own.parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
-    options = signature(RunConfig).parameters.values()
-    shown = Signature([*options, *named], return_annotation=own.return_annotation)
+    own = [p for p in signature(function).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    defaults = signature(RunConfig).parameters
+    options = [defaults[name] for name in RunOptions.__annotations__]
+    # The checked types of a run file are not those that a caller may give.
+    shown = Signature([p.replace(annotation=Parameter.empty) for p in (*options, *own)])
     function.__signature__ = shown  # type: ignore[attr-defined]
     return function
 

@@ -41,8 +41,8 @@ class TargetModel(ABC):
             height=self.sampling.height,
             width=self.sampling.width,
             prediction_type=self.prediction_type,
-            dtype=self.dtype,
-            device=self.device,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=str(self.device),
         )
 
     @property

@@ -30,7 +30,8 @@ class Suite:
         self.reference = reference or str(root)
 
     def __repr__(self) -> str:
-        return in_one_line("Suite", name=self.name, version=self.manifest.version, root=self.root)
+        version, root = self.manifest.version, str(self.root)
+        return in_one_line("Suite", name=self.name, version=version, root=root)
 
     @classmethod
     def load(cls, root: Path, reference: str | None = None) -> Suite:
