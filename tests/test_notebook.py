@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import dorib
-
-DOCS = Path(__file__).parents[1] / "docs"
-NOTEBOOK = DOCS / "notebook.ipynb"
-SECONDS = 600
-"""A cell may take so long on a machine that is busy; all of them take under two minutes else."""
+from fixtures.notebook import NOTEBOOK, executed
+from fixtures.notebook_html import Shown
 
 
 def shown(notebook: Any) -> list[dict[str, Any]]:
@@ -26,26 +21,17 @@ def shown(notebook: Any) -> list[dict[str, Any]]:
     return [output.data for output in outputs]
 
 
-def labels(html: str) -> list[str]:
-    """The mitigations and attacks of the table."""
-    return re.findall(r'<t[hd] style="text-align: left[^>]*overflow-wrap[^>]*>([^<]*)</t', html)
-
-
 def test_the_notebook_runs_and_shows_what_is_published(tmp_path: Path) -> None:
     published = nbformat.read(NOTEBOOK, as_version=4)
-    notebook = nbformat.from_dict(json.loads(nbformat.writes(published)))
-    for cell in notebook.cells:
-        cell.pop("outputs", None)
-        if cell.cell_type == "code":
-            cell.outputs = []
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute()
+    notebook = executed(tmp_path)
     found, known = shown(notebook), shown(published)
+    # After a change of the notebook: `make notebook`.
     assert [set(data) for data in found] == [set(data) for data in known]
     # Another machine rounds otherwise: the numbers may differ, the table may not.
-    assert labels(found[0]["text/html"]) == labels(known[0]["text/html"])
-    assert len(labels(found[0]["text/html"])) == 3 * 3
-    assert found[0]["text/html"].count("data:image/png;base64,") == 2
+    one, other = Shown(found[0]["text/html"]), Shown(known[0]["text/html"])
+    assert [row[0] for row in one.rows] == [row[0] for row in other.rows]
+    assert len(one.rows) == 1 + 3 * 3
+    assert len(one.images) == len(other.images) == 2
     assert len(dorib.open(tmp_path / "notebook-out").entries) == 6
 
 
@@ -61,7 +47,9 @@ def test_the_page_on_python_runs(
     monkeypatch.chdir(tmp_path)
     run_file = "{mitigation: [wanda:sparsity=0.4], attack: dori, limit: 1, seeds: 1, budgets: 24}"
     (tmp_path / "dorib-run.yaml").write_text(run_file)
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", NOTEBOOK.with_name("python.md").read_text(), re.DOTALL
+    )
     names: dict[str, Any] = {}
     printed = []
     for number, block in enumerate(blocks):
