@@ -7,8 +7,6 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
-
 WIDTH = 100
 """Columns."""
 
@@ -62,10 +60,10 @@ def own_fields(self: Any) -> str:
 
 
 def _fields(self: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(self, BaseModel):
-        names = list(type(self).model_fields)
-    else:
+    if dataclasses.is_dataclass(self):
         names = [field.name for field in dataclasses.fields(self) if field.repr]
+    else:
+        names = list(type(self).model_fields)
     return ((name, getattr(self, name)) for name in names)
 
 
