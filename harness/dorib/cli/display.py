@@ -102,6 +102,8 @@ def _explanations(result: RunResult) -> Iterator[str]:
         yield f"ranks in leaderboard.json take {more}: run with -a required"
     yield ""
     yield _scale(result)
+    for reason in result.failed:
+        yield f"failed: {reason}"
     if result.reused:
         yield "Nothing had to be computed: every result was in the store."
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
@@ -109,7 +108,7 @@ class RunContext:
         return dtype
 
     @cached_property
-    def model(self) -> TargetModel:
+    def model(self) -> DiffusersModel:
         """The target model, loaded when it is first needed."""
         source = self.suite.component(self.suite.manifest.pipeline)
         commit = None if Path(source).is_dir() else self.pipeline_version
@@ -124,6 +123,15 @@ class RunContext:
         if self.settings.compile:
             model.compile()
         return model
+
+    @property
+    def loaded_model(self) -> DiffusersModel | None:
+        """The target model, where it has been needed already."""
+        return self.__dict__.get("model")
+
+    def forget_model(self) -> None:
+        """Let the model be loaded anew when it is next needed: a plugin has changed this one."""
+        self.__dict__.pop("model", None)
 
     @cached_property
     def pipeline_version(self) -> str | None:
