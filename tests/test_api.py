@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,6 +19,7 @@ import dorib
 from dorib import DoribError
 from dorib.cli.run import run as command
 from dorib.config import RunConfig
+from dorib.host.registry import discover
 
 OPTIONS: dict[str, Any] = {
     "mitigation": ["wanda:sparsity=0.1"],
@@ -44,7 +46,9 @@ def out_copy(out: Path, tmp_path: Path) -> Path:
 
 def test_the_options_are_those_of_the_command_line() -> None:
     shown = inspect.signature(dorib.run).parameters
-    assert set(shown) - {"reporter"} == set(inspect.signature(command).parameters)
+    typed = set(inspect.signature(command).parameters)
+    # In Python a reporter is handed the exception itself.
+    assert set(shown) - {"reporter"} == typed - {"traceback"}
     assert set(get_type_hints(dorib.RunOptions)) == set(RunConfig.model_fields)
     assert shown["suite"].default == "tiny"
     assert shown["limit"].default is None
@@ -104,10 +108,25 @@ def test_a_reporter_hears_of_the_run(tiny_suite_folder: Path, tmp_path: Path) ->
         def note(self, text: str) -> None:
             self.heard.append(text)
 
+        def failure(self, text: str, error: BaseException) -> None:
+            self.heard.append(text)
+
     reporter = Listening()
     options = OPTIONS | {"attack": "none", "mitigation": []}
     dorib.run(suite=tiny_suite_folder, out=tmp_path, reporter=reporter, **options)
     assert {"mitigate", "generate", "measure"} <= set(reporter.heard)
+
+
+def test_a_method_of_which_nothing_comes_is_a_warning(
+    tiny_suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [*entry_points(group="dorib"), EntryPoint("crashing", "fixtures.crashing", "dorib")]
+    monkeypatch.setattr("dorib.api.discover", lambda: discover(points))
+    options = OPTIONS | {"attack": "crashing", "mitigation": []}
+    with pytest.warns(RuntimeWarning, match="failed: .*the search exploded"):
+        results = dorib.run(suite=tiny_suite_folder, out=tmp_path, **options)
+    assert [entry.errors > 0 for entry in results.entries] == [False, True] * 2
+    assert any(record.error for record in results.records())
 
 
 @pytest.mark.parametrize(

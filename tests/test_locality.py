@@ -44,6 +44,9 @@ class Heard:
     def note(self, text: str) -> None:
         self.verbs.append(("note", text))
 
+    def failure(self, text: str, error: BaseException) -> None:
+        self.verbs.append(("failure", text))
+
 
 @pytest.fixture(scope="module")
 def registry(built_in_plugins: list[EntryPoint]) -> Registry:

@@ -22,6 +22,9 @@ class Noted(Silent):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def failure(self, text: str, error: BaseException) -> None:
+        self.notes.append(text)
+
 
 def test_a_batch_is_halved_until_it_fits() -> None:
     notes: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -80,13 +81,18 @@ def run(
     Returns:
         What `open(out)` gives.
 
+    Warns:
+        RuntimeWarning: nothing came of a method; those that did not fail have their entries.
+
     Raises:
         DoribError: an option is unknown or wrong, or something else that the user can mend; raised
             before any work where it can be known.
     """
     file = None if config is None else Path(config)
     checked_options = run_config(dict(options), file, "dorib.run")
-    runner.run(checked_options, discover(), reporter)
+    result = runner.run(checked_options, discover(), reporter)
+    for reason in result.failed:
+        warnings.warn(f"failed: {reason}", RuntimeWarning, stacklevel=2)
     return open(checked_options.out)
 
 

@@ -19,6 +19,9 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something the user should know, in one line."""
 
+    def failure(self, text: str, error: BaseException) -> None:
+        """A plugin failed: what it means for the run, in one line, and the exception."""
+
 
 class Silent:
     """Reports nothing."""
@@ -30,3 +33,6 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignore the note."""
+
+    def failure(self, text: str, error: BaseException) -> None:
+        """Ignore the failure: the records tell of it."""

@@ -10,10 +10,12 @@ from dorib.config import RunConfig
 from dorib.contracts.methods import Method
 from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
+from dorib.host.calls import PluginError, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
 from dorib.ranking.entries import ProfileName
-from dorib.report.results import Run, RunResult, cell_facts, finish
+from dorib.report.results import RunResult, cell_facts, finish
+from dorib.report.run import Run
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.store.store import Store
 from dorib.suites.fetch.absent import require_on_disk
@@ -37,12 +39,22 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
         DoribError: something the user can mend; raised before any work where it can be known.
     """
     counted = _Counting(reporter or Silent())
-    this = _prepare(config, registry, counted)
-    for metric in this.metrics:
-        metric.metric.prepare(this.context.suite, this.context.device)
-    for mitigation in this.mitigations:
-        _run_mitigation(this, mitigation)
-    return finish(this, reused=counted.verbs == 0)
+    with interrupts_told_apart():
+        this = _prepare(config, registry, counted)
+        for metric in this.metrics:
+            _prepare_metric(this, metric)
+        for mitigation in this.mitigations:
+            _run_mitigation(this, mitigation)
+        return finish(this, reused=counted.verbs == 0)
+
+
+def _prepare_metric(this: Run, metric: Configured) -> None:
+    try:
+        with of_plugin(metric):
+            metric.metric.prepare(this.context.suite, this.context.device)
+    except PluginError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, DoribError) else DoribError(str(error))) from error
 
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
@@ -195,3 +207,7 @@ class _Counting:
     def note(self, text: str) -> None:
         """Pass a note on."""
         self._reporter.note(text)
+
+    def failure(self, text: str, error: BaseException) -> None:
+        """Pass a failure on."""
+        self._reporter.failure(text, error)

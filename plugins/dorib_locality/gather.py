@@ -166,3 +166,7 @@ class _Numbered:
     def note(self, text: str) -> None:
         """Pass a note on."""
         self._reporter.note(text)
+
+    def failure(self, text: str, error: BaseException) -> None:
+        """Pass a failure on."""
+        self._reporter.failure(text, error)

@@ -66,6 +66,8 @@ def _explanations(result: RunResult) -> Iterator[str]:
     yield ""
     extent = scale(result.entries, result.profile)
     yield extent if result.profile == "full" else f"{extent} --full runs everything."
+    for reason in result.failed:
+        yield f"failed: {reason}"
     if result.reused:
         yield "Nothing had to be computed: every result was in the store."
 

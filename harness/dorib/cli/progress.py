@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,17 +59,26 @@ class Pace:
         return max(0.0, self._reached * self.total / self.done - self.elapsed)
 
 
-def reporter_for(console: Console, clock: Clock = time.monotonic) -> Bars | Lines:
-    """What suits the console; to be entered around the run."""
-    return Bars(console, clock) if console.is_terminal else Lines(console, clock)
+def reporter_for(
+    console: Console, clock: Clock = time.monotonic, *, tracebacks: bool = False
+) -> Bars | Lines:
+    """What suits the console; to be entered around the run.
+
+    `tracebacks`: print of each plugin that fails where it did.
+    """
+    kind = Bars if console.is_terminal else Lines
+    return kind(console, clock, tracebacks=tracebacks)
 
 
 class Bars:
     """A bar with the time left while a verb is at work, and a line once it is done."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, clock: Clock = time.monotonic, *, tracebacks: bool = False
+    ) -> None:
         self._console = console
         self._clock = clock
+        self._tracebacks = tracebacks
         subject = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self._progress = Progress(
             TextColumn(f"{{task.fields[verb]:<{VERB_WIDTH}}}", markup=False),
@@ -89,7 +99,7 @@ class Bars:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        where: TracebackType | None,
     ) -> None:
         self._progress.stop()
 
@@ -113,13 +123,20 @@ class Bars:
         """Print the note above the bar."""
         _say(self._console, text)
 
+    def failure(self, text: str, error: BaseException) -> None:
+        """Print the failure above the bar."""
+        _say_failure(self._console, text, error, self._tracebacks)
+
 
 class Lines:
     """A line as a verb starts and ends, and between them at most one every ten seconds."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, clock: Clock = time.monotonic, *, tracebacks: bool = False
+    ) -> None:
         self._console = console
         self._clock = clock
+        self._tracebacks = tracebacks
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +145,7 @@ class Lines:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        where: TracebackType | None,
     ) -> None:
         pass
 
@@ -153,6 +170,10 @@ class Lines:
     def note(self, text: str) -> None:
         """Print the note."""
         _say(self._console, text)
+
+    def failure(self, text: str, error: BaseException) -> None:
+        """Print the failure."""
+        _say_failure(self._console, text, error, self._tracebacks)
 
 
 def duration(seconds: float) -> str:
@@ -187,3 +208,9 @@ class _TimeLeft(ProgressColumn):
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_failure(console: Console, text: str, error: BaseException, tracebacks: bool) -> None:
+    _say(console, text)
+    if tracebacks:
+        _say(console, "".join(traceback.format_exception(error)).rstrip())

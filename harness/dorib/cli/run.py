@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from dorib.config import RunConfig
 
 
+METHOD_FAILED = 1
+"""Exit code of a run in which a method failed altogether; the others have their rows."""
+
+
 def run(
     mitigation: Annotated[
         list[str] | None,
@@ -79,6 +83,9 @@ def run(
             "it.",
         ),
     ] = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print where a plugin that fails did so.")
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -111,10 +118,10 @@ def run(
     )
     from dorib.config import run_config
 
-    _run(run_config(given, config))
+    _run(run_config(given, config), tracebacks=traceback)
 
 
-def _run(config: RunConfig) -> None:
+def _run(config: RunConfig, *, tracebacks: bool) -> None:
     from rich.console import Console
 
     from dorib.cli import display, progress
@@ -124,9 +131,11 @@ def _run(config: RunConfig) -> None:
     from dorib import runner
 
     console = Console(highlight=False)
-    with progress.reporter_for(console) as reporter:
+    with progress.reporter_for(console, tracebacks=tracebacks) as reporter:
         result = runner.run(config, discover(), reporter)
     display.show_result(result, console)
+    if result.failed:
+        raise typer.Exit(METHOD_FAILED)
 
 
 def quiet_libraries() -> None:

@@ -19,6 +19,8 @@ class Ledger:
 
     forward_items: Counter[int] = field(default_factory=Counter)
     backward_items: Counter[int] = field(default_factory=Counter)
+    stray: int = 0
+    """Work of U-Net calls around the target model, which cannot be told apart by sample."""
     on_work: Callable[[int], None] | None = field(default=None, repr=False)
 
     __repr__ = own_fields
@@ -26,11 +28,11 @@ class Ledger:
     @property
     def work(self) -> int:
         """Total work of all samples, in U-Net items."""
-        return self.forward_items.total() + 2 * self.backward_items.total()
+        return self.forward_items.total() + 2 * self.backward_items.total() + self.stray
 
     def work_of(self, index: int) -> int:
-        """Work spent on one sample index, in U-Net items."""
-        return self.forward_items[index] + 2 * self.backward_items[index]
+        """Work spent on one sample index, in U-Net items; stray work counts for each in full."""
+        return self.forward_items[index] + 2 * self.backward_items[index] + self.stray
 
     def add_forward(self, samples: Sequence[int]) -> None:
         """Count a U-Net forward pass, one item for each sample index in `samples`."""
@@ -43,3 +45,9 @@ class Ledger:
         self.backward_items.update(samples)
         if self.on_work is not None:
             self.on_work(2 * len(samples))
+
+    def add_stray(self, work: int) -> None:
+        """Count work of U-Net calls around the target model, in U-Net items."""
+        self.stray += work
+        if self.on_work is not None:
+            self.on_work(work)

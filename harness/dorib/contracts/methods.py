@@ -141,6 +141,14 @@ class Quantity:
     level: Level
 
 
+REPLICATES = "replicates"
+"""1 where an image replicates the original, else 0: what memorization rates are made of."""
+CLIP_ALIGNMENT = "clip_alignment"
+"""How well an image goes with its caption: what utility is made of."""
+RESERVED_QUANTITIES = frozenset({REPLICATES, CLIP_ALIGNMENT})
+"""Names that ranks are decided by: the built-in metrics' alone."""
+
+
 class Metric(Method[P]):
     """Judges generations."""
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dorib.contracts.methods import Attack, Method, Metric, Mitigation, Rule
+from dorib.contracts.methods import Attack, Method, Metric, Mitigation
 from dorib.contracts.params import Params
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
+from dorib.host.classes import flaw_of
 from dorib.host.registry import Registration, Registry
 from dorib.store.fingerprint import code_digest, digest
 from dorib.validation import checked
@@ -34,6 +35,12 @@ class Configured:
     def name(self) -> str:
         """The registered name."""
         return self.registration.name
+
+    @property
+    def title(self) -> str:
+        """How messages name it: kind, label and plugin."""
+        registration = self.registration
+        return f"{registration.kind} {self.label} (plugin {registration.plugin})"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -80,14 +87,6 @@ class Configured:
         return self.method
 
 
-_BASES: dict[str, type[Method[Any]]] = {
-    "mitigation": Mitigation,
-    "attack": Attack,
-    "metric": Metric,
-    "rule": Rule,
-}
-
-
 def configure(registry: Registry, kind: MethodKind, spec: MethodSpec) -> Configured:
     """Build the method that `spec` names, and the methods that it builds on.
 
@@ -113,13 +112,7 @@ def _configure(
     registration = registry.get(kind, spec.name)
     where = f"{kind} {spec.name}"
     params = checked(registration.params, spec.params, where, names="parameters")
-    loaded = registration.load()
-    if not issubclass(loaded, _BASES[kind]):
-        raise DoribError(
-            f"plugin {registration.plugin}: {registration.target} is no {kind}; "
-            "reinstall or remove the plugin"
-        )
-    method = loaded(params)
+    method = _built(registration, params)
     parts = {}
     for role, (part_kind, part) in method.builds_on().items():
         try:
@@ -128,6 +121,27 @@ def _configure(
             raise DoribError(f"{kind} {spec.name}: as its {role}, {error}") from error
     method.methods = {role: part.method for role, part in parts.items()}
     return Configured(registration, method, _label(spec, params), parts)
+
+
+def _built(registration: Registration, params: Params) -> Method[Any]:
+    """The method itself, its class checked against what its kind must declare.
+
+    Raises:
+        DoribError: it cannot be loaded or built, or its class lacks something.
+    """
+    loaded = registration.load()
+    flaw = flaw_of(registration, loaded)
+    if flaw is None:
+        try:
+            method: Method[Any] = loaded(params)
+        except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything
+            flaw = f"cannot be built ({type(error).__name__}: {error})"
+        else:
+            return method
+    raise DoribError(
+        f"plugin {registration.plugin}: {registration.target} {flaw}; "
+        "reinstall, mend or remove the plugin"
+    )
 
 
 def _label(spec: MethodSpec, params: Params) -> str:

@@ -19,6 +19,7 @@ from dorib.contracts.registration import PluginKind
 from dorib.errors import DoribError
 
 GROUP = "dorib"
+DISTRIBUTION = "dorib"
 # Names become parts of file names in the results folder.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -33,6 +34,8 @@ class Registration:
     target: str
     params: type[Params] = Params
     summary: str = ""
+    built_in: bool = False
+    """Brought by the distribution `dorib` itself."""
 
     def load(self) -> type[Any]:
         """Import the class.
@@ -96,17 +99,22 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
     registry = Registry()
     points = list(entry_points(group=GROUP)) if found is None else found
     # Ours first, so that a third party cannot take a built-in name by sorting before it.
-    for point in sorted(points, key=lambda p: (not p.value.startswith("dorib_"), p.name)):
+    for point in sorted(points, key=lambda p: (not _is_built_in(p), p.name)):
         try:
             module = point.load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does on import
             registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
             continue
-        _add_plugin(registry, point.name, module)
+        _add_plugin(registry, point.name, module, built_in=_is_built_in(point))
     return registry
 
 
-def _add_plugin(registry: Registry, plugin: str, module: ModuleType) -> None:
+def _is_built_in(point: EntryPoint) -> bool:
+    """Whether the distribution `dorib` itself brings it, whatever the package is called."""
+    return point.dist is not None and point.dist.name == DISTRIBUTION
+
+
+def _add_plugin(registry: Registry, plugin: str, module: ModuleType, *, built_in: bool) -> None:
     version = getattr(module, "dorib_contract", None)
     if version != hookspecs.CONTRACT_VERSION:
         reason = f"built for contract {version}, this is contract {hookspecs.CONTRACT_VERSION}"
@@ -118,7 +126,7 @@ def _add_plugin(registry: Registry, plugin: str, module: ModuleType) -> None:
         manager.register(module, name=plugin)
         manager.check_pending()
         for kind, hook in _hooks(manager):
-            hook(register=_taker(registry, plugin, kind))
+            hook(register=_taker(registry, plugin, kind, built_in))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
         registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
 
@@ -134,7 +142,9 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
     ]
 
 
-def _taker(registry: Registry, plugin: str, kind: PluginKind) -> Callable[..., None]:
+def _taker(
+    registry: Registry, plugin: str, kind: PluginKind, built_in: bool
+) -> Callable[..., None]:
     def register(
         name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
     ) -> None:
@@ -148,7 +158,7 @@ def _taker(registry: Registry, plugin: str, kind: PluginKind) -> Callable[..., N
             registry.broken.append(BrokenPlugin(plugin, reason))
             return
         registry.registrations[kind, name] = Registration(
-            kind, name, plugin, str(target), params, summary
+            kind, name, plugin, str(target), params, summary, built_in
         )
 
     return register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.leaderboard import entry_file, write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record, write_records
+from dorib.report.failures import failed_altogether
 from dorib.report.pictures import Column, draw_strips
+from dorib.report.run import Run
 from dorib.store.files import named_write_errors
 from dorib.store.fingerprint import digest, file_digest, library_versions
 from dorib.verbs.attack import trigger_item
-from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.generate import Generated, Request
+from dorib.verbs.context import Subject
+from dorib.verbs.generate import Request
 from dorib.verbs.judging import Cell
 from dorib.verbs.memory import smallest_batch
 
@@ -41,33 +43,8 @@ class RunResult:
     """Nothing had to be computed: everything was in the store."""
     lacking: tuple[str, ...] = ()
     """Attacks that the suite requires for a rank and that were not run."""
-
-
-@dataclass
-class Run:
-    """One run on its way: what is resolved, and what has been made so far."""
-
-    context: RunContext
-    out: Path
-    profile_name: ProfileName
-    mitigations: list[Configured]
-    attacks: list[Configured]
-    metrics: list[Configured]
-    records: list[Record] = field(default_factory=list)
-    cells: list[CellFacts] = field(default_factory=list)
-    made: dict[tuple[str, str], Cell] = field(default_factory=dict)
-    utility_twins: Generated | None = None
-    """The unmitigated model's images of the utility prompts, once they are made."""
-
-    @property
-    def subjects(self) -> list[Subject]:
-        """The samples that are attacked, memorized ones first."""
-        return [*self.context.memorized, *self.context.controls]
-
-    @property
-    def needs_utility(self) -> bool:
-        """Whether a metric judges the utility prompts."""
-        return any("utility" in metric.metric.needs for metric in self.metrics)
+    failed: tuple[str, ...] = ()
+    """One reason for each method of which nothing came."""
 
 
 def cell_facts(
@@ -160,8 +137,9 @@ def finish(this: Run, *, reused: bool) -> RunResult:
     records = out / "records.jsonl"
     ran = {attack.label for attack in this.attacks}
     lacking = tuple(attack for attack in required if attack not in ran)
+    failed = failed_altogether(this)
     return RunResult(
-        entries, leaderboard, files, pictures, records, this.profile_name, reused, lacking
+        entries, leaderboard, files, pictures, records, this.profile_name, reused, lacking, failed
     )
 
 

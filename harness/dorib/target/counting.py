@@ -27,20 +27,30 @@ class WorkCounter:
         finally:
             self._ledgers.remove(ledger)
 
-    def count(self, output: Tensor, samples: Tensor) -> None:
+    def count(self, output: Tensor, samples: Tensor | None) -> None:
         """Count a forward pass that gave `output`, and its backward pass when that comes.
 
-        `samples` are the sample indices of its items, int64 `[B]`.
+        `samples` are the sample indices of its items, int64 `[B]`; None where the U-Net was called
+        around the target model.
         """
         if not self._ledgers:
             return
-        ledgers, indices = list(self._ledgers), samples.tolist()
-        for ledger in ledgers:
-            ledger.add_forward(indices)
+        ledgers = list(self._ledgers)
+        indices = None if samples is None else samples.tolist()
+
+        def write(backward: bool) -> None:
+            for ledger in ledgers:
+                if indices is None:
+                    ledger.add_stray(len(output) * (2 if backward else 1))
+                elif backward:
+                    ledger.add_backward(indices)
+                else:
+                    ledger.add_forward(indices)
+
+        write(backward=False)
         if output.requires_grad:
 
             def count_backward(gradient: Tensor) -> None:
-                for ledger in ledgers:
-                    ledger.add_backward(indices)
+                write(backward=True)
 
             output.register_hook(count_backward)  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from dorib.contracts.suite_view import SamplingSettings
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
 from dorib.errors import DoribError
+from dorib.host.admission import admit_prompts
 from dorib.host.registry import Registry, discover
 from dorib.host.rules import rule_behind
 from dorib.target import conditioning, layers
@@ -124,10 +125,9 @@ class DiffusersModel(TargetModel):
     @override
     def encode_request(self, prompts: Sequence[str]) -> Embeddings:
         rule = self._rule
-        admitted = rule.rewrite(prompts) if isinstance(rule, PromptRule) else prompts
-        if len(admitted) != len(prompts):
-            raise ValueError(f"the rule made {len(admitted)} prompts out of {len(prompts)}")
-        return self.encode_prompt(admitted)
+        if isinstance(rule, PromptRule):
+            prompts = admit_prompts(rule.rewrite(prompts), len(prompts))
+        return self.encode_prompt(prompts)
 
     @override
     def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
@@ -330,8 +330,7 @@ class DiffusersModel(TargetModel):
             self._in_flight = before
 
     def _count(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if self._in_flight is not None:
-            self._work.count(output[0], self._in_flight)
+        self._work.count(output[0], self._in_flight)
 
     def _edit_rows(self) -> Tensor:
         assert self._in_flight is not None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.triggers import Trigger, load_trigger, save_trigger
 from dorib.contracts.views import Target
-from dorib.errors import DoribError
+from dorib.host.admission import AdmissionError, admit_trigger
+from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.host.rules import obstacle
 from dorib.reporting import Advance
@@ -16,8 +18,12 @@ from dorib.store.batches import planned_batches
 from dorib.store.fingerprint import digest, folder_digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.guarding import guarded
 from dorib.verbs.memory import record_halving, within_memory
 from dorib.verbs.mitigate import Mitigated
+
+ENDED_BEYOND = 2
+"""A search is ended at so many times its largest budget."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,6 @@ def _search(
     batch: Sequence[Subject],
     advance: Advance,
 ) -> None:
-    method = attacked.method
-
     def search(part: Sequence[Subject]) -> dict[tuple[str, int], Trigger]:
         return _triggers(context, mitigated, attacked, part, Ledger(on_work=advance))
 
@@ -121,15 +125,9 @@ def _search(
         for part, found in within_memory(search, batch, context.reporter.note):
             smallest = min(smallest, len(part))
             best |= found
-        lacking = [s.id for s in batch for b in attacked.budgets if (s.id, b) not in best]
-        if lacking:
-            raise RuntimeError(f"no trigger came for {', '.join(dict.fromkeys(lacking))}")
-    except DoribError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error record
-        reason = f"{type(error).__name__}: {error}"
-        attacked.failures.update({subject.id: reason for subject in batch})
-        context.reporter.note(f"{method.label} failed on {len(batch)} samples: {reason}")
+    except PluginError as error:
+        attacked.failures.update({subject.id: str(error) for subject in batch})
+        context.reporter.failure(f"{len(batch)} samples not attacked: {error}", error)
         return
     _commit(attacked, batch, best, smallest)
 
@@ -142,17 +140,82 @@ def _triggers(
     ledger: Ledger,
 ) -> dict[tuple[str, int], Trigger]:
     """The best of each subject and budget, by sample id and budget."""
+    method, model = attacked.method, context.model
     edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
-    attack, model = attacked.method.attack, context.model
-    seeds = context.seeds.child("search", attacked.method.name)
+    seeds = context.seeds.child("search", method.name)
+    budgets = attacked.budgets
+    targets = {target.sample: target for target in _targets(context, attacked, batch)}
     best: dict[tuple[str, int], Trigger] = {}
-    with model.edited(edit, rows), model.counting(ledger):
-        targets = _targets(context, attacked, batch)
-        for trigger in attack.search(model, targets, attacked.budgets, seeds, ledger):
-            place = trigger.sample, trigger.budget
-            if place not in best or _loss(trigger) < _loss(best[place]):
-                best[place] = trigger
+    with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
+        limited = _ended_beyond(ledger, ENDED_BEYOND * budgets[-1] * len(batch))
+        found = method.attack.search(model, list(targets.values()), budgets, seeds, limited)
+        with closing(_to_the_end(found)) as triggers:
+            for handed in triggers:
+                trigger = admit_trigger(handed, model, list(targets), budgets)
+                work = _work(method, ledger, targets[trigger.sample], trigger)
+                trigger = replace(trigger, work=work)
+                _refuse_overspent(method, trigger)
+                place = trigger.sample, trigger.budget
+                if place not in best or _loss(trigger) < _loss(best[place]):
+                    best[place] = trigger
+        _refuse_gaps(best, list(targets), budgets)
     return best
+
+
+def _to_the_end(found: Iterator[Trigger]) -> Generator[Trigger]:
+    """`found`, closed before anything else is looked at: a search may hold hooks until then."""
+    try:
+        yield from found
+    finally:
+        close = getattr(found, "close", None)
+        if close is not None:
+            close()
+
+
+def _work(method: Configured, ledger: Ledger, target: Target, trigger: Trigger) -> int:
+    """What the model counted up to this trigger, whatever the trigger claims.
+
+    A replayed trigger has cost its source's work besides, which was counted in its time.
+    """
+    before = target.found[trigger.budget].work if method.attack.replays else 0
+    return before + ledger.work_of(target.index)
+
+
+def _refuse_overspent(method: Configured, trigger: Trigger) -> None:
+    if method.attack.searches and trigger.work > trigger.budget:
+        raise AdmissionError(
+            f"the trigger for {trigger.sample} came after {trigger.work} U-Net items, and its "
+            f"budget is {trigger.budget}; yield it before more is spent"
+        )
+
+
+def _refuse_gaps(
+    best: Mapping[tuple[str, int], Trigger], samples: Sequence[str], budgets: Sequence[int]
+) -> None:
+    for sample in samples:
+        for budget in budgets:
+            if (sample, budget) not in best:
+                raise AdmissionError(
+                    f"search yielded no trigger for {sample} at budget {budget}; yield one for "
+                    "each target and budget"
+                )
+
+
+def _ended_beyond(ledger: Ledger, limit: int) -> Ledger:
+    """`ledger`, which ends the search once it has cost more than `limit` U-Net items."""
+    tell = ledger.on_work
+
+    def count(work: int) -> None:
+        if tell is not None:
+            tell(work)
+        if limit and ledger.work > limit:
+            raise AdmissionError(
+                f"the search was ended after {ledger.work} U-Net items, {ENDED_BEYOND} times what "
+                "its largest budget allows; stop at the budget"
+            )
+
+    ledger.on_work = count
+    return ledger
 
 
 def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
@@ -26,6 +25,7 @@ from dorib.store.store import Store
 from dorib.suites.images import read_image
 from dorib.suites.manifest import Profile, Sample
 from dorib.suites.suite import Suite
+from dorib.target.model import DiffusersModel
 from dorib.verbs.model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
 
@@ -87,11 +87,20 @@ class RunContext:
         return usable_device(self.settings)
 
     @cached_property
-    def model(self) -> TargetModel:
+    def model(self) -> DiffusersModel:
         """The target model, loaded when it is first needed."""
         return load_target_model(
             self.suite, self.settings, self.device, self.registry, self.pipeline_version
         )
+
+    @property
+    def loaded_model(self) -> DiffusersModel | None:
+        """The target model, where it has been needed already."""
+        return self.__dict__.get("model")
+
+    def forget_model(self) -> None:
+        """Let the model be loaded anew when it is next needed: a plugin has changed this one."""
+        self.__dict__.pop("model", None)
 
     @cached_property
     def pipeline_version(self) -> str | None:

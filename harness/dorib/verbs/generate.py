@@ -15,11 +15,13 @@ from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.triggers import Trigger
+from dorib.host.calls import PluginError
 from dorib.store.batches import planned_batches
 from dorib.store.store import Shelf
 from dorib.suites.images import read_image, write_image
 from dorib.verbs.attack import Attacked
 from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.guarding import guarded
 from dorib.verbs.memory import record_halving, within_memory
 from dorib.verbs.mitigate import Mitigated
 
@@ -117,11 +119,10 @@ def _generate(
                     )
                 )
                 images = [image for _, part in parts for image in part]
-            except (RuntimeError, ValueError, KeyError) as error:
-                # A trigger of the wrong shape, say: an error record, never a missing one.
-                reason = f"{type(error).__name__}: {error}"
-                generated.failures.update({request.item: reason for request in batch})
-                context.reporter.note(f"generation failed for {len(batch)} images: {reason}")
+            except PluginError as error:
+                # Of a rule that raises, say: an error record, never a missing one.
+                generated.failures.update({request.item: str(error) for request in batch})
+                context.reporter.failure(f"{len(batch)} images not generated: {error}", error)
             else:
                 with shelf.batch([request.item for request in batch]) as folder:
                     for request, image in zip(batch, images, strict=True):
@@ -139,7 +140,7 @@ def _sample(
     seeds = context.seeds.child("evaluation")
     generators = [seeds.generator(request.subject.id, request.seed) for request in batch]
     indices = torch.arange(len(batch))
-    with model.edited(edit, rows), model.counting(Ledger()):
+    with guarded(context, mitigated.method), model.edited(edit, rows), model.counting(Ledger()):
         # Under the edit, whose rule may act on the prompts among the triggers.
         return model.sample(embeddings(batch), generators, indices)
 

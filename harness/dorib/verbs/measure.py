@@ -8,7 +8,8 @@ from itertools import groupby
 
 from dorib.contracts.methods import Measured
 from dorib.contracts.views import Generation
-from dorib.errors import DoribError
+from dorib.host.admission import admit_measured
+from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
@@ -16,6 +17,7 @@ from dorib.store.batches import planned_batches
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.guarding import guarded
 from dorib.verbs.judging import Cell, Judged
 
 RECORDS = "records.jsonl"
@@ -104,8 +106,10 @@ class _Measurement:
 
     def _measured(self, batch: Sequence[Judged]) -> Iterator[Record]:
         generations = [self._generation(judged) for judged in batch]
-        for judged, values in zip(batch, self._metric.measure(generations), strict=True):
-            for value in values:
+        measured = self._metric.measure(generations)
+        for judged, generation, values in zip(batch, generations, measured, strict=True):
+            for handed in values:
+                value = admit_measured(handed, generation, self._metric.quantities)
                 yield self._record(judged, judged.subject, measured=value)
 
     def _of_all(self, role: str, group: Sequence[Judged]) -> Iterator[Record]:
@@ -130,19 +134,18 @@ class _Measurement:
                 yield self._generation(judged)
                 advance(1)
 
-        for value in self._metric.measure_cell(read()):
+        for handed in self._metric.measure_cell(read()):
+            value = admit_measured(handed, None, self._metric.quantities)
             yield self._record(group[0], None, measured=value)
 
     def _store(self, items: Sequence[str], records: Iterable[Record]) -> str | None:
         """Store a batch's records; gives the reason where the metric failed."""
         try:
-            measured = list(records)
-        except DoribError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error record
-            reason = f"{type(error).__name__}: {error}"
-            self._context.reporter.note(f"{self._configured.label} failed: {reason}")
-            return reason
+            with guarded(self._context, self._configured):
+                measured = list(records)
+        except PluginError as error:
+            self._context.reporter.failure(str(error), error)
+            return str(error)
         with self._shelf.batch(items) as folder:
             write_records(folder / RECORDS, measured)
         return None
@@ -158,8 +161,6 @@ class _Measurement:
         """`subject` None where the value speaks of all subjects of the role."""
         name = measured.metric if measured else self._configured.name
         quantity = self._metric.quantities.get(name) if measured else None
-        if measured and quantity is None:
-            raise ValueError(f"{name!r} is none of the metric's quantities")
         return Record(
             mitigation=self._cell.mitigation,
             attack=self._cell.attack,

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from dorib.contracts.edits import (
     Edit,
+    ReplaceWeights,
     SamplingRule,
     Scope,
     load_edit,
@@ -19,13 +22,17 @@ from dorib.contracts.edits import (
 )
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.views import DefenderView
-from dorib.errors import DoribError
-from dorib.host.configure import Configured
+from dorib.host.admission import AdmissionError, admit_edit
+from dorib.host.calls import PluginError, of_plugin
+from dorib.host.configure import ORACLE, Configured
 from dorib.store.batches import planned_batches
 from dorib.store.files import write_json
 from dorib.store.fingerprint import digest, folder_digest
 from dorib.store.store import Shelf
+from dorib.suites.suite import Suite
+from dorib.target.loading import load_unet_weights
 from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.guarding import guarded
 
 GLOBAL = "global"
 
@@ -103,12 +110,9 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         try:
             with mitigated.shelf.scratch([subject.tag for subject in group]) as scratch:
                 _fit(context, mitigated, group, scratch)
-        except DoribError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes error records
-            reason = f"{type(error).__name__}: {error}"
-            context.reporter.note(f"{method.label} failed: {reason}")
-            return replace(mitigated, failure=reason)
+        except PluginError as error:
+            context.reporter.failure(str(error), error)
+            return replace(mitigated, failure=str(error))
     return mitigated
 
 
@@ -118,13 +122,22 @@ def _fit(
     method = mitigated.method
     model = context.model
     view = DefenderView(
-        context.targets(group), context.suite.general_captions, _oracle(context), scratch
+        context.targets(group), context.suite.general_captions, _oracle(context, method), scratch
     )
     seeds = context.seeds.child("fit", method.name)
     with context.reporter.verb("mitigate", method.label, 0) as advance:
         ledger = Ledger(on_work=advance)
-        with model.counting(ledger):
-            edit = method.mitigation.fit(model, view, seeds, ledger)
+        with guarded(context, method), model.counting(ledger):
+            handed = method.mitigation.fit(model, view, seeds, ledger)
+        with of_plugin(method):
+            samples = [target.sample for target in view.memorized]
+            edit = admit_edit(handed, context.model, mitigated.scope, samples)
+            _refuse_oracle(context, method, edit)
+    if ledger.stray:
+        context.reporter.note(
+            f"{method.title} calls the U-Net around the target model: {ledger.stray} U-Net items, "
+            "counted for every sample"
+        )
     if mitigated.scope == "global":
         parts = {GLOBAL: edit}
         work = {GLOBAL: float(ledger.work)}
@@ -144,7 +157,7 @@ def _fit(
 
 def _key(context: RunContext, method: Configured) -> dict[str, object]:
     memorized = [subject.tag for subject in context.memorized_of_split]
-    oracle = _oracle(context)
+    oracle = _oracle(context, method)
     return {
         "model": context.model_key,
         "mitigation": method.fingerprint,
@@ -154,6 +167,28 @@ def _key(context: RunContext, method: Configured) -> dict[str, object]:
     }
 
 
-def _oracle(context: RunContext) -> Path | None:
-    reference = context.suite.manifest.oracle
-    return Path(context.suite.component(reference)) if reference else None
+def _oracle(context: RunContext, method: Configured) -> Path | None:
+    """The oracle's weights, for the reference mitigation that stands for it and for no defender."""
+    if method.name != ORACLE or not method.registration.built_in:
+        return None
+    return _oracle_of(context.suite)
+
+
+def _oracle_of(suite: Suite) -> Path | None:
+    reference = suite.manifest.oracle
+    return Path(suite.component(reference)) if reference else None
+
+
+def _refuse_oracle(context: RunContext, method: Configured, edit: Edit) -> None:
+    """Refuse an edit that is the oracle itself: no defender has a model trained without."""
+    folder = _oracle_of(context.suite)
+    if folder is None or _oracle(context, method) or not isinstance(edit.change, ReplaceWeights):
+        return
+    weights, oracle = edit.change.weights, load_unet_weights(folder)
+    if set(weights) == set(oracle) and all(
+        torch.equal(value.float().cpu(), oracle[name]) for name, value in weights.items()
+    ):
+        raise AdmissionError(
+            "fit returned the weights of the suite's oracle, which no defender has; fit the edit "
+            "to the model"
+        )

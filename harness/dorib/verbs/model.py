@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from dorib.contracts.target_model import TargetModel
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.store.fingerprint import folder_digest
@@ -23,7 +22,7 @@ def load_target_model(
     device: torch.device,
     registry: Registry,
     version: str | None,
-) -> TargetModel:
+) -> DiffusersModel:
     """The suite's pipeline on `device`, ready for methods.
 
     Args:

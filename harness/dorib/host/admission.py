@@ -1,0 +1,243 @@
+"""The gate: what a plugin hands over is checked here, each check once, before anything is stored.
+
+Messages name the plugin's kind and name, the sample, what came, what is wanted and how to mend it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from dorib.contracts.edits import (
+    Edit,
+    MaskWeights,
+    ReplaceWeights,
+    SamplingRule,
+    ScaleOutputs,
+    Scope,
+)
+from dorib.contracts.methods import Measured, Quantity
+from dorib.contracts.triggers import Trigger
+from dorib.errors import DoribError
+
+if TYPE_CHECKING:
+    from dorib.contracts.target_model import TargetModel
+    from dorib.contracts.views import Generation
+
+CHANGES = (ScaleOutputs, MaskWeights, ReplaceWeights, SamplingRule)
+
+
+class AdmissionError(Exception):
+    """What a plugin handed over is not what its contract says; nothing of it is stored."""
+
+
+def admit_edit(handed: object, model: TargetModel, scope: Scope, samples: Sequence[str]) -> Edit:
+    """The edit that a `fit` returned, where it is one that was asked for.
+
+    Args:
+        handed: what came.
+        model: the model it was fitted to; the edit is installed once, to see that it fits.
+        scope: what the mitigation declared.
+        samples: those that a per-sample edit must have a row for, in this order.
+
+    Raises:
+        AdmissionError: it is none, has another scope or other samples, or holds tensors that are of
+            another kind, shape or layer, carry gradients or are not finite.
+    """
+    if not isinstance(handed, Edit):
+        raise AdmissionError(f"fit returned {_kind(handed)}; return an Edit")
+    if handed.scope != scope:
+        raise AdmissionError(
+            f"fit returned a {handed.scope} edit, but the mitigation declares the scope {scope}; "
+            "make the two agree"
+        )
+    if scope == "per_sample" and list(handed.samples) != list(samples):
+        raise AdmissionError(
+            f"fit returned rows for {_names(handed.samples)}, not for {_names(samples)}; give one "
+            "row for each of view.memorized, in that order"
+        )
+    change = handed.change
+    if change is not None and not isinstance(change, CHANGES):
+        raise AdmissionError(
+            f"fit returned a change of {_kind(change)}; use one of "
+            f"{', '.join(kind.__name__ for kind in CHANGES)}"
+        )
+    for name, tensor, floating in _tensors(change):
+        _check_tensor(f"edit, {name}", tensor, floating=floating)
+    _check_rule(change)
+    try:
+        with model.edited(handed):
+            pass
+    except DoribError as error:
+        raise AdmissionError(
+            f"fit returned an edit that does not fit the model: {error}"
+        ) from error
+    return handed
+
+
+def _tensors(change: object) -> Iterable[tuple[str, object, bool]]:
+    """Name and value of each tensor of an edit, and whether it must hold floating-point numbers."""
+    match change:
+        case ScaleOutputs():
+            yield from ((name, value, True) for name, value in change.scales.items())
+        case ReplaceWeights():
+            yield from ((name, value, True) for name, value in change.weights.items())
+        case MaskWeights():
+            for name, rows in change.indices.items():
+                yield from ((name, row, False) for row in rows)
+
+
+def _check_rule(change: object) -> None:
+    if isinstance(change, SamplingRule) and not _is_json(dict(change.params)):
+        raise AdmissionError(
+            f"fit returned the rule {change.name!r} with parameters that are no JSON values; "
+            "give numbers, strings, truth values, lists and mappings only"
+        )
+
+
+def admit_trigger(
+    handed: object, model: TargetModel, samples: Sequence[str], budgets: Sequence[int]
+) -> Trigger:
+    """The trigger that a `search` yielded, where it is one that was asked for.
+
+    Raises:
+        AdmissionError: it is none, is for another sample or budget, or its embeddings have other
+            names or shapes than the model's, carry gradients or are not finite.
+    """
+    if not isinstance(handed, Trigger):
+        raise AdmissionError(f"search yielded {_kind(handed)}; yield Trigger objects")
+    if handed.sample not in samples:
+        raise AdmissionError(
+            f"search yielded a trigger for {handed.sample!r}, which is none of its targets "
+            f"({_names(samples)}); use target.sample"
+        )
+    where = f"the trigger for {handed.sample}"
+    if handed.budget not in budgets:
+        raise AdmissionError(
+            f"{where} has the budget {handed.budget!r}, which is none of {list(budgets)}; yield "
+            "one for each budget that was asked for"
+        )
+    if handed.prompt is not None and not isinstance(handed.prompt, str):
+        raise AdmissionError(f"{where} has a prompt of {_kind(handed.prompt)}; give a string")
+    if handed.prompt is None:
+        _check_embeddings(where, handed.embeddings, model)
+    if handed.loss is not None and not _is_number(handed.loss):
+        raise AdmissionError(f"{where} has a loss of {_kind(handed.loss)}; give a float or None")
+    if not all(map(_is_number, handed.trace)):
+        raise AdmissionError(f"{where} has a trace that is no sequence of numbers; give floats")
+    return handed
+
+
+def _check_embeddings(where: str, embeddings: Mapping[str, Tensor], model: TargetModel) -> None:
+    if set(embeddings) != model.conditioning:
+        raise AdmissionError(
+            f"{where} has embeddings named {_names(sorted(embeddings))}, and this model takes "
+            f"{_names(sorted(model.conditioning))}; give exactly these"
+        )
+    for name, wanted in model.encode_prompt([""]).items():
+        value = embeddings[name]
+        _check_tensor(f"{where}, {name}", value, floating=True)
+        if value.shape != wanted.shape[1:]:
+            raise AdmissionError(
+                f"{where}: {name} has the shape {[*value.shape]}, and this model takes "
+                f"{[*wanted.shape[1:]]}; leave the batch axis out, and pad to the encoder's length"
+            )
+
+
+def admit_measured(
+    handed: object, generation: Generation | None, quantities: Mapping[str, Quantity]
+) -> Measured:
+    """One value that a metric gave, where it is one of its quantities.
+
+    Args:
+        handed: what came.
+        generation: what was measured; None where the value speaks of a whole cell.
+        quantities: what the metric declares.
+
+    Raises:
+        AdmissionError: it is none, is not finite, or its name, level or seed is another.
+    """
+    if not isinstance(handed, Measured):
+        raise AdmissionError(f"measure gave {_kind(handed)}; give Measured objects")
+    quantity = quantities.get(handed.metric)
+    if quantity is None:
+        raise AdmissionError(
+            f"measure gave {handed.metric!r}, which is none of its quantities "
+            f"({_names(sorted(quantities))}); declare it"
+        )
+    if not _is_number(handed.value) or not math.isfinite(handed.value):
+        raise AdmissionError(
+            f"measure gave {handed.metric} = {handed.value!r}{_of(generation)}; give a finite "
+            "float, and leave out what cannot be measured"
+        )
+    level = "cell" if generation is None else "sample" if handed.seed is None else "image"
+    if level != quantity.level:
+        raise AdmissionError(
+            f"measure gave {handed.metric} for one {level}{_of(generation)}, but it is declared "
+            f"for each {quantity.level}; set the level, or give `seed` for images alone"
+        )
+    if generation is not None and handed.seed is not None and handed.seed not in generation.seeds:
+        raise AdmissionError(
+            f"measure gave {handed.metric} for seed {handed.seed!r}{_of(generation)}, whose seeds "
+            f"are {list(generation.seeds)}; use generation.seeds"
+        )
+    return Measured(handed.metric, float(handed.value), handed.seed)
+
+
+def admit_prompts(handed: object, count: int) -> list[str]:
+    """What a rule's `rewrite` returned, where it is one string for each of `count` prompts.
+
+    Raises:
+        AdmissionError: it is not.
+    """
+    if not isinstance(handed, list | tuple) or not all(isinstance(one, str) for one in handed):
+        raise AdmissionError(f"rewrite returned {_kind(handed)}; return a list of strings")
+    if len(handed) != count:
+        raise AdmissionError(
+            f"rewrite made {len(handed)} prompts out of {count}; return one for each, in order"
+        )
+    return list(handed)
+
+
+def _check_tensor(where: str, value: object, *, floating: bool) -> None:
+    if not isinstance(value, Tensor):
+        raise AdmissionError(f"{where} is {_kind(value)}; give a tensor")
+    if value.requires_grad:
+        raise AdmissionError(f"{where} carries gradients; detach it")
+    if value.is_sparse or value.device.type == "meta":
+        raise AdmissionError(f"{where} is a tensor without plain values; give a dense one")
+    if floating and not value.is_floating_point():
+        raise AdmissionError(f"{where} holds {value.dtype}; give floating-point numbers")
+    if not floating and value.dtype != torch.int64:
+        raise AdmissionError(f"{where} holds {value.dtype}; give positions as int64")
+    if floating and not bool(value.isfinite().all()):
+        raise AdmissionError(f"{where} holds numbers that are not finite; look for what overflowed")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(part) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:3]))
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
+
+
+def _of(generation: Generation | None) -> str:
+    return f" of {generation.sample}" if generation is not None else ""

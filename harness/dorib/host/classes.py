@@ -1,0 +1,83 @@
+"""What a plugin's class must declare, by its kind."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args
+
+from dorib.contracts.methods import (
+    RESERVED_QUANTITIES,
+    Attack,
+    Knowledge,
+    Method,
+    Metric,
+    Mitigation,
+    Need,
+    PromptRule,
+    Quantity,
+    Rule,
+)
+from dorib.contracts.registration import MethodKind
+from dorib.host.registry import Registration
+
+BASES: dict[MethodKind, type[Method[Any]]] = {
+    "mitigation": Mitigation,
+    "attack": Attack,
+    "metric": Metric,
+    "rule": Rule,
+}
+
+
+def flaw_of(registration: Registration, loaded: object) -> str | None:
+    """What is wrong with a registered class, in words that follow its name; None if nothing is."""
+    base = BASES[registration.kind]  # type: ignore[index]
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        return f"is no {registration.kind}: it must be a subclass of {base.__name__}"
+    if inspect.isabstract(loaded):
+        lacking = ", ".join(sorted(loaded.__abstractmethods__))
+        return f"does not implement {lacking}"
+    if issubclass(loaded, Attack):
+        return _outside("knows", getattr(loaded, "knows", None), get_args(Knowledge))
+    if issubclass(loaded, Metric):
+        return _flaw_of_metric(loaded, built_in=registration.built_in)
+    if issubclass(loaded, Rule):
+        return _flaw_of_rule(loaded)
+    return None
+
+
+def _flaw_of_metric(loaded: type[Metric[Any]], *, built_in: bool) -> str | None:
+    flaw = _outside("needs", getattr(loaded, "needs", None), get_args(Need))
+    if flaw:
+        return flaw
+    quantities = getattr(loaded, "quantities", None)
+    if inspect.isdatadescriptor(quantities):
+        # Those that its parameters decide are looked at when they are used.
+        return None
+    if not (
+        isinstance(quantities, dict)
+        and quantities
+        and all(isinstance(q, Quantity) for q in quantities.values())
+    ):
+        return "declares no `quantities`: a mapping from names to Quantity"
+    taken = sorted(RESERVED_QUANTITIES.intersection(quantities))
+    if taken and not built_in:
+        return f"reports {taken[0]}, which is a built-in metric's alone: choose another name"
+    return None
+
+
+def _flaw_of_rule(loaded: type[Rule[Any]]) -> str | None:
+    if not issubclass(loaded, PromptRule) or loaded.acts_on != "prompt":
+        place = getattr(loaded, "acts_on", None)
+        return f"acts on {place!r}, where no rule can: subclass PromptRule"
+    if not isinstance(getattr(loaded, "passes_gradients", None), bool):
+        return "does not say whether it `passes_gradients`"
+    return None
+
+
+def _outside(name: str, declared: object, known: tuple[str, ...]) -> str | None:
+    if not isinstance(declared, frozenset | set):
+        return f"declares no `{name}`: a set of {', '.join(map(repr, known))}"
+    strange = sorted(map(str, set(declared) - set(known)))
+    if strange:
+        return f"declares {name} {strange[0]!r}, which is none of {', '.join(map(repr, known))}"
+    return None

@@ -1,0 +1,41 @@
+"""A run on its way: what was asked for, and what has been made so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dorib.host.configure import Configured
+from dorib.ranking.entries import ProfileName
+from dorib.ranking.facts import CellFacts
+from dorib.ranking.records import Record
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.generate import Generated
+from dorib.verbs.judging import Cell
+
+
+@dataclass
+class Run:
+    """One run on its way: what is resolved, and what has been made so far."""
+
+    context: RunContext
+    out: Path
+    profile_name: ProfileName
+    mitigations: list[Configured]
+    attacks: list[Configured]
+    metrics: list[Configured]
+    records: list[Record] = field(default_factory=list)
+    cells: list[CellFacts] = field(default_factory=list)
+    made: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    utility_twins: Generated | None = None
+    """The unmitigated model's images of the utility prompts, once they are made."""
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The samples that are attacked, memorized ones first."""
+        return [*self.context.memorized, *self.context.controls]
+
+    @property
+    def needs_utility(self) -> bool:
+        """Whether a metric judges the utility prompts."""
+        return any("utility" in metric.metric.needs for metric in self.metrics)

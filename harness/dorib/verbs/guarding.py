@@ -1,0 +1,43 @@
+"""Around every call of a plugin: its failures are its own, the model stays as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dorib.host.calls import PluginError, fenced_randomness, of_plugin
+from dorib.host.configure import Configured
+from dorib.target.guard import changed, state_of
+from dorib.verbs.context import RunContext
+
+
+@contextmanager
+def guarded(context: RunContext, method: Configured) -> Iterator[None]:
+    """Call `method` inside; the global random generators are put back afterwards.
+
+    Raises:
+        PluginError: the plugin raised, or left the model otherwise than it found it. The model
+            is then loaded anew when it is next needed.
+        torch.OutOfMemoryError: as it came.
+        KeyboardInterrupt: the user's.
+    """
+    model = context.loaded_model
+    before = state_of(model.pipeline) if model else {}
+    difference = None
+    try:
+        with of_plugin(method), fenced_randomness() as used:
+            yield
+    finally:
+        difference = changed(before, state_of(model.pipeline)) if model else None
+        if difference:
+            context.forget_model()
+    if used:
+        context.reporter.note(
+            f"{method.title} draws from the global generator of {', '.join(used)}, which no seed "
+            "of this run fixes: its results cannot be repeated; use seeds.generator(...)"
+        )
+    if difference:
+        raise PluginError(
+            f"{method.title}: left the model changed ({difference}); work on copies, and take "
+            "hooks off again"
+        )
