@@ -174,7 +174,14 @@ def load_sampling_rule(folder: Path) -> SamplingRule | None:
 def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (
+        OSError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        SafetensorError,
+    ) as error:
         raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
             error
         )

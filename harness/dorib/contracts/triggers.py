@@ -73,7 +73,7 @@ def load_trigger(folder: Path | str) -> Trigger:
         embeddings = load_file(tensors) if tensors.exists() else {}
         description["trace"] = tuple(description["trace"])
         return Trigger(embeddings=embeddings, **description)
-    except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
+    except (OSError, TypeError, LookupError, RecursionError, ValueError, SafetensorError) as error:
         raise DoribError(
             f"{folder}: not a readable trigger ({error}); delete it and run again"
         ) from error
