@@ -54,12 +54,9 @@ def test_the_options_are_those_of_the_command_line() -> None:
     assert shown["limit"].default is None
 
 
-def test_a_run_gives_what_open_gives_and_prints_nothing(
-    tiny_suite_folder: Path, out: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_gives_what_open_gives(tiny_suite_folder: Path, out: Path) -> None:
     results = dorib.run(suite=str(tiny_suite_folder), out=str(out), **OPTIONS)
     assert results == dorib.open(out)
-    assert capfd.readouterr() == ("", "")
     cells = [(entry.mitigation.label, entry.attack.label) for entry in results.entries]
     mitigations = ["none", "retrain", "wanda:sparsity=0.1"]
     assert cells == [(m, a) for m in mitigations for a in ("none", "dori")]
@@ -95,7 +92,9 @@ def test_options_win_over_a_run_file(tiny_suite_folder: Path, out_copy: Path) ->
     assert dorib.run(config=str(file), attack=["none"]).entries[0].samples.memorized == 2
 
 
-def test_a_reporter_hears_of_the_run(tiny_suite_folder: Path, tmp_path: Path) -> None:
+def test_a_reporter_hears_of_the_run_and_nothing_is_printed(
+    tiny_suite_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Listening:
         def __init__(self) -> None:
             self.heard: list[str] = []
@@ -112,8 +111,9 @@ def test_a_reporter_hears_of_the_run(tiny_suite_folder: Path, tmp_path: Path) ->
             self.heard.append(text)
 
     reporter = Listening()
-    options = OPTIONS | {"attack": "none", "mitigation": []}
+    options = OPTIONS | {"attack": "none", "mitigation": [], "metric": ["sscd", "clip"]}
     dorib.run(suite=tiny_suite_folder, out=tmp_path, reporter=reporter, **options)
+    assert capfd.readouterr() == ("", "")
     assert {"mitigate", "generate", "measure"} <= set(reporter.heard)
 
 
@@ -200,6 +200,15 @@ def test_pictures_are_those_of_the_run(out_copy: Path) -> None:
     for folder in (out_copy / "pictures").iterdir():
         (folder / "older.png").write_bytes(next(folder.glob("*.png")).read_bytes())
     assert dorib.open(out_copy).pictures() == pictures
+
+
+def test_a_sample_s_name_leads_out_of_no_folder(out_copy: Path) -> None:
+    strip = next((out_copy / "pictures").glob("*/*.png"))
+    shutil.copy(strip, out_copy / "pictures" / "secret.png")
+    [*_, last] = (record for record in dorib.open(out_copy).records() if record.role == "memorized")
+    hostile = last.model_copy(update={"sample": "../secret"})
+    (out_copy / "records.jsonl").write_text(hostile.model_dump_json() + "\n")
+    assert dorib.open(out_copy).pictures() == {}
 
 
 def test_a_published_leaderboard_opens_too() -> None:

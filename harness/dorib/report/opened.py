@@ -74,10 +74,11 @@ class Results:
         strips = {}
         for entry in self.entries:
             folder = self.folder / "pictures" / Path(entry_file(entry)).stem
+            # Looked up among what is there: a name from a records file leads nowhere else.
+            there = {path.stem: path for path in folder.glob("*.png")}
             for sample in self._memorized:
-                path = folder / f"{sample}.png"
-                if path.is_file():
-                    strips[entry.mitigation.label, entry.attack.label, sample] = path
+                if sample in there:
+                    strips[entry.mitigation.label, entry.attack.label, sample] = there[sample]
         return strips
 
     @cached_property
