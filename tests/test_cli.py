@@ -16,7 +16,6 @@ import yaml
 from rich.console import Console
 
 from dorib import runner
-from dorib.cli import run as cli_run
 from dorib.cli.app import main
 from dorib.cli.display import results_table, show_result
 from dorib.cli.progress import Bars, Lines, Pace, duration, reporter_for
@@ -211,25 +210,33 @@ def test_stopped(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == "stopped; run the same command again to go on\n"
 
 
-def test_options_win_over_the_run_file(tmp_path: Path) -> None:
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configurations of the runs that were about to start; none does."""
+    configurations: list[Any] = []
+
+    def remember(config: Any, *_: object) -> None:
+        configurations.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", remember)
+    return configurations
+
+
+def test_options_win_over_the_run_file(tmp_path: Path, seen: list[Any]) -> None:
     file = tmp_path / "run.yaml"
     content = {"mitigation": ["wanda"], "seeds": 3, "full": True, "budgets": [24, 48]}
     file.write_text(yaml.safe_dump(content))
-    config = cli_run._checked({"seeds": 1, "full": False}, file)
+    with pytest.raises(SystemExit):
+        main(["run", "--config", str(file), "--seeds", "1", "--quick"])
+    [config] = seen
     assert config.seeds == 1
     assert not config.full
     assert config.budgets == (24, 48)
     assert [spec.name for spec in config.mitigation] == ["wanda"]
 
 
-def test_options_reach_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def remember(config: Any, *_: object) -> None:
-        seen.append(config)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "run", remember)
+def test_options_reach_the_run(seen: list[Any]) -> None:
     options = {"--batch-size": "3", "--root-seed": "7", "--budgets": "24, 48", "--split": "dev"}
     with pytest.raises(SystemExit):
         main(["run", "--full", *(part for pair in options.items() for part in pair)])

@@ -26,8 +26,8 @@ from dorib.suites.images import read_image
 from dorib.suites.manifest import Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
-from dorib.verbs.model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
+from dorib.verbs.suite_model import load_target_model, pipeline_version, usable_device
 
 
 @dataclass(frozen=True)
