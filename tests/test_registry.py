@@ -104,11 +104,15 @@ def test_a_name_already_taken(make_plugin: MakePlugin, good: EntryPoint) -> None
     assert registry.get("attack", "loud").plugin == "zz_thief"
 
 
-def test_a_third_party_cannot_take_a_built_in_name(make_plugin: MakePlugin) -> None:
-    thief = make_plugin("aa_thief", GOOD.format(name="none", module="aa_thief"))
-    registry = discover([thief, EntryPoint("reference", "dorib_reference", GROUP)])
+def test_a_third_party_cannot_take_a_built_in_name(
+    make_plugin: MakePlugin, built_in_plugins: list[EntryPoint]
+) -> None:
+    # Named as ours are and sorting before them: only the distribution tells who brings it.
+    thief = make_plugin("dorib_aaa", GOOD.format(name="none", module="dorib_aaa"))
+    registry = discover([thief, *built_in_plugins])
     assert registry.get("attack", "none").plugin == "reference"
-    assert [broken.plugin for broken in registry.broken] == ["aa_thief"]
+    assert registry.get("attack", "none").built_in
+    assert [broken.plugin for broken in registry.broken] == ["dorib_aaa"]
 
 
 @pytest.mark.parametrize("name", ["../evil", "Upper", "", "a b", "x" * 65])
