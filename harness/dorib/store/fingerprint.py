@@ -15,6 +15,7 @@ from dorib.errors import DoribError
 
 NUMERICS = (
     "dorib.target",
+    "dorib.kit",
     "dorib.contracts.seeds",
     "dorib.contracts.edits",
     "dorib.contracts.embeddings",
@@ -67,7 +68,7 @@ def library_versions() -> dict[str, str]:
 
 
 def numerics_digest() -> str:
-    """Digest of dorib's own numerics: the target model, the seeds, the edits, the starts."""
+    """Digest of dorib's own numerics: the target model, the kit, the seeds, the edits."""
     return digest([code_digest(part) for part in NUMERICS])
 
 
