@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +31,11 @@ def digest(content: Any) -> str:
     """sha256 of a JSON value in canonical form."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def method_slug(name: str, label: str, params: Mapping[str, Any]) -> str:
+    """A method as part of a file name: its name, and a digest of `params` where `label` has any."""
+    return name if label == name else f"{name}-{digest(params)[:8]}"
 
 
 def file_digest(path: Path) -> str:
