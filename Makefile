@@ -17,6 +17,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pylint --recursive=y harness plugins benchmarks
 
 weekly: setup
 	$(BIN)/pytest -m slow

@@ -22,6 +22,7 @@ from dorib import (
     Trigger,
     starting_embeddings,
 )
+from dorib.target.model import DiffusersModel
 from dorib_evolution import EvolutionParams
 from dorib_evolution.attack import Evolution
 from dorib_evolution.directions import principal_components
@@ -247,7 +248,9 @@ def test_components_vary_as_captions_do(tiny_model: TargetModel, count: int, cap
 def test_bad_settings_are_one_clear_line(tiny_model: TargetModel) -> None:
     targets, ledger = targets_of(tiny_model), Ledger()
     with pytest.raises(
-        DoribError, match="budget of 15 buys no step: judging the start costs 4 and"
+        DoribError,
+        match=r"budget of 15 buys no step, which costs 12 \(2 restarts x \(2 x 2 pairs \+ 2 "
+        r"judging_pairs\)\), beside 4 before the first",
     ):
         search(tiny_model, targets, [15, 100], ledger=ledger, restarts=2)
     lonely = [replace(targets[0], other_captions=("one tree",))]
@@ -268,7 +271,7 @@ def test_half_precision_models_are_searched_in_full_precision(
 ) -> None:
     model = make_model()
     full = search(model, targets_of(model), [16])
-    half = TargetModel(model.pipeline.to(dtype=torch.bfloat16), model.sampling)
+    half = DiffusersModel(model.pipeline.to(dtype=torch.bfloat16), model.sampling)
     for low, high in zip(search(half, targets_of(half), [16]), full, strict=True):
         assert embedding(low).dtype == torch.float32
         assert low.trace == pytest.approx(high.trace, rel=0.05)

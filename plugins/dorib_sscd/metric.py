@@ -24,7 +24,7 @@ class Sscd(Metric[SscdParams]):
     2202.10261 (the descriptor); Hintersdorf et al., arXiv 2406.02366 (the quantities).
     """
 
-    needs = frozenset({"generations", "original", "twin"})
+    needs = frozenset({"generations", "twin"})
     quantities: ClassVar[dict[str, Quantity]] = {
         "sscd_original": Quantity("cosine", "lower is better", "image"),
         "replicates": Quantity("1 or 0", "lower is better", "image"),

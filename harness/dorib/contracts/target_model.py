@@ -145,10 +145,12 @@ class TargetModel(ABC):
         timesteps: Tensor,
         embeddings: Embeddings,
         samples: Tensor,
+        towards: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of the raw output against its training target, float32 `[B]`.
 
         `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
+        `towards`, `[B, *latent_shape]`, takes the training target's place where it is given.
         """
 
     @abstractmethod

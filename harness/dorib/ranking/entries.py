@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from dorib.errors import DoribError
-from dorib.validation import first_problem
+from dorib.validation import StrictModel, first_problem
 
 ProfileName = Literal["quick", "full", "custom"]
 ScopeName = Literal["global", "per_sample"]
 
 
-class Facts(BaseModel):
-    """Base of everything an entry holds: immutable, finite, and an unknown name is refused."""
+class Facts(StrictModel):
+    """Base of everything an entry holds; docstrings go into the published JSON schema."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class Rate(Facts):
@@ -60,9 +58,9 @@ class Summary(Facts):
 class Summaries(Facts):
     """Every quantity besides `replicates`, at the largest budget."""
 
-    memorized: dict[str, Summary] = {}
-    controls: dict[str, Summary] = {}
-    utility: dict[str, Summary] = {}
+    memorized: dict[str, Summary] = Field(default={})
+    controls: dict[str, Summary] = Field(default={})
+    utility: dict[str, Summary] = Field(default={})
 
 
 class BudgetPoint(Facts):
@@ -78,7 +76,7 @@ class BudgetPoint(Facts):
     """Mean share of a memorized sample's images that replicate."""
     work: float = Field(ge=0)
     """Mean search work per memorized sample, in U-Net items."""
-    medians: dict[str, float] = {}
+    medians: dict[str, float] = Field(default={})
     """Median of every other quantity over the memorized samples."""
 
 
@@ -192,7 +190,7 @@ class Entry(Facts):
     recovered_share: float | None
     utility: Interval | None
     """Alignment as a share of the span between shuffled captions and the unmitigated model."""
-    utility_by_kind: dict[str, Interval] = {}
+    utility_by_kind: dict[str, Interval] = Field(default={})
     """The same over the prompts of each kind, where the suite tells kinds apart."""
     summaries: Summaries
     work_to_break: WorkToBreak | None

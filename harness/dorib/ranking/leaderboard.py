@@ -20,7 +20,7 @@ from dorib.ranking.entries import (
     SuiteFacts,
 )
 from dorib.store.files import write_json
-from dorib.store.fingerprint import digest
+from dorib.store.fingerprint import method_slug
 
 LEADERBOARD_FILE = "leaderboard.json"
 
@@ -145,13 +145,8 @@ def write_leaderboard(
 
 def entry_file(entry: Entry) -> str:
     """An entry's file, relative to its leaderboard's folder."""
-    return f"entries/{_slug(entry.mitigation)}.{_slug(entry.attack)}.json"
-
-
-def _slug(method: MethodFacts) -> str:
-    if method.label == method.name:
-        return method.name
-    return f"{method.name}-{digest(method.params)[:8]}"
+    slugs = [method_slug(m.name, m.label, m.params) for m in (entry.mitigation, entry.attack)]
+    return f"entries/{'.'.join(slugs)}.json"
 
 
 def _check_comparable(entries: Sequence[Entry]) -> None:

@@ -212,13 +212,15 @@ class DiffusersModel(TargetModel):
         timesteps: Tensor,
         embeddings: Embeddings,
         samples: Tensor,
+        towards: Tensor | None = None,
     ) -> Tensor:
         latents, noise = latents.to(self.device), noise.to(self.device)
         timesteps = timesteps.to(self.device)
         noisy = self.add_noise(latents, noise, timesteps)
         output = self.predict(noisy.to(self.dtype), timesteps, embeddings, samples)
-        target = self.training_target(latents, noise, timesteps)
-        return (output.float() - target.float()).square().flatten(1).mean(dim=1)
+        if towards is None:
+            towards = self.training_target(latents, noise, timesteps)
+        return (output.float() - towards.float()).square().flatten(1).mean(dim=1)
 
     @torch.no_grad()
     @override
