@@ -22,8 +22,8 @@ from dorib.host.registry import Registry, discover
 from dorib.reporting import Advance
 from dorib_locality import page
 from dorib_locality.activations import record
-from dorib_locality.config import make_locality_config
-from dorib_locality.report import Analysis, Group, Report
+from dorib_locality.findings import Analysis, Findings, Group
+from dorib_locality.locality_config import make_locality_config
 from dorib_locality.study import LocalityResult, study
 
 WANDA = "wanda:scope=per_sample,sparsity=0.2"
@@ -141,7 +141,7 @@ def test_a_second_study_finds_everything_stored(
 
 def test_what_is_written_can_be_read(first: tuple[LocalityResult, Heard]) -> None:
     result = first[0]
-    read = Report.model_validate_json(result.json.read_text())
+    read = Findings.model_validate_json(result.json.read_text())
     # A later study of the same may have written it again.
     assert read.model_copy(update={"seconds": result.report.seconds}) == result.report
     text = result.page.read_text()

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import hypergeom
 
-from dorib.contracts.edits import Edit, MaskWeights, ScaleOutputs
-from dorib.errors import DoribError
+from dorib import DoribError, Edit, MaskWeights, ScaleOutputs
 
 LARGEST_DEVIATION = 8
 

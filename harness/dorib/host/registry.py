@@ -1,4 +1,4 @@
-"""Discovery: which methods and suites are there, and what is wrong with those that are not."""
+"""Discovery: which methods, suites and commands are there, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pluggy
 
 from dorib.contracts import hookspecs
 from dorib.contracts.params import Params
-from dorib.contracts.registration import PluginKind
+from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
 
 GROUP = "dorib"
@@ -25,7 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 @dataclass(frozen=True)
 class Registration:
-    """One named method or suite of one plugin."""
+    """One named method, suite or command of one plugin."""
 
     kind: PluginKind
     name: str
@@ -34,21 +34,20 @@ class Registration:
     params: type[Params] = Params
     summary: str = ""
 
-    def load(self) -> type[Any]:
-        """Import the class.
+    def load(self) -> Any:
+        """Import what `target` names: a method's class, a command's function.
 
         Raises:
             DoribError: it cannot be imported.
         """
         module, _, attribute = self.target.partition(":")
         try:
-            loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+            return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise DoribError(
                 f"plugin {self.plugin}: cannot load {self.target} for {self.kind} "
                 f"{self.name!r} ({error}); reinstall or remove the plugin"
             ) from error
-        return loaded
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
         ("metric", hook.register_metrics),
         ("rule", hook.register_rules),
         ("suite", hook.register_suites),
+        ("command", hook.register_commands),
     ]
 
 
@@ -140,6 +140,10 @@ def _taker(registry: Registry, plugin: str, kind: PluginKind) -> Callable[..., N
     ) -> None:
         if not NAME.fullmatch(name):
             reason = f"{kind} {name!r}: a name is lower-case letters, digits and hyphens"
+            registry.broken.append(BrokenPlugin(plugin, reason))
+            return
+        if kind == "command" and name in BUILT_IN_COMMANDS:
+            reason = f"command {name!r} is one of dorib's own"
             registry.broken.append(BrokenPlugin(plugin, reason))
             return
         taken = registry.registrations.get((kind, name))

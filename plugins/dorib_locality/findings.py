@@ -251,7 +251,7 @@ class TriggerFacts(_Facts):
     """sha256 over the stored trigger's files."""
 
 
-class Report(_Facts):
+class Findings(_Facts):
     """Everything that one `dorib locality` found."""
 
     suite: str
