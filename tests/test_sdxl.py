@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from dorib_locality.config import make_locality_config
+from dorib_locality.config import LocalityConfig
 from torch import Tensor
 
 from dorib.config import make_config
@@ -163,7 +163,7 @@ def test_nemo_works_on_it(suite: Path, tmp_path: Path) -> None:
 
 def test_locality_declines(suite: Path, tmp_path: Path) -> None:
     with pytest.raises(DoribError, match="two text encoders"):
-        study(make_locality_config({"suite": str(suite), "out": tmp_path / "out"}), discover())
+        study(LocalityConfig(suite=str(suite), out=tmp_path / "out"), discover())
 
 
 def test_an_attack_that_declares_one_embedding_alone_is_refused_before_the_run(

@@ -68,7 +68,7 @@ def _loaded(registration: Registration) -> Any:
     try:
         app.command(registration.name)(function)
         return typer.main.get_command(app)
-    except (AssertionError, AttributeError, NameError, RuntimeError, TypeError) as error:
+    except Exception as error:
         raise DoribError(
             f"plugin {registration.plugin}: {registration.target} makes no command "
             f"{registration.name!r} ({error}); reinstall or remove the plugin"

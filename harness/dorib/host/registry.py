@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,7 +95,8 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
     registry = Registry()
     points = list(entry_points(group=GROUP)) if found is None else found
     # Ours first, so that a third party cannot take a built-in name by sorting before it.
-    for point in sorted(points, key=lambda p: (not p.value.startswith("dorib_"), p.name)):
+    ours = _built_in()
+    for point in sorted(points, key=lambda p: (p.value not in ours, p.name)):
         try:
             module = point.load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does on import
@@ -103,6 +104,15 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
             continue
         _add_plugin(registry, point.name, module)
     return registry
+
+
+def _built_in() -> set[str]:
+    """The modules that dorib's own distribution declares: a package's name tells nothing."""
+    try:
+        declared = distribution(GROUP).entry_points
+    except PackageNotFoundError:
+        return set()
+    return {point.value for point in declared if point.group == GROUP}
 
 
 def _add_plugin(registry: Registry, plugin: str, module: ModuleType) -> None:
