@@ -72,6 +72,7 @@ from .target.clip_weights import clip_source as clip_source
 from .target.clip_weights import load_clip as load_clip
 from .target.loading import load_unet_weights as load_unet_weights
 from .target.starts import starting_embeddings as starting_embeddings
+from .validation import StrictModel as StrictModel
 from .validation import checked as checked
 from .verbs.attack import Attacked as Attacked
 from .verbs.context import Subject as Subject

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dorib_locality import findings
-from dorib_locality.geometry import Floats
+from dorib_locality.geometry import Floats, Indices
 from dorib_locality.overlap import Picks, PickTable, expected_iou, random_iou
 from dorib_locality.pairs import between, finite_mean, separation, upper, within
 
 RANDOM_DRAWS = 1000
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from dorib_locality import findings
 from dorib_locality.agreement import RANDOM_DRAWS, MethodTable, positions, random_overlap
+from dorib_locality.geometry import Indices
 from dorib_locality.overlap import (
     Counts,
     block_counts,
@@ -18,8 +18,6 @@ from dorib_locality.overlap import (
     tabulate,
     transformer_block,
 )
-
-Indices = NDArray[np.int64]
 
 
 def agreement_of_methods(

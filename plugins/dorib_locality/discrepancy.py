@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dorib_locality import findings
 from dorib_locality.activations import Recording
-from dorib_locality.geometry import MEASURES, Floats, Measure, distances, row_by_row
+from dorib_locality.geometry import MEASURES, Floats, Indices, Measure, distances, row_by_row
 from dorib_locality.pairs import between, finite_mean, separation, superiority, upper, within
 
-Indices = NDArray[np.int64]
 Kind: TypeAlias = Literal["value", "feed_forward"]
 
 

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dorib_locality import findings
 from dorib_locality.geometry import (
     MEASURES,
     Floats,
+    Indices,
     Measure,
     distances,
     principal_projection,
     row_by_row,
 )
 from dorib_locality.pairs import between, separation, upper, within
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

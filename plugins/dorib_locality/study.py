@@ -28,10 +28,10 @@ from dorib_locality import activations, figure_files, page
 from dorib_locality.agreement import MethodTable, agreement
 from dorib_locality.agreement_of_methods import agreement_of_methods
 from dorib_locality.discrepancy import discrepancies
-from dorib_locality.embedding_space import Embedded, Indices, embedding_space
+from dorib_locality.embedding_space import Embedded, embedding_space
 from dorib_locality.findings import Analysis, Findings, Selection, TriggerFacts, Weights
 from dorib_locality.gather import FoundTrigger, gather
-from dorib_locality.geometry import Floats
+from dorib_locality.geometry import Floats, Indices
 from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.pick_tables import pick_tables
 from dorib_locality.prepare import Study, prepare
