@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from dorib_locality.config import LocalityConfig
 from torch import Tensor
 
 from dorib.config import make_config
@@ -20,6 +19,7 @@ from dorib.runner import run
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib.target.sampling import initial_noise
+from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.study import study
 from fixtures import sdxl
 from fixtures.suites import manifest, write_manifest

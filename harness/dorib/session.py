@@ -25,7 +25,7 @@ from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
 
 
-@dataclass
+@dataclass(repr=False)
 class Session(RunContext):
     """A suite's model under a run's settings, and the verbs that act on it.
 
@@ -58,8 +58,12 @@ class Session(RunContext):
         store = Store(config.out / "store")
         return cls(suite, config, _profile(suite, config), store, reporter or Silent(), registry)
 
+    def __repr__(self) -> str:
+        settings = self.settings
+        return f"Session({self.suite.name}, {settings.split}, root seed {settings.root_seed})"
+
     def at_root_seed(self, root_seed: int, reporter: Reporter) -> Self:
-        """The same with other randomness, on the same loaded model."""
+        """The same with other randomness and a `reporter` of its own, on the same loaded model."""
         settings = self.settings.model_copy(update={"root_seed": root_seed})
         other = replace(self, settings=settings, reporter=reporter)
         # The same pipeline: loading it once is enough.

@@ -69,6 +69,7 @@ def _loaded(registration: Registration) -> Any:
         app.command(registration.name)(function)
         return typer.main.get_command(app)
     except Exception as error:
+        # Typer raises of many kinds at a signature that it cannot read.
         raise DoribError(
             f"plugin {registration.plugin}: {registration.target} makes no command "
             f"{registration.name!r} ({error}); reinstall or remove the plugin"
