@@ -86,7 +86,7 @@ class SharedOptions(TypedDict, total=False):
     ]
 
 
-O = TypeVar("O", bound=SharedOptions)  # noqa: E741 - as short as any type variable
+GivenOptions = TypeVar("GivenOptions", bound=SharedOptions)
 
 
 def method_option(*names: str, help: str) -> Any:
@@ -99,7 +99,9 @@ def method_option(*names: str, help: str) -> Any:
     return typer.Option(*names, metavar=METHOD, help=help)
 
 
-def with_options(options: type[O]) -> Callable[[Callable[[O], None]], Callable[..., None]]:
+def with_options(
+    options: type[GivenOptions],
+) -> Callable[[Callable[[GivenOptions], None]], Callable[..., None]]:
     """Make a Typer command from a function of one mapping: the options that were given.
 
     Args:
@@ -113,7 +115,7 @@ def with_options(options: type[O]) -> Callable[[Callable[[O], None]], Callable[.
         for name in own_first
     ]
 
-    def decorate(function: Callable[[O], None]) -> Callable[..., None]:
+    def decorate(function: Callable[[GivenOptions], None]) -> Callable[..., None]:
         @wraps(function)
         def command(**typed: Any) -> None:
             quiet_libraries()
