@@ -76,6 +76,12 @@ def test_the_documented_plugin_runs(
     assert not last.errors
 
 
+def test_the_documented_command_is_the_package_that_is_installed_in_the_tests() -> None:
+    named = files_of_plugins_page()
+    for name in ("dorib_words/__init__.py", "dorib_words/command.py"):
+        assert named[name] == (ROOT / "tests/third_party/dorib_words" / name).read_text()
+
+
 def test_the_documented_suite_is_valid() -> None:
     [manifest] = blocks("docs/suites.md", "yaml")
     assert Manifest.model_validate(yaml.safe_load(manifest)).full.memorized is None

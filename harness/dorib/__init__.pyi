@@ -1,10 +1,22 @@
 # The table of public names: what may be imported from `dorib`, and from where it is loaded.
 from ._version import __version__ as __version__
+
+# The command's options and progress.
+from .cli.options import SharedOptions as SharedOptions
+from .cli.options import method_option as method_option
+from .cli.options import with_options as with_options
+from .cli.progress import reporter_for as reporter_for
+
+# For an analysis that brings a command of its own: what it opens, and what it is handed.
+from .config import RunConfig as RunConfig
 from .contracts.edits import Edit as Edit
 from .contracts.edits import MaskWeights as MaskWeights
 from .contracts.edits import ReplaceWeights as ReplaceWeights
 from .contracts.edits import SamplingRule as SamplingRule
 from .contracts.edits import ScaleOutputs as ScaleOutputs
+from .contracts.edits import load_edit as load_edit
+from .contracts.edits import save_edit as save_edit
+from .contracts.edits import single_edits as single_edits
 from .contracts.embeddings import Embeddings as Embeddings
 from .contracts.embeddings import stacked as stacked
 from .contracts.embeddings import unstacked as unstacked
@@ -32,6 +44,8 @@ from .contracts.views import DefenderView as DefenderView
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError
+from .host.configure import Configured as Configured
+from .host.registry import Registry as Registry
 from .kit.clip_weights import clip_files as clip_files
 from .kit.clip_weights import clip_sha256 as clip_sha256
 from .kit.clip_weights import clip_source as clip_source
@@ -46,6 +60,29 @@ from .kit.noise_pairs import pair_losses as pair_losses
 from .kit.search_params import EmbeddingSearchParams as EmbeddingSearchParams
 from .kit.starts import starting_embeddings as starting_embeddings
 from .kit.weights_file import WeightsFile as WeightsFile
+from .ranking.observations import REPLICATES as REPLICATES
+
+# What it leaves for readers.
+from .report.figures import GREY as GREY
+from .report.figures import PALETTE as PALETTE
+from .report.figures import TEXT_WIDTH as TEXT_WIDTH
+from .report.figures import house_style as house_style
+from .report.figures import require_figures as require_figures
+from .report.figures import save_figure as save_figure
+from .report.webpages import template_environment as template_environment
+from .reporting import Advance as Advance
+from .reporting import Reporter as Reporter
+from .session import Session as Session
+from .store.batches import planned_batches as planned_batches
+from .store.files import named_write_errors as named_write_errors
+from .store.files import write_text as write_text
+from .store.fingerprint import digest as digest
+from .store.fingerprint import library_versions as library_versions
+from .store.store import Shelf as Shelf
 from .suites.suite import Suite as Suite
 from .target.loading import load_unet_weights as load_unet_weights
+from .validation import StrictModel as StrictModel
+from .validation import checked as checked
 from .validation import one_line as one_line
+from .verbs.attack import Attacked as Attacked
+from .verbs.context import Subject as Subject

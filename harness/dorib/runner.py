@@ -15,9 +15,8 @@ from dorib.host.registry import Registry
 from dorib.report.results import RunResult, cell_facts, finish
 from dorib.report.run import Run
 from dorib.reporting import Advance, Reporter, Silent
-from dorib.store.store import Store
-from dorib.suites.fetch.absent import require_on_disk
-from dorib.suites.suite import Suite, load_suite
+from dorib.session import Session
+from dorib.suites.suite import Suite
 from dorib.verbs.attack import Attacked, attack
 from dorib.verbs.context import RunContext
 from dorib.verbs.generate import generate_attacked, generate_utility
@@ -55,9 +54,8 @@ def _prepare_metric(this: Run, metric: Configured) -> None:
 
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
-    suite = load_suite(config.suite, registry)
-    if config.offline:
-        require_on_disk(suite)
+    context = Session.open(config, registry, reporter)
+    suite = context.suite
     oracle = [ORACLE] if suite.manifest.oracle else []
     mitigations = configure_all(
         registry,
@@ -75,8 +73,6 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
             )
     metrics = configure_all(registry, "metric", config.metric)
     _refuse_double_quantities(metrics)
-    profile, store = config.profile(suite.manifest), Store(config.out / "store")
-    context = RunContext(suite, config, profile, store, reporter, registry)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)

@@ -73,6 +73,14 @@ class TargetModel(ABC):
         """Name and module of each feed-forward output layer, in forward order."""
 
     @abstractmethod
+    def linear_layer(self, name: str) -> nn.Linear:
+        """The linear layer of the U-Net that an edit calls `name`.
+
+        Raises:
+            DoribError: there is none.
+        """
+
+    @abstractmethod
     def trainable_copy(
         self, *, gradient_checkpointing: bool = False
     ) -> AbstractContextManager[Mapping[str, nn.Parameter]]:

@@ -25,7 +25,7 @@ from dorib.host.registry import Registry, discover
 from dorib.host.rules import rule_behind
 from dorib.target import conditioning, layers
 from dorib.target.counting import WorkCounter
-from dorib.target.editing import float32_copies, installed
+from dorib.target.editing import float32_copies, installed, linear_layer
 from dorib.target.sampling import planned_scheduler, sample_latents
 
 
@@ -101,6 +101,10 @@ class DiffusersModel(TargetModel):
     @override
     def feed_forward_layers(self) -> dict[str, nn.Linear]:
         return layers.feed_forward_layers(self.unet)
+
+    @override
+    def linear_layer(self, name: str) -> nn.Linear:
+        return linear_layer(self.unet, name)
 
     @override
     @contextmanager

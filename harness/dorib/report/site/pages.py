@@ -8,14 +8,15 @@ from pathlib import Path
 
 from dorib.ranking.entries import Entry, Interval, Rate
 from dorib.ranking.leaderboard import CellSummary, Row, entry_file
-from dorib.report.figures import house_style, require_matplotlib, save_figure
+from dorib.report.figures import house_style, require_figures, save_figure
 from dorib.report.site.boards import Board, find_boards, read_board
-from dorib.report.webpages import require_jinja, template_environment
+from dorib.report.webpages import template_environment
 from dorib.store.files import named_write_errors, write_text
 
 PAGE = "index.html"
 FIGURE = "rates.svg"
-LOCALITY = f"locality/{PAGE}"
+LOCALITY = f"locality/*/{PAGE}"
+"""Where `dorib locality` leaves its pages below a run's folder: one for each attack."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ def write_site(root: Path) -> list[Path]:
     Raises:
         DoribError: a library is missing, a board is broken, or the disk is full or not writable.
     """
-    require_jinja("site")
-    require_matplotlib("site")
+    require_figures("site")
     # All are read before anything is written.
     boards = [read_board(folder) for folder in find_boards(root)]
     pages = []
@@ -65,7 +65,7 @@ def _write_board(board: Board) -> Path:
         sections=_sections(board),
         attacks=_attacks(board),
         figure=FIGURE if figure is not None else None,
-        locality=LOCALITY if (board.folder / LOCALITY).is_file() else None,
+        studies=_studies(board),
         strips=_strips(board),
         cell_of=_cell_of,
     )
@@ -111,6 +111,17 @@ def _strips(board: Board) -> list[tuple[Entry, str]]:
         if (board.folder / path).is_file():
             found.append((entry, path))
     return found
+
+
+def _studies(board: Board) -> dict[str, str]:
+    """Pages of locality studies beside the leaderboard, by attack."""
+    # An entry's file is named by mitigation and attack, a study's folder by attack.
+    labels = {entry_file(entry).split(".")[1]: entry.attack.label for entry in board.entries}
+    pages = sorted(path for path in board.folder.glob(LOCALITY) if path.is_file())
+    return {
+        labels.get(page.parent.name, page.parent.name): page.relative_to(board.folder).as_posix()
+        for page in pages
+    }
 
 
 def _cell_of(row: Row, attack: str) -> CellSummary | None:
