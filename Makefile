@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew whenever the pins or the project's metadata change.
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo lint weekly bench full-size setup
+.PHONY: test demo lint weekly bench notebook full-size setup
 
 test: setup
 	$(BIN)/pytest -m "not slow"
@@ -24,6 +24,10 @@ weekly: setup
 
 bench: setup
 	$(BIN)/pytest benchmarks/speed
+
+# Runs docs/notebook.ipynb and writes what its cells show into it.
+notebook: setup
+	cd tests && ../$(BIN)/python -m fixtures.notebook
 
 # Stable Diffusion 1.4's true size with random weights: 22 GB of memory, 5 GB of disk, no download.
 full-size: setup

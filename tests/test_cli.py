@@ -20,10 +20,11 @@ from rich.console import Console
 from dorib import runner
 from dorib.cli import run as cli_run
 from dorib.cli.app import BAD_INPUT, app, main
-from dorib.cli.display import flags, results_table, show_result
+from dorib.cli.display import results_table, show_result
 from dorib.cli.progress import Bars, Lines, Pace, duration, reporter_for
 from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.ranking.entries import Entry, read_entry
+from dorib.report.overview import flags
 from dorib.report.results import RunResult
 
 LONG_LABEL = "wanda:baseline=general,baseline_captions=16,scope=per_sample,sparsity=0.05"

@@ -1,5 +1,9 @@
 # The table of public names: what may be imported from `dorib`, and from where it is loaded.
 from ._version import __version__ as __version__
+from .api import RunOptions as RunOptions
+from .api import load_model as load_model
+from .api import open as open
+from .api import run as run
 
 # The command's options and progress.
 from .cli.options import SharedOptions as SharedOptions
@@ -40,6 +44,7 @@ from .contracts.specs import MethodSpec as MethodSpec
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import Trigger as Trigger
+from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
@@ -60,7 +65,11 @@ from .kit.noise_pairs import pair_losses as pair_losses
 from .kit.search_params import EmbeddingSearchParams as EmbeddingSearchParams
 from .kit.starts import starting_embeddings as starting_embeddings
 from .kit.weights_file import WeightsFile as WeightsFile
+from .ranking.entries import Entry as Entry
+from .ranking.entries import read_entry as read_entry
+from .ranking.leaderboard import Leaderboard as Leaderboard
 from .ranking.observations import REPLICATES as REPLICATES
+from .ranking.records import Record as Record
 
 # What it leaves for readers.
 from .report.figures import GREY as GREY
@@ -69,6 +78,7 @@ from .report.figures import TEXT_WIDTH as TEXT_WIDTH
 from .report.figures import house_style as house_style
 from .report.figures import require_figures as require_figures
 from .report.figures import save_figure as save_figure
+from .report.opened import Results as Results
 from .report.webpages import template_environment as template_environment
 from .reporting import Advance as Advance
 from .reporting import Reporter as Reporter
@@ -80,6 +90,7 @@ from .store.fingerprint import digest as digest
 from .store.fingerprint import library_versions as library_versions
 from .store.store import Shelf as Shelf
 from .suites.suite import Suite as Suite
+from .suites.suite import load_suite as load_suite
 from .target.loading import load_unet_weights as load_unet_weights
 from .validation import StrictModel as StrictModel
 from .validation import checked as checked

@@ -13,6 +13,7 @@ from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
 from dorib.ranking.entries import ProfileName
 from dorib.suites.manifest import Manifest, Profile
+from dorib.suites.suite import Suite
 from dorib.validation import checked
 from dorib.verbs.settings import Settings
 
@@ -37,10 +38,17 @@ class RunConfig(Settings):
     """Open no connection, and fail before any work if something is not on this machine."""
     out: Path = Path("dorib-out")
 
+    @field_validator("suite", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        if isinstance(value, Suite):
+            return value.reference
+        return str(value) if isinstance(value, Path) else value
+
     @field_validator("mitigation", "attack", "metric", mode="before")
     @classmethod
     def _specs(cls, value: Any) -> Any:
-        if isinstance(value, str | dict):
+        if isinstance(value, str | dict | MethodSpec):
             value = [value]
         if not isinstance(value, list | tuple):
             raise ValueError("give a method, or a list of methods")
@@ -65,8 +73,19 @@ class RunConfig(Settings):
         return "full" if self.full else "quick"
 
 
-def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
-    """Read a YAML run file, or a preset by its name; `overrides` (from the command line) win.
+def run_config(
+    options: dict[str, Any], file: Path | None = None, where: str = "command line"
+) -> RunConfig:
+    """The options of a run, and below them those of a run file or preset, where one is given.
+
+    Raises:
+        DoribError: as `read_config` and `make_config`; `where` is who gave the options.
+    """
+    return make_config(options, where) if file is None else read_config(file, options, where)
+
+
+def read_config(path: Path, overrides: dict[str, Any], where: str = "command line") -> RunConfig:
+    """Read a YAML run file, or a preset by its name; `overrides`, which come from `where`, win.
 
     Raises:
         DoribError: the file is not readable, or an entry is wrong.
@@ -85,7 +104,7 @@ def read_config(path: Path, overrides: dict[str, Any]) -> RunConfig:
     if not isinstance(content, dict):
         raise DoribError(f"{path}: holds no mapping; write for example 'mitigation: [wanda]'")
     # By themselves first, so that the file is not blamed for an option.
-    make_config(overrides)
+    make_config(overrides, where)
     return make_config({**content, **overrides}, str(path))
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dorib.errors import DoribError
+from dorib.reprs import own_fields
 
 LONGEST = 300
 """Characters that are quoted of another library's error: some write pages."""
@@ -17,6 +18,8 @@ class StrictModel(BaseModel):
     """Base of everything that is read from outside: immutable, unknown names and NaN refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    __repr__ = own_fields
 
 
 M = TypeVar("M", bound=BaseModel)

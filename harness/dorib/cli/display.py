@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from textwrap import indent
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dorib.report.overview import FIGURES, counted, footnotes, scale, table_lines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dorib.ranking.entries import BudgetPoint, Entry, Rate
+    from dorib.ranking.entries import Entry
     from dorib.report.results import RunResult
 
-ABSENT = "-"
 LABEL_WIDTH = 24
 
 
@@ -35,38 +35,16 @@ def results_table(entries: Sequence[Entry]) -> Table:
     """For each mitigation a heading, and below it a row for each attack; 80 columns do."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("mitigation / attack", no_wrap=True)
-    for title in ("memorized", "controls", "oracle", "utility", "work"):
+    for title in FIGURES:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("flags")
-    for mitigation, group in groupby(entries, key=lambda entry: entry.mitigation.label):
-        cells = list(group)
-        shared = [flag for flag in flags(cells[0]) if all(flag in flags(c) for c in cells)]
-        table.add_row(Text(_packed(mitigation), style="bold"), *[""] * 5, ", ".join(shared))
-        for entry in cells:
-            table.add_row(
-                Text(indent(_packed(entry.attack.label), "  ")),
-                _with_interval(entry.memorization_rate),
-                _bare(entry.controls_rate),
-                _bare(entry.oracle_rate),
-                f"{entry.utility.value:.2f}" if entry.utility else ABSENT,
-                f"{entry.work.search_mean_memorized:.0f}",
-                ", ".join(flag for flag in flags(entry) if flag not in shared),
-            )
+    for line in table_lines(entries):
+        if line.is_heading:
+            label = Text(_packed(line.label), style="bold")
+        else:
+            label = Text(indent(_packed(line.label), "  "))
+        table.add_row(label, *(line.figures or [""] * len(FIGURES)), line.flags)
     return table
-
-
-def flags(entry: Entry) -> Iterator[str]:
-    """What a reader must know before comparing this row with others."""
-    if entry.not_applicable is not None:
-        yield "not applicable"
-    elif not (entry.ranked or entry.reference_line):
-        yield "unranked"
-    if entry.errors:
-        yield f"{entry.errors} error{'s' if entry.errors > 1 else ''}"
-    if entry.scope == "per_sample":
-        yield "per sample"
-    if entry.bypass:
-        yield "bypass"
 
 
 def _packed(label: str) -> str:
@@ -79,70 +57,19 @@ def _packed(label: str) -> str:
     return "\n".join(lines)
 
 
-def _with_interval(rate: Rate | None) -> str:
-    return f"{rate.rate:.2f} ({rate.low:.2f}-{rate.high:.2f})" if rate else ABSENT
-
-
-def _bare(rate: Rate | None) -> str:
-    return f"{rate.rate:.2f}" if rate else ABSENT
-
-
 def _explanations(result: RunResult) -> Iterator[str]:
-    first = result.entries[0]
     yield ""
-    if any(point.budget for point in _points(result.entries)):
-        yield f"memorized, controls, oracle: memorization_rate@{first.k} at the largest budget"
-    else:
-        yield f"memorized, controls, oracle: memorization_rate@{first.k}"
-    yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
-    yield from _reasons(result.entries)
-    yield from _without(first)
+    yield from footnotes(result.entries)
     if result.lacking:
-        more = _count(len(result.lacking), "more attack")
+        more = counted(len(result.lacking), "more attack")
         yield f"ranks in leaderboard.json take {more}: run with -a required"
     yield ""
-    yield _scale(result)
+    extent = scale(result.entries, result.profile)
+    yield extent if result.profile == "full" else f"{extent} --full runs everything."
     for reason in result.failed:
         yield f"failed: {reason}"
     if result.reused:
         yield "Nothing had to be computed: every result was in the store."
-
-
-def _reasons(entries: Sequence[Entry]) -> Iterator[str]:
-    """Why rows are not ranked; once for a mitigation where it is the same for all attacks."""
-    for mitigation, group in groupby(entries, key=lambda entry: entry.mitigation.label):
-        cells = [entry for entry in group if not entry.reference_line]
-        reasons = {entry.attack.label: entry.reason_not_ranked for entry in cells}
-        if len(set(reasons.values())) == 1:
-            reasons = {"any attack": cells[0].reason_not_ranked}
-        for attack, reason in reasons.items():
-            if reason:
-                yield f"unranked: {mitigation} x {attack}: {reason}"
-
-
-def _without(entry: Entry) -> Iterator[str]:
-    """What the samples lack."""
-    if not entry.samples.controls:
-        yield "no controls: nothing tells what an attack draws from images the model never saw"
-    if entry.samples.unscorable:
-        lacking = _count(entry.samples.unscorable, "sample")
-        yield f"unscorable: {lacking} without an original image, in no rate"
-
-
-def _scale(result: RunResult) -> str:
-    first = result.entries[0]
-    budgets = sorted({point.budget for point in _points(result.entries)} - {0})
-    parts = [
-        _count(first.samples.memorized, "memorized sample"),
-        _count(first.samples.controls, "control"),
-        _count(first.k, "seed"),
-    ]
-    if budgets:
-        listed = ", ".join(map(str, budgets))
-        parts.append(f"budget{'s' if len(budgets) > 1 else ''} {listed}")
-    profile = {"quick": "Quick profile", "full": "Full profile", "custom": "Custom selection"}
-    line = f"{profile[result.profile]}: {'; '.join(parts)}."
-    return line if result.profile == "full" else f"{line} --full runs everything."
 
 
 def _places(result: RunResult) -> Iterator[str]:
@@ -155,14 +82,6 @@ def _places(result: RunResult) -> Iterator[str]:
     if result.pictures:
         *_, last = result.pictures.values()
         yield f"for example  {last / 'overview.png'}"
-
-
-def _points(entries: Iterable[Entry]) -> Iterator[BudgetPoint]:
-    return (point for entry in entries for point in entry.curve)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _unique(items: Iterable[Path]) -> list[Path]:

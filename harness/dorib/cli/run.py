@@ -17,7 +17,7 @@ METHOD_FAILED = 1
 """Exit code of a run in which a method failed altogether; the others have their rows."""
 
 
-class RunOptions(SharedOptions, total=False):
+class RunCommandOptions(SharedOptions, total=False):
     """The options of `dorib run` that were given."""
 
     mitigation: Annotated[
@@ -58,18 +58,15 @@ class RunOptions(SharedOptions, total=False):
     ]
 
 
-@with_options(RunOptions)
-def run(options: RunOptions) -> None:
+@with_options(RunCommandOptions)
+def run(options: RunCommandOptions) -> None:
     """Score mitigations against attacks; stopped or repeated, it goes on from what is stored."""
+    from dorib.config import run_config
+
     given: dict[str, Any] = {**options}
     tracebacks = bool(given.pop("traceback", False))
-    _run(_checked(given, given.pop("config", None)), tracebacks=tracebacks)
-
-
-def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:
-    from dorib.config import make_config, read_config
-
-    return read_config(file, given) if file else make_config(given)
+    file = given.pop("config", None)
+    _run(run_config(given, file), tracebacks=tracebacks)
 
 
 def _run(config: RunConfig, *, tracebacks: bool) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.reprs import own_fields
 
 Scope: TypeAlias = Literal["global", "per_sample"]
 
@@ -28,6 +29,8 @@ class ScaleOutputs:
 
     scales: Mapping[str, Tensor]
 
+    __repr__ = own_fields
+
 
 @dataclass(frozen=True)
 class MaskWeights:
@@ -39,6 +42,8 @@ class MaskWeights:
 
     indices: Mapping[str, tuple[Tensor, ...]]
 
+    __repr__ = own_fields
+
 
 @dataclass(frozen=True)
 class ReplaceWeights:
@@ -48,6 +53,8 @@ class ReplaceWeights:
     """
 
     weights: Mapping[str, Tensor]
+
+    __repr__ = own_fields
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class SamplingRule:
 
     name: str
     params: Mapping[str, Any]
+
+    __repr__ = own_fields
 
 
 Change: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights | SamplingRule
@@ -79,6 +88,8 @@ class Edit:
     scope: Scope = "global"
     samples: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = own_fields
 
     def __post_init__(self) -> None:
         if (self.scope == "per_sample") != bool(self.samples):
@@ -124,12 +135,13 @@ def save_edit(edit: Edit, folder: Path) -> None:
     (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
-def load_edit(folder: Path) -> Edit:
+def load_edit(folder: Path | str) -> Edit:
     """Read an edit that `save_edit` wrote.
 
     Raises:
         DoribError: the folder holds no edit, or one of an unknown kind.
     """
+    folder = Path(folder)
     with _readable(folder):
         description = json.loads((folder / "edit.json").read_text())
         samples = tuple(description["samples"])
@@ -158,7 +170,14 @@ def load_sampling_rule(folder: Path) -> SamplingRule | None:
 def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (
+        OSError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        SafetensorError,
+    ) as error:
         raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
             error
         )

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from dorib.reprs import own_fields
+
 
 @dataclass
 class Ledger:
@@ -20,6 +22,8 @@ class Ledger:
     stray: int = 0
     """Work of U-Net calls around the target model, which cannot be told apart by sample."""
     on_work: Callable[[int], None] | None = field(default=None, repr=False)
+
+    __repr__ = own_fields
 
     @property
     def work(self) -> int:

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dorib.reprs import own_fields
+
 if TYPE_CHECKING:
     import torch
 
@@ -20,6 +22,8 @@ class Seeds:
 
     root: int = 0
     scope: tuple[str, ...] = ()
+
+    __repr__ = own_fields
 
     def child(self, *names: str | int) -> Seeds:
         """The branch for one purpose, method or item."""

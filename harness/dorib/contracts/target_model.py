@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from dorib.reprs import in_one_line
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -32,6 +34,16 @@ class TargetModel(ABC):
     dtype: torch.dtype
     prediction_type: str
     """"epsilon", "v_prediction" or "sample": what the U-Net's raw output is."""
+
+    def __repr__(self) -> str:
+        return in_one_line(
+            type(self).__name__,
+            height=self.sampling.height,
+            width=self.sampling.width,
+            prediction_type=self.prediction_type,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=str(self.device),
+        )
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.reprs import own_fields
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Trigger:
     work: int = 0
     """Work spent on this sample up to this trigger, in U-Net items, all restarts together."""
 
+    __repr__ = own_fields
+
     def __post_init__(self) -> None:
         if bool(self.embeddings) == (self.prompt is not None):
             raise ValueError("a trigger is either embeddings or a prompt")
@@ -57,19 +60,20 @@ def save_trigger(trigger: Trigger, folder: Path) -> None:
     (folder / "trigger.json").write_text(json.dumps(description, sort_keys=True) + "\n")
 
 
-def load_trigger(folder: Path) -> Trigger:
+def load_trigger(folder: Path | str) -> Trigger:
     """Read a trigger that `save_trigger` wrote.
 
     Raises:
         DoribError: the folder holds no readable trigger.
     """
+    folder = Path(folder)
     try:
         description = json.loads((folder / "trigger.json").read_text())
         tensors = folder / "trigger.safetensors"
         embeddings = load_file(tensors) if tensors.exists() else {}
         description["trace"] = tuple(description["trace"])
         return Trigger(embeddings=embeddings, **description)
-    except (OSError, TypeError, KeyError, ValueError, SafetensorError) as error:
+    except (OSError, TypeError, LookupError, RecursionError, ValueError, SafetensorError) as error:
         raise DoribError(
             f"{folder}: not a readable trigger ({error}); delete it and run again"
         ) from error

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dorib.reprs import own_fields
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,6 +34,8 @@ class Target:
     found: Mapping[int, Trigger] = field(default_factory=dict)
     """By budget, what the replayed attack found on the unmitigated model."""
 
+    __repr__ = own_fields
+
 
 @dataclass(frozen=True)
 class DefenderView:
@@ -47,6 +51,8 @@ class DefenderView:
     scratch: Path | None = None
     """A folder for the checkpoints of a long fit: a fit that was killed finds there what it left.
     It is removed once the edit is stored; None where nothing can be kept."""
+
+    __repr__ = own_fields
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,5 @@ class Generation:
     """The unmitigated model's images from the sample's own prompt and the same seeds."""
     other_caption: str | None = None
     """For utility prompts: the caption of another prompt (a shuffled pairing)."""
+
+    __repr__ = own_fields

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from dorib.errors import DoribError
+from dorib.reprs import own_fields
 from dorib.validation import StrictModel, first_problem
 
 ProfileName = Literal["quick", "full", "custom"]
@@ -18,6 +19,8 @@ class Facts(StrictModel):
     """Base of everything an entry holds; docstrings go into the published JSON schema."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    __repr__ = own_fields
 
 
 class Rate(Facts):
@@ -212,14 +215,14 @@ class Entry(Facts):
     digests: Digests
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(path: Path | str) -> Entry:
     """Read an entry's file.
 
     Raises:
         DoribError: it cannot be read, or is no entry of this version.
     """
     try:
-        return Entry.model_validate_json(path.read_text(encoding="utf-8"))
+        return Entry.model_validate_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:

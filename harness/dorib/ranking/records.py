@@ -64,13 +64,23 @@ def read_records(path: Path) -> Iterator[Record]:
     """Read the records of one file.
 
     Raises:
-        DoribError: a line is no record; names file and row.
+        DoribError: the file cannot be read, or a line is no record; names file and row.
     """
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            yield Record.model_validate_json(line)
-        except ValidationError as error:
-            raise DoribError(
-                f"{path}, row {number}: not a record ({error.errors()[0]['msg']}); "
-                "delete the file and run again"
-            ) from error
+    try:
+        # Not splitlines: an error's text may hold other characters that it takes for line ends.
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _record(line, f"{path}, row {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DoribError(
+            f"{path}: cannot be read ({error}); delete the file and run again"
+        ) from error
+
+
+def _record(line: str, where: str) -> Record:
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError as error:
+        raise DoribError(
+            f"{where}: not a record ({error.errors()[0]['msg']}); delete the file and run again"
+        ) from error

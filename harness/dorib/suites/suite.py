@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
 from dorib.errors import DoribError
+from dorib.host.registry import Registry, discover
+from dorib.reprs import in_one_line
 from dorib.store.fingerprint import digest, file_digest, folder_digest
 from dorib.suites.fetch.spec import CONTROLS, stored_original
 from dorib.suites.jsonl import Prompt, read_jsonl, read_prompts
 from dorib.suites.manifest import Manifest, Sample
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
 from dorib.validation import checked
-
-if TYPE_CHECKING:
-    from dorib.host.registry import Registry
 
 
 class Suite:
@@ -29,6 +28,10 @@ class Suite:
         self.root = root
         self.manifest = manifest
         self.reference = reference or str(root)
+
+    def __repr__(self) -> str:
+        version, root = self.manifest.version, str(self.root)
+        return in_one_line("Suite", name=self.name, version=version, root=root)
 
     @classmethod
     def load(cls, root: Path, reference: str | None = None) -> Suite:
@@ -206,12 +209,16 @@ def _content_digest(path: Path) -> str:
     return folder_digest(path) if path.is_dir() else file_digest(path)
 
 
-def load_suite(reference: str, registry: Registry) -> Suite:
+def load_suite(reference: str | Path, registry: Registry | None = None) -> Suite:
     """A registered suite by name, or a suite folder.
 
+    `registry` is where names are looked up (None: among all installed).
+
     Raises:
-        DoribError: there is neither.
+        DoribError: there is neither, or the folder's `suite.yaml` is wrong.
     """
     if Path(reference).is_dir():
         return Suite.load(Path(reference))
-    return Suite.load(Path(registry.get("suite", reference).target), reference)
+    name = str(reference)
+    found = (registry or discover()).get("suite", name)
+    return Suite.load(Path(found.target), name)

@@ -13,23 +13,20 @@ from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.views import Target
-from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.store.fingerprint import (
     digest,
     file_digest,
-    folder_digest,
     library_versions,
     numerics_digest,
 )
 from dorib.store.store import Store
-from dorib.suites.fetch.hub import commit_of
 from dorib.suites.images import read_image
 from dorib.suites.manifest import Profile, Sample
 from dorib.suites.suite import Suite
-from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
+from dorib.verbs.model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
 
 
@@ -87,42 +84,14 @@ class RunContext:
         Raises:
             DoribError: there is no such device here.
         """
-        name = self.settings.device
-        if name == "auto":
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            return accelerator or torch.device("cpu")
-        try:
-            device = torch.device(name)
-            torch.zeros(1, device=device).item()
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0]
-            raise DoribError(
-                f"--device {name}: not usable here ({reason}); leave it out or give 'cpu'"
-            ) from error
-        return device
-
-    @cached_property
-    def dtype(self) -> torch.dtype:
-        """The model's number format."""
-        dtype: torch.dtype = getattr(torch, self.settings.dtype)
-        return dtype
+        return usable_device(self.settings)
 
     @cached_property
     def model(self) -> DiffusersModel:
         """The target model, loaded when it is first needed."""
-        source = self.suite.component(self.suite.manifest.pipeline)
-        commit = None if Path(source).is_dir() else self.pipeline_version
-        pipeline = load_pipeline(source, self.device, self.dtype, commit)
-        model = DiffusersModel(pipeline, self.suite.manifest.sampling, self.registry)
-        if self.settings.gradient_checkpointing:
-            model.enable_gradient_checkpointing()
-        if self.settings.vae_slicing:
-            model.enable_vae_slicing()
-        if self.settings.offload:
-            model.enable_offload()
-        if self.settings.compile:
-            model.compile()
-        return model
+        return load_target_model(
+            self.suite, self.settings, self.device, self.registry, self.pipeline_version
+        )
 
     @property
     def loaded_model(self) -> DiffusersModel | None:
@@ -136,8 +105,7 @@ class RunContext:
     @cached_property
     def pipeline_version(self) -> str | None:
         """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
-        source = self.suite.component(self.suite.manifest.pipeline)
-        return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+        return pipeline_version(self.suite)
 
     @cached_property
     def model_key(self) -> dict[str, Any]:

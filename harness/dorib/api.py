@@ -1,0 +1,131 @@
+"""What a notebook starts from: run, look at what a run left, and load a target model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
+
+from dorib import runner
+from dorib.config import RunConfig, run_config
+from dorib.contracts.specs import MethodSpec
+from dorib.contracts.target_model import TargetModel
+from dorib.host.registry import discover
+from dorib.report.opened import Results, open_results
+from dorib.reporting import Reporter
+from dorib.suites.suite import Suite, load_suite
+from dorib.validation import checked
+from dorib.verbs.model import load_target_model, pipeline_version, usable_device
+from dorib.verbs.settings import Settings
+
+MethodLike: TypeAlias = str | dict[str, Any] | MethodSpec
+"""`"wanda:sparsity=0.4"`, `{"name": "wanda", "sparsity": 0.4}`, or a spec."""
+Methods: TypeAlias = MethodLike | Sequence[MethodLike]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of `run`: those of the command line, by the same names."""
+
+    suite: str | Path | Suite
+    mitigation: Methods
+    attack: Methods
+    metric: Methods
+    split: str
+    full: bool
+    seeds: int | None
+    limit: int | None
+    budgets: int | Sequence[int] | None
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    batch_size: int | None
+    gradient_checkpointing: bool
+    vae_slicing: bool
+    offload: bool
+    compile: bool
+    out: str | Path
+    root_seed: int
+    offline: bool
+
+
+def _with_defaults(function: Callable[P, R]) -> Callable[P, R]:
+    """Show the options and their defaults where `help` and notebooks look for them."""
+    own = [p for p in signature(function).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    defaults = signature(RunConfig).parameters
+    options = [defaults[name] for name in RunOptions.__annotations__]
+    # The checked types of a run file are not those that a caller may give.
+    shown = Signature([p.replace(annotation=Parameter.empty) for p in (*options, *own)])
+    function.__signature__ = shown  # type: ignore[attr-defined]
+    return function
+
+
+@_with_defaults
+def run(
+    *,
+    config: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **options: Unpack[RunOptions],
+) -> Results:
+    """Score mitigations against attacks, as `dorib run`; repeated, it goes on from what is stored.
+
+    Args:
+        config: a YAML run file or a preset; `options` win over it.
+        reporter: hears of the progress; None for a silent run.
+        options: those of the command line, by the same names and with the same defaults:
+            `suite`, `mitigation`, `attack`, `metric`, `full`, `limit`, `out`, ...
+
+    Returns:
+        What `open(out)` gives.
+
+    Warns:
+        RuntimeWarning: nothing came of a method; those that did not fail have their entries.
+
+    Raises:
+        DoribError: an option is unknown or wrong, or something else that the user can mend; raised
+            before any work where it can be known.
+    """
+    file = None if config is None else Path(config)
+    checked_options = run_config(dict(options), file, "dorib.run")
+    result = runner.run(checked_options, discover(), reporter)
+    for reason in result.failed:
+        warnings.warn(f"failed: {reason}", RuntimeWarning, stacklevel=2)
+    return open(checked_options.out)
+
+
+def open(folder: str | Path) -> Results:
+    """What a run left in `folder`, or a published leaderboard.
+
+    Raises:
+        DoribError: there are no results in it, a file is damaged, or the leaderboard does not
+            follow from the entries.
+    """
+    return open_results(Path(folder))
+
+
+def load_model(
+    suite: str | Path | Suite,
+    *,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+) -> TargetModel:
+    """The target model of a suite as a run loads it, ready for a method's own test.
+
+    Args:
+        suite: a registered name, a suite folder, or what `load_suite` gives.
+        device: a torch device; "auto" is the accelerator, where there is one, else the CPU.
+        dtype: the model's number format.
+
+    Raises:
+        DoribError: there is no such suite or device, or the pipeline is missing or broken.
+    """
+    content = {"device": device, "dtype": dtype}
+    settings = checked(Settings, content, "dorib.load_model", names="options")
+    registry = discover()
+    found = suite if isinstance(suite, Suite) else load_suite(suite, registry)
+    return load_target_model(
+        found, settings, usable_device(settings), registry, pipeline_version(found)
+    )

@@ -1,0 +1,126 @@
+"""What a run found, at a glance: the lines of its table and what belongs below it, as plain text.
+
+The command line and notebooks draw them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from dorib.ranking.entries import BudgetPoint, Entry, ProfileName, Rate
+
+ABSENT = "-"
+FIGURES = ("memorized", "controls", "oracle", "utility", "work")
+"""Titles of the columns of numbers."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a mitigation's heading, or one of its attacks below it."""
+
+    label: str
+    figures: tuple[str, ...]
+    """One for each of `FIGURES`; none in a heading."""
+    flags: str
+
+    @property
+    def is_heading(self) -> bool:
+        """Whether it names a mitigation."""
+        return not self.figures
+
+
+def table_lines(entries: Sequence[Entry]) -> Iterator[Line]:
+    """For each mitigation a heading, and below it a line for each attack.
+
+    A flag that holds for all lines of a mitigation stands at its heading alone.
+    """
+    for mitigation, group in groupby(entries, key=lambda entry: entry.mitigation.label):
+        cells = list(group)
+        shared = [flag for flag in flags(cells[0]) if all(flag in flags(c) for c in cells)]
+        yield Line(mitigation, (), ", ".join(shared))
+        for entry in cells:
+            figures = (
+                _with_interval(entry.memorization_rate),
+                _bare(entry.controls_rate),
+                _bare(entry.oracle_rate),
+                f"{entry.utility.value:.2f}" if entry.utility else ABSENT,
+                f"{entry.work.search_mean_memorized:.0f}",
+            )
+            own = ", ".join(flag for flag in flags(entry) if flag not in shared)
+            yield Line(entry.attack.label, figures, own)
+
+
+def flags(entry: Entry) -> Iterator[str]:
+    """What a reader must know before comparing this row with others."""
+    if entry.not_applicable is not None:
+        yield "not applicable"
+    elif not (entry.ranked or entry.reference_line):
+        yield "unranked"
+    if entry.errors:
+        yield f"{entry.errors} error{'s' if entry.errors > 1 else ''}"
+    if entry.scope == "per_sample":
+        yield "per sample"
+    if entry.bypass:
+        yield "bypass"
+
+
+def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
+    """What the columns mean, why rows are not ranked, and what the samples lack."""
+    first = entries[0]
+    rate = f"memorized, controls, oracle: memorization_rate@{first.k}"
+    searched = any(point.budget for point in _points(entries))
+    yield f"{rate} at the largest budget" if searched else rate
+    yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
+    yield from _reasons(entries)
+    if not first.samples.controls:
+        yield "no controls: nothing tells what an attack draws from images the model never saw"
+    if first.samples.unscorable:
+        lacking = counted(first.samples.unscorable, "sample")
+        yield f"unscorable: {lacking} without an original image, in no rate"
+
+
+def scale(entries: Sequence[Entry], profile: ProfileName) -> str:
+    """How much was run."""
+    first = entries[0]
+    budgets = sorted({point.budget for point in _points(entries)} - {0})
+    parts = [
+        counted(first.samples.memorized, "memorized sample"),
+        counted(first.samples.controls, "control"),
+        counted(first.k, "seed"),
+    ]
+    if budgets:
+        listed = ", ".join(map(str, budgets))
+        parts.append(f"budget{'s' if len(budgets) > 1 else ''} {listed}")
+    name = {"quick": "Quick profile", "full": "Full profile", "custom": "Custom selection"}[profile]
+    return f"{name}: {'; '.join(parts)}."
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _reasons(entries: Sequence[Entry]) -> Iterator[str]:
+    """Why rows are not ranked; once for a mitigation where it is the same for all attacks."""
+    for mitigation, group in groupby(entries, key=lambda entry: entry.mitigation.label):
+        cells = [entry for entry in group if not entry.reference_line]
+        reasons = {entry.attack.label: entry.reason_not_ranked for entry in cells}
+        if len(set(reasons.values())) == 1:
+            reasons = {"any attack": cells[0].reason_not_ranked}
+        for attack, reason in reasons.items():
+            if reason:
+                yield f"unranked: {mitigation} x {attack}: {reason}"
+
+
+def _with_interval(rate: Rate | None) -> str:
+    return f"{rate.rate:.2f} ({rate.low:.2f}-{rate.high:.2f})" if rate else ABSENT
+
+
+def _bare(rate: Rate | None) -> str:
+    return f"{rate.rate:.2f}" if rate else ABSENT
+
+
+def _points(entries: Sequence[Entry]) -> list[BudgetPoint]:
+    return [point for entry in entries for point in entry.curve]

@@ -1,0 +1,78 @@
+"""The target model of a suite, loaded as its settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dorib.errors import DoribError
+from dorib.host.registry import Registry
+from dorib.store.fingerprint import folder_digest
+from dorib.suites.fetch.hub import commit_of
+from dorib.suites.suite import Suite
+from dorib.target.loading import load_pipeline
+from dorib.target.model import DiffusersModel
+from dorib.verbs.settings import Settings
+
+
+def load_target_model(
+    suite: Suite,
+    settings: Settings,
+    device: torch.device,
+    registry: Registry,
+    version: str | None,
+) -> DiffusersModel:
+    """The suite's pipeline on `device`, ready for methods.
+
+    Args:
+        suite: whose pipeline, and how its images are generated.
+        settings: number format, and what saves memory or time.
+        device: as `usable_device` gives it.
+        registry: holds the rules that edits name.
+        version: as `pipeline_version` gives it: of a pipeline on the hub this commit is loaded.
+
+    Raises:
+        DoribError: the pipeline is not there, broken or of another kind.
+    """
+    source = suite.component(suite.manifest.pipeline)
+    commit = None if Path(source).is_dir() else version
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    pipeline = load_pipeline(source, device, dtype, commit)
+    model = DiffusersModel(pipeline, suite.manifest.sampling, registry)
+    if settings.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if settings.vae_slicing:
+        model.enable_vae_slicing()
+    if settings.offload:
+        model.enable_offload()
+    if settings.compile:
+        model.compile()
+    return model
+
+
+def pipeline_version(suite: Suite) -> str | None:
+    """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
+    source = suite.component(suite.manifest.pipeline)
+    return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+
+
+def usable_device(settings: Settings) -> torch.device:
+    """Where the model runs.
+
+    Raises:
+        DoribError: there is no such device here.
+    """
+    name = settings.device
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DoribError(
+            f"--device {name}: not usable here ({reason}); leave it out or give 'cpu'"
+        ) from error
+    return device
