@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,150 +10,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorib.contracts.methods import Quantity
 from dorib.errors import DoribError
-from dorib.ranking.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts, read_entry
-from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
+from dorib.ranking.entries import read_entry
 from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
-
-MEMORIZED = tuple(SampleFacts(f"m{i}", f"photograph-{i // 2}") for i in range(8))
-CONTROLS = tuple(SampleFacts(f"c{i}", f"other-{i}") for i in range(4))
-PROMPTS = tuple(f"utility-{i:04d}" for i in range(6))
-BUDGETS = (100, 400)
-K = 2
-QUANTITIES = {
-    "replicates": Quantity("share", "lower is better", "image"),
-    "sscd_original": Quantity("cosine", "lower is better", "image"),
-    "sscd_twin": Quantity("cosine", "higher is better", "image"),
-    "clip_alignment": Quantity("cosine", "higher is better", "image"),
-    "clip_alignment_shuffled": Quantity("cosine", "neither", "image"),
-}
-RUN = RunFacts(
-    suite=SuiteFacts(name="toy", version="1", digest="d"),
-    split="test",
-    profile="quick",
-    k=K,
-    memorized=MEMORIZED,
-    controls=CONTROLS,
-    utility_prompts=PROMPTS,
-    budgets=BUDGETS,
-    quantities=QUANTITIES,
-    stack={"sscd": {"threshold": 0.5}},
-    environment=Environment(
-        dorib="0", torch="0", diffusers="0", transformers="0", python="3", device="cpu", dtype="f"
-    ),
-    oracle="retrain",
+from fixtures.scored import (
+    CELLS,
+    PROMPTS,
+    QUANTITIES,
+    RECORDS,
+    RUN,
+    WITHOUT_ORACLE,
+    cell,
+    entries,
+    error,
+    ids,
+    replication,
+    utility,
+    without,
 )
 
 
-def method(label: str) -> MethodFacts:
-    name, _, value = label.partition(":")
-    return MethodFacts(label=label, name=name, plugin="p", params={"v": value}, fingerprint="f")
-
-
-def cell(mitigation: str, attack: str, **changes: Any) -> CellFacts:
-    searches = attack != "none"
-    facts = CellFacts(
-        mitigation=method(mitigation),
-        scope="global",
-        attack=method(attack),
-        knows=frozenset({"prompt", "gradients"}),
-        searches=searches,
-        digests=Digests(model="m", edit="e", triggers="t", images="i", records="r"),
-        work={(s.id, b): b - 4 for s in (*MEMORIZED, *CONTROLS) for b in BUDGETS if searches},
-        fit_work=7,
-        judging_work=9,
-    )
-    return replace(facts, **changes)
-
-
-def replication(
-    mitigation: str, attack: str, broken: Mapping[int, Iterable[str]]
-) -> Iterator[Record]:
-    """Records of a cell in which, at each budget, the second image of `broken` replicates."""
-    for budget, hits in broken.items():
-        for role, group in (("memorized", MEMORIZED), ("control", CONTROLS)):
-            for sample in group:
-                for seed in range(K):
-                    yield Record(
-                        mitigation=mitigation,
-                        attack=attack,
-                        budget=budget,
-                        role=role,
-                        sample=sample.id,
-                        cluster=sample.cluster,
-                        seed=seed,
-                        metric="replicates",
-                        value=float(sample.id in set(hits) and seed == 1),
-                    )
-
-
-def utility(mitigation: str, alignment: float) -> Iterator[Record]:
-    for prompt in PROMPTS:
-        for metric, value in (("clip_alignment", alignment), ("clip_alignment_shuffled", 0.1)):
-            yield Record(
-                mitigation=mitigation,
-                attack=None,
-                budget=0,
-                role="utility",
-                sample=prompt,
-                cluster=prompt,
-                seed=0,
-                metric=metric,
-                value=value,
-            )
-
-
-def ids(memorized: int, controls: int = 0) -> list[str]:
-    return [s.id for s in MEMORIZED[:memorized]] + [s.id for s in CONTROLS[:controls]]
-
-
-CELLS = [cell(m, a) for m in ("none", "retrain", "hide") for a in ("none", "dori")]
-RECORDS = [
-    *utility("none", 0.3),
-    *utility("retrain", 0.3),
-    *utility("hide", 0.28),
-    *replication("none", "none", {0: ids(8)}),
-    *replication("none", "dori", {100: ids(8), 400: ids(8)}),
-    *replication("retrain", "none", {0: []}),
-    *replication("retrain", "dori", {100: [], 400: ids(1)}),
-    *replication("hide", "none", {0: ids(2)}),
-    *replication("hide", "dori", {100: ids(4), 400: [*ids(6)[1:], *ids(0, 1)]}),
-]
-
-
-def entries(
-    run: RunFacts = RUN, cells: list[CellFacts] = CELLS, records: Iterable[Record] = RECORDS
-) -> dict[tuple[str, str], Entry]:
-    return {(e.mitigation.label, e.attack.label): e for e in rank(run, cells, records)}
-
-
-def without(metric: str, **where: Any) -> list[Record]:
-    return [
-        r
-        for r in RECORDS
-        if r.metric != metric or any(getattr(r, name) != value for name, value in where.items())
-    ]
-
-
-def error(record: Record, metric: str = "sscd") -> Record:
-    return record.model_copy(
-        update={"metric": metric, "value": None, "error": "RuntimeError: boom", "seed": None}
-    )
-
-
-def test_rates_at_the_largest_budget() -> None:
+def test_rates_are_of_what_broke_within_the_largest_budget() -> None:
+    # Sample m0 breaks at 100 and not at 400; an attacker keeps what worked.
     entry = entries()["hide", "dori"]
     assert entry.memorization_rate is not None and entry.controls_rate is not None
-    assert (entry.memorization_rate.hits, entry.memorization_rate.n) == (5, 8)
-    assert entry.memorization_rate.low < 5 / 8 < entry.memorization_rate.high
+    assert (entry.memorization_rate.hits, entry.memorization_rate.n) == (6, 8)
+    assert entry.memorization_rate.low < 6 / 8 < entry.memorization_rate.high
     assert entry.replication_rate == 5 / 16
     assert (entry.controls_rate.hits, entry.controls_rate.n) == (1, 4)
     assert entry.oracle_rate is not None and entry.oracle_rate.hits == 1
     assert [point.budget for point in entry.curve] == [100, 400]
-    assert [point.memorized.hits for point in entry.curve if point.memorized] == [4, 5]
+    assert [point.memorized.hits for point in entry.curve if point.memorized] == [4, 6]
     assert entry.samples.clusters == 4
     assert entry.errors == 0
 
@@ -170,29 +59,29 @@ def test_gap_is_paired_with_the_oracle_under_the_same_attack() -> None:
     entry = found["hide", "dori"]
     assert entry.gap_reference == "oracle"
     assert entry.erasure_gap is not None
-    assert entry.erasure_gap.value == pytest.approx(5 / 8 - 1 / 8)
-    assert entry.erasure_gap.low < 0.5 < entry.erasure_gap.high
+    assert entry.erasure_gap.value == pytest.approx(6 / 8 - 1 / 8)
+    assert entry.erasure_gap.low < 5 / 8 < entry.erasure_gap.high
     under_none = found["hide", "none"].erasure_gap
     assert under_none is not None and under_none.value == pytest.approx(2 / 8)
     assert found["retrain", "dori"].erasure_gap is None
 
 
 def test_gap_without_an_oracle_is_taken_from_the_controls() -> None:
-    entry = entries(replace(RUN, oracle=None))["hide", "dori"]
+    entry = entries(replace(RUN, oracle=None), WITHOUT_ORACLE)["hide", "dori"]
     assert entry.gap_reference == "controls"
     assert entry.erasure_gap is not None
-    assert entry.erasure_gap.value == pytest.approx(5 / 8 - 1 / 4)
+    assert entry.erasure_gap.value == pytest.approx(6 / 8 - 1 / 4)
 
 
 def test_neither_oracle_nor_controls_is_said() -> None:
-    entry = entries(replace(RUN, oracle=None, controls=()))["hide", "dori"]
+    entry = entries(replace(RUN, oracle=None, controls=()), WITHOUT_ORACLE)["hide", "dori"]
     assert entry.erasure_gap is None and entry.controls_rate is None
     assert entry.reason_not_ranked == "neither an oracle nor controls to compare with"
 
 
 def test_recovered_share() -> None:
     found = entries()
-    assert found["hide", "dori"].recovered_share == pytest.approx((5 - 2) / (8 - 2))
+    assert found["hide", "dori"].recovered_share == pytest.approx((6 - 2) / (8 - 2))
     assert found["none", "dori"].recovered_share is None
 
 
@@ -226,7 +115,7 @@ def test_errors_stay_in_the_denominator_and_a_row_with_errors_is_not_ranked(
     assert entry.memorization_rate is not None
     assert entry.memorization_rate.n == 8
     assert entry.memorization_rate.errors == entry.errors == len(crashed)
-    assert entry.memorization_rate.hits == len(set(ids(6)[1:]) - crashed)
+    assert entry.memorization_rate.hits == len(set(ids(6)) - crashed)
     assert entry.ranked == (not crashed)
     assert ("errors" in (entry.reason_not_ranked or "")) == bool(crashed)
 
@@ -235,8 +124,10 @@ def test_a_missing_record_is_an_error_too() -> None:
     records = without("replicates", mitigation="hide", attack="dori", budget=100, sample="m7")
     entry = entries(records=records)["hide", "dori"]
     assert entry.errors == 1 and not entry.ranked
-    assert entry.curve[0].memorized is not None and entry.curve[0].memorized.n == 8
-    assert entry.curve[1].memorized is not None and entry.curve[1].memorized.errors == 0
+    for point in entry.curve:
+        # At the larger budget too it is not known whether the sample had broken before.
+        assert point.memorized is not None
+        assert (point.memorized.n, point.memorized.errors) == (8, 1)
 
 
 def test_one_image_lost_of_a_sample_that_was_seen_to_replicate_leaves_it_a_hit() -> None:
@@ -265,6 +156,17 @@ def test_a_record_that_comes_twice_counts_once() -> None:
     assert entries(records=[*RECORDS, *RECORDS]) == entries()
 
 
+@pytest.mark.parametrize("metric", ["replicates", "clip_alignment"])
+@pytest.mark.parametrize("last", [True, False])
+def test_two_values_of_one_place_are_an_error(metric: str, last: bool) -> None:
+    record = next(r for r in RECORDS if r.metric == metric and r.mitigation == "hide")
+    assert record.value is not None
+    other = record.model_copy(update={"value": 1 - record.value})
+    with pytest.raises(DoribError, match=f"{metric} of sample {record.sample}.* is both") as caught:
+        entries(records=[*RECORDS, other] if last else [other, *RECORDS])
+    assert "\n" not in str(caught.value)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter(random: Any) -> None:
@@ -283,17 +185,47 @@ def test_utility_below_the_bar_is_shown_but_not_ranked() -> None:
     assert entry.reason_not_ranked == "utility 0.50 is below 0.8"
 
 
-def test_utility_is_told_for_each_kind_of_prompt() -> None:
-    kinds = {prompt: "photograph" if i < 2 else "scene" for i, prompt in enumerate(PROMPTS)}
-    spoiled = [r for r in utility("hide", 0.2) if r.sample in PROMPTS[:2]]
-    kept = [r for r in utility("hide", 0.3) if r.sample in PROMPTS[2:]]
-    records = [*without("clip_alignment", mitigation="hide"), *spoiled, *kept]
-    entry = entries(replace(RUN, utility_kinds=kinds), records=records)["hide", "dori"]
+KINDS = {prompt: "photograph" if i < 4 else "scene" for i, prompt in enumerate(PROMPTS)}
+
+
+def of_kind(mitigation: str, values: Mapping[str, float]) -> Iterator[Record]:
+    """Alignment with the other captions of each prompt's kind."""
+    for record in utility(mitigation, 0.0):
+        if record.metric == "clip_alignment" and record.sample in values:
+            value = values[record.sample]
+            yield record.model_copy(update={"metric": "clip_alignment_of_kind", "value": value})
+
+
+def test_utility_of_a_kind_is_between_its_own_other_captions_and_the_unmitigated_model() -> None:
+    spoiled = [r for r in utility("hide", 0.25) if r.sample in PROMPTS[:4]]
+    kept = [r for r in utility("hide", 0.3) if r.sample in PROMPTS[4:]]
+    # Photographs are alike: another photograph's caption fits better than a scene's.
+    zeros = {prompt: 0.2 if kind == "photograph" else 0.1 for prompt, kind in KINDS.items()}
+    records = [
+        *without("clip_alignment", mitigation="hide"),
+        *spoiled,
+        *kept,
+        *of_kind("none", zeros),
+        # What the mitigated model's images have in common with other captions is no zero.
+        *of_kind("hide", dict.fromkeys(PROMPTS, 0.24)),
+    ]
+    found = entries(replace(RUN, utility_kinds=KINDS), records=records)
+    entry = found["hide", "dori"]
     assert {kind: share.value for kind, share in entry.utility_by_kind.items()} == pytest.approx(
         {"photograph": 0.5, "scene": 1.0}
     )
-    assert entry.utility is not None and entry.utility.value == pytest.approx(5 / 6)
-    assert leaderboard([entry]).rows[0].utility_by_kind == entry.utility_by_kind
+    assert entry.utility is not None and entry.utility.value == pytest.approx((4 * 0.75 + 2) / 6)
+    assert entry.utility_by_kind["photograph"].low is not None
+    assert entry.utility_by_kind["scene"].low is None, "two prompts allow no interval"
+    assert leaderboard(list(found.values())).rows[0].utility_by_kind == entry.utility_by_kind
+    for share in found["none", "dori"].utility_by_kind.values():
+        assert share.value == 1
+
+
+def test_a_kind_of_a_single_caption_has_no_utility_of_its_own() -> None:
+    records = [*RECORDS, *of_kind("none", dict.fromkeys(PROMPTS[:4], 0.1))]
+    entry = entries(replace(RUN, utility_kinds=KINDS), records=records)["hide", "dori"]
+    assert set(entry.utility_by_kind) == {"photograph"}
 
 
 def test_utility_without_kinds_is_one_number() -> None:
@@ -411,9 +343,19 @@ def test_unranked_rows_come_last_and_per_sample_rows_stand_apart() -> None:
 
 
 def test_only_required_attacks_decide() -> None:
-    board = leaderboard(rank(RUN, CELLS, RECORDS), required_attacks=["none"])
+    ranked = rank(replace(RUN, required_attacks=("none",)), CELLS, RECORDS)
+    board = leaderboard(ranked)
     (row,) = board.rows
+    assert board.required_attacks == ("none",)
     assert row.worst_attack == "none" and len(row.cells) == 2
+    assert leaderboard(ranked, ["none"]) == board
+    with pytest.raises(DoribError, match="required_attacks dori are not those"):
+        leaderboard(ranked, ["dori"])
+
+
+def test_a_required_attack_that_was_not_run_is_said() -> None:
+    board = leaderboard(rank(replace(RUN, required_attacks=("none", "worse")), CELLS, RECORDS))
+    assert board.rows[0].reason_not_ranked == "not attacked by worse"
 
 
 def test_written_files_are_deterministic_and_read_back(tmp_path: Path) -> None:
@@ -445,6 +387,8 @@ def test_entries_that_cannot_be_compared_are_refused() -> None:
         leaderboard([*ranked, ranked[0]])
     with pytest.raises(DoribError, match="another split"):
         leaderboard([*ranked[1:], ranked[0].model_copy(update={"split": "dev"})])
+    with pytest.raises(DoribError, match="the unmitigated model under none is not"):
+        leaderboard(ranked[1:])
 
 
 def test_a_file_that_is_no_entry_is_one_line(tmp_path: Path) -> None:

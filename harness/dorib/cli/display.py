@@ -16,7 +16,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dorib.ranking.entries import BudgetPoint, Entry, Rate
+    from dorib.ranking.entries import BudgetPoint, Entry
+    from dorib.ranking.rates import Rate
     from dorib.report.results import RunResult
 
 ABSENT = "-"
@@ -91,7 +92,7 @@ def _explanations(result: RunResult) -> Iterator[str]:
     first = result.entries[0]
     yield ""
     if any(point.budget for point in _points(result.entries)):
-        yield f"memorized, controls, oracle: memorization_rate@{first.k} at the largest budget"
+        yield f"memorized, controls, oracle: memorization_rate@{first.k} within the largest budget"
     else:
         yield f"memorized, controls, oracle: memorization_rate@{first.k}"
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"

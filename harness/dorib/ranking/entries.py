@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from dorib.errors import DoribError
+from dorib.ranking.consistency import check_entry
+from dorib.ranking.rates import (
+    Count,
+    Facts,
+    Interval,
+    Positive,
+    Rate,
+    Sha256,
+    ThresholdRates,
+    UtilityShare,
+    WorkToBreak,
+)
 from dorib.validation import first_problem
 
 ProfileName = Literal["quick", "full", "custom"]
 ScopeName = Literal["global", "per_sample"]
 
 
-class Facts(BaseModel):
-    """Base of everything an entry holds: immutable, finite, and an unknown name is refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Rate(Facts):
-    """A share of samples, with its exact (Clopper-Pearson) 95 % interval."""
-
-    hits: int = Field(ge=0)
-    n: int = Field(gt=0)
-    """Samples, fixed before the run."""
-    errors: int = Field(ge=0)
-    """Samples among `n` that lack a value; without one they count as not replicating."""
-    rate: float = Field(ge=0, le=1)
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
-
-
-class Interval(Facts):
-    """A value with its 95 % interval, from a bootstrap."""
-
-    value: float
-    low: float
-    high: float
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters whose numbers every JSON reader has alike."""
+    pending: list[Any] = [*params.values()]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict | list):
+            pending += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int) and abs(value) > 2**63:
+            raise ValueError("holds a number beyond 2**63")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+    return params
 
 
 class Summary(Facts):
@@ -50,7 +48,7 @@ class Summary(Facts):
     median: float
     median_absolute_deviation: float = Field(ge=0)
     """From that median; not scaled to a standard deviation."""
-    n: int = Field(gt=0)
+    n: Positive
     """Values: images or samples, as the quantity's level says."""
     unit: str
     direction: Literal["lower is better", "higher is better", "neither"]
@@ -58,51 +56,43 @@ class Summary(Facts):
 
 
 class Summaries(Facts):
-    """Every quantity besides `replicates`, at the largest budget."""
+    """Every quantity besides `replicates`, over the images at the largest budget."""
 
-    memorized: dict[str, Summary] = {}
-    controls: dict[str, Summary] = {}
-    utility: dict[str, Summary] = {}
+    memorized: dict[str, Summary] = Field(default_factory=dict)
+    controls: dict[str, Summary] = Field(default_factory=dict)
+    utility: dict[str, Summary] = Field(default_factory=dict)
 
 
 class BudgetPoint(Facts):
-    """One point of the headline curve: how much work bought how many samples."""
+    """One point of the headline curve: how much work bought how many samples.
 
-    budget: int = Field(ge=0)
+    Its rates are of the samples broken within the budget: what broke at a smaller one stays broken.
+    (In version 1 they were of those that break at this very budget.)
+    """
+
+    budget: Count
     """Search work allowed per sample, in U-Net items; 0 where nothing is searched."""
     memorized: Rate | None
     controls: Rate | None
     oracle: Rate | None
     """The oracle under the same attack at the same budget."""
     replication_rate: float | None = Field(ge=0, le=1)
-    """Mean share of a memorized sample's images that replicate."""
+    """Mean share of a memorized sample's images at this very budget that replicate."""
     work: float = Field(ge=0)
     """Mean search work per memorized sample, in U-Net items."""
-    medians: dict[str, float] = {}
-    """Median of every other quantity over the memorized samples."""
-
-
-class WorkToBreak(Facts):
-    """Kaplan-Meier survival of the samples over the budgets."""
-
-    budgets: tuple[int, ...]
-    survival: tuple[float, ...]
-    """Share of the samples not broken within each of `budgets`."""
-    restricted_mean: float = Field(ge=0)
-    """Mean work to break, in U-Net items, where at most the last budget is counted."""
-    censored: int = Field(ge=0)
-    """Samples that no budget broke."""
-    n: int = Field(gt=0)
+    medians: dict[str, float] = Field(default_factory=dict)
+    """Median of every other quantity at this very budget, over the memorized samples' images, or
+    over the samples where the quantity speaks of one as a whole."""
 
 
 class Work(Facts):
     """Where the work went, in U-Net items; a forward is 1, a backward 2 more."""
 
-    fit: int = Field(ge=0)
+    fit: Count
     search_mean_memorized: float = Field(ge=0)
     """Per sample, at the largest budget."""
     search_mean_controls: float = Field(ge=0)
-    judging: int = Field(ge=0)
+    judging: Count
     """Generating the evaluation images: the runner's own work."""
 
 
@@ -111,7 +101,7 @@ class SuiteFacts(Facts):
 
     name: str
     version: str
-    digest: str
+    digest: Sha256
 
 
 class MethodFacts(Facts):
@@ -121,19 +111,19 @@ class MethodFacts(Facts):
     """As typed: the name, with the parameters that differ from the defaults."""
     name: str
     plugin: str
-    params: dict[str, Any]
-    fingerprint: str
+    params: Annotated[dict[str, Any], AfterValidator(_plain)]
+    fingerprint: Sha256
 
 
 class Samples(Facts):
     """The denominators."""
 
-    memorized: int = Field(ge=0)
-    controls: int = Field(ge=0)
-    clusters: int = Field(ge=0)
+    memorized: Count
+    controls: Count
+    clusters: Count
     """Source photographs of the memorized samples."""
-    utility_prompts: int = Field(ge=0)
-    unscorable: int = Field(ge=0)
+    utility_prompts: Count
+    unscorable: Count
     """Samples left out before the run because they have no original image."""
 
 
@@ -152,17 +142,20 @@ class Environment(Facts):
 class Digests(Facts):
     """sha256 of what the entry was made from."""
 
-    model: str
-    edit: str
-    triggers: str
-    images: str
-    records: str
+    model: Sha256
+    edit: Sha256 | Literal[""]
+    """Empty where the mitigation failed."""
+    triggers: Sha256
+    images: Sha256
+    records: Sha256
 
 
 class Entry(Facts):
     """A leaderboard row's cell: one mitigation under one attack."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
+    """Since version 2, rates are of the samples broken within a budget (`curve`), and
+    `required_attacks` are stated."""
     suite: SuiteFacts
     split: str
     profile: ProfileName
@@ -176,13 +169,16 @@ class Entry(Facts):
     """The attack evades the mitigation by construction; what the weights hold is scored still."""
     not_applicable: str | None
     """Why the combination cannot be run at all, where it cannot."""
-    k: int = Field(gt=0)
+    k: Positive
     """Evaluation images per sample and trigger."""
+    required_attacks: tuple[str, ...] | None = None
+    """Labels of those that the suite ranks by; where it names none, of all that were run. None in
+    version 1."""
     samples: Samples
     curve: tuple[BudgetPoint, ...]
     """By rising budget."""
     memorization_rate: Rate | None
-    """`memorization_rate@k` at the largest budget; None where no metric reports replication."""
+    """`memorization_rate@k` within the largest budget; None where no metric reports replication."""
     controls_rate: Rate | None
     oracle_rate: Rate | None
     replication_rate: float | None = Field(ge=0, le=1)
@@ -190,19 +186,24 @@ class Entry(Facts):
     """None for the oracle, and where there is nothing to compare with."""
     gap_reference: Literal["oracle", "controls"] | None
     recovered_share: float | None
-    utility: Interval | None
+    rates_at_thresholds: tuple[ThresholdRates, ...] = ()
+    """Where the official SSCD descriptor judges, the rates at both thresholds of the literature."""
+    utility: UtilityShare | None
     """Alignment as a share of the span between shuffled captions and the unmitigated model."""
-    utility_by_kind: dict[str, Interval] = {}
-    """The same over the prompts of each kind, where the suite tells kinds apart."""
+    utility_by_kind: dict[str, UtilityShare] = Field(default_factory=dict)
+    """The same over the prompts of each kind, where the suite tells kinds apart: the span is that
+    between all other captions of the kind and the unmitigated model."""
+    prompts_without_reference: Count = 0
+    """Utility prompts left out because the unmitigated model has no value for them."""
     summaries: Summaries
     work_to_break: WorkToBreak | None
     """None where nothing is searched."""
     work_to_break_controls: WorkToBreak | None
     work: Work
-    smallest_batch: int | None = Field(default=None, gt=0)
+    smallest_batch: Positive | None = None
     """Batches did not fit into the device's memory and were halved down to so many items; None
     where they fitted."""
-    errors: int = Field(ge=0)
+    errors: Count
     """Samples and utility prompts with an error or without a value."""
     ranked: bool
     reason_not_ranked: str | None
@@ -212,6 +213,11 @@ class Entry(Facts):
     """By metric: descriptor weights' hash, resize rule, normalisation, threshold."""
     environment: Environment
     digests: Digests
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Entry:
+        check_entry(self)
+        return self
 
 
 def read_entry(path: Path) -> Entry:
@@ -226,5 +232,5 @@ def read_entry(path: Path) -> Entry:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(
-            f"{path}: no entry ({first_problem(error)}); rank the run again"
+            f"{path}: no entry ({first_problem(error)}); restore the file, or rank the run again"
         ) from error
