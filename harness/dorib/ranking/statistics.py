@@ -191,9 +191,9 @@ def _plausible_means(
     A cluster's weight spreads the more the larger its share of the samples. A large one draws the
     mean to itself, so that its distance from it understates what it may do: its spread grows by
     1 / (1 - share), as jackknife standard errors have it (MacKinnon and White, Journal of
-    Econometrics 29, 1985). And unequal clusters say as much as fewer equal ones do (Kish, Survey
-    Sampling, 1965): the spread of all grows as Student's quantile does with that number. Where all
-    clusters are of one size, neither changes anything.
+    Econometrics 29, 1985). And unequal clusters say as much of the spread as fewer equal ones do:
+    it grows as Student's quantile does with their degrees of freedom (Satterthwaite, Biometrics
+    Bulletin 2, 1946). Where all clusters are of one size, neither changes anything.
     """
     if len(clusters) != len(values):
         raise ValueError("each sample needs a cluster")
@@ -217,8 +217,9 @@ def _precisions(sizes: Floats) -> Floats:
     if np.ptp(sizes) == 0:
         return np.ones(n)
     shares = sizes / sizes.sum()
-    as_many_equal_ones = 1 / np.square(shares).sum()
-    student = stdtrit(np.array([n - 1, max(as_many_equal_ones - 1, 1)]), 0.975)
+    freedom = np.square(shares).sum() ** 2 / np.power(shares, 4).sum()
+    # Below three degrees of freedom Student's quantile runs off, and intervals cover too often.
+    student = stdtrit(np.array([n, max(freedom, 3)]), 0.975)
     precisions: Floats = np.square((1 - shares) / (1 - 1 / n) * student[0] / student[1])
     return precisions
 
