@@ -17,6 +17,8 @@ from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
 from fixtures.scored import (
     CELLS,
+    CONTROLS,
+    MEMORIZED,
     PROMPTS,
     QUANTITIES,
     RECORDS,
@@ -83,6 +85,10 @@ def test_recovered_share() -> None:
     found = entries()
     assert found["hide", "dori"].recovered_share == pytest.approx((6 - 2) / (8 - 2))
     assert found["none", "dori"].recovered_share is None
+    # What the unmitigated model shows when it is asked is what could be hidden.
+    records = [r for r in RECORDS if (r.mitigation, r.attack) != ("none", "none")]
+    asked = entries(records=[*records, *replication("none", "none", {0: ids(7)})])
+    assert asked["hide", "dori"].recovered_share == pytest.approx((6 - 2) / (7 - 2))
 
 
 def test_work_to_break_is_the_first_budget_even_if_a_larger_one_fails() -> None:
@@ -226,6 +232,117 @@ def test_a_kind_of_a_single_caption_has_no_utility_of_its_own() -> None:
     records = [*RECORDS, *of_kind("none", dict.fromkeys(PROMPTS[:4], 0.1))]
     entry = entries(replace(RUN, utility_kinds=KINDS), records=records)["hide", "dori"]
     assert set(entry.utility_by_kind) == {"photograph"}
+
+
+@pytest.mark.parametrize(
+    ("aligned", "reason"),
+    [
+        (0.1 + 0.2 * 0.7996, "utility 0.7996 is below 0.8"),
+        (0.1 + 0.2 * 0.79, "utility 0.79 is below 0.8"),
+        (0.1 + 0.2 * 0.8001, None),
+    ],
+)
+def test_what_is_printed_of_a_utility_is_on_its_side_of_the_bar(
+    aligned: float, reason: str | None
+) -> None:
+    records = [*without("clip_alignment", mitigation="hide"), *utility("hide", aligned)]
+    assert entries(records=records)["hide", "dori"].reason_not_ranked == reason
+
+
+def test_the_bar_itself_is_enough() -> None:
+    # In binary fractions the share is 0.75 / 0.9375 to the last digit.
+    values = {"none": 1.0, "retrain": 1.0, "hide": 0.8125}
+    records = [r for r in RECORDS if r.role != "utility"]
+    for label, value in values.items():
+        for record in utility(label, value):
+            shuffled = record.metric == "clip_alignment_shuffled"
+            records.append(record.model_copy(update={"value": 0.0625}) if shuffled else record)
+    entry = entries(records=records)["hide", "dori"]
+    assert entry.utility is not None and entry.utility.value == 0.8
+    assert entry.ranked
+
+
+def test_utility_s_zero_and_one_are_the_unmitigated_model_s() -> None:
+    # The mitigated model's own shuffled captions say nothing.
+    records = [
+        r.model_copy(update={"value": 0.25})
+        if (r.mitigation, r.metric) == ("hide", "clip_alignment_shuffled")
+        else r
+        for r in RECORDS
+    ]
+    assert entries(records=records)["hide", "dori"].utility == entries()["hide", "dori"].utility
+
+
+def test_an_error_of_a_control_touches_the_row() -> None:
+    found = next(r for r in RECORDS if (r.mitigation, r.attack, r.sample) == ("hide", "dori", "c2"))
+    entry = entries(records=[*RECORDS, error(found, "clip")])["hide", "dori"]
+    assert entry.errors == 1 and not entry.ranked
+    lost = without("replicates", mitigation="hide", attack="dori", budget=400, sample="c2")
+    entry = entries(records=lost)["hide", "dori"]
+    assert entry.controls_rate is not None and entry.controls_rate.errors == 1
+    assert entry.errors == 1 and not entry.ranked
+
+
+def test_an_error_of_the_controls_at_a_smaller_budget_touches_the_row() -> None:
+    lost = without("replicates", mitigation="hide", attack="dori", budget=100, sample="c2")
+    entry = entries(records=lost)["hide", "dori"]
+    assert [p.controls.errors for p in entry.curve if p.controls] == [1, 1]
+    assert entry.errors == 1 and not entry.ranked
+
+
+def test_photographs_are_what_a_gap_is_bootstrapped_over() -> None:
+    """Two samples of each photograph share their luck: four clusters say less than eight."""
+    alone = replace(
+        RUN, memorized=tuple(replace(s, cluster=f"photograph of {s.id}") for s in MEMORIZED)
+    )
+    paired = entries()["hide", "dori"].erasure_gap
+    independent = entries(alone)["hide", "dori"].erasure_gap
+    assert paired and independent and paired.value == independent.value
+    assert paired.high - paired.low > 1.15 * (independent.high - independent.low)
+
+
+def test_clusters_of_both_groups_count_where_the_controls_are_compared_with() -> None:
+    run = replace(RUN, oracle=None)
+    one = tuple(replace(s, cluster="the same") for s in CONTROLS)
+    for changed in (
+        replace(run, controls=one),
+        replace(run, memorized=tuple(replace(s, cluster=s.id) for s in MEMORIZED)),
+    ):
+        gap = entries(changed, WITHOUT_ORACLE)["hide", "dori"].erasure_gap
+        unchanged = entries(run, WITHOUT_ORACLE)["hide", "dori"].erasure_gap
+        assert gap and unchanged and gap.value == unchanged.value
+        assert abs((gap.high - gap.low) - (unchanged.high - unchanged.low)) > 0.02
+
+
+def likeness(
+    mitigation: str, attack: str, budget: int, values: Mapping[str, float]
+) -> list[Record]:
+    """Each sample's images at its cosine."""
+    return [
+        r.model_copy(update={"metric": "sscd_original", "value": values.get(r.sample or "", 0.2)})
+        for r in replication(mitigation, attack, {budget: []})
+    ]
+
+
+def test_rates_at_other_thresholds_stand_beside_the_suite_s() -> None:
+    run = replace(RUN, thresholds=(0.5, 0.7))
+    records = [
+        *RECORDS,
+        *likeness("hide", "dori", 100, {"m0": 0.9, "m1": 0.6}),
+        *likeness("hide", "dori", 400, {"m2": 0.7, "m3": 0.5, "c0": 0.55}),
+        *likeness("retrain", "dori", 100, {}),
+        *likeness("retrain", "dori", 400, {"m3": 0.6}),
+    ]
+    entry = entries(run, records=records)["hide", "dori"]
+    half, seven = entry.rates_at_thresholds
+    assert (half.threshold, seven.threshold) == (0.5, 0.7)
+    # Within the budget, and the threshold itself counts.
+    assert (half.memorized.hits, seven.memorized.hits) == (4, 2)
+    assert half.controls and seven.controls and half.oracle and seven.oracle
+    assert (half.controls.hits, seven.controls.hits) == (1, 0)
+    assert (half.oracle.hits, seven.oracle.hits) == (1, 0)
+    assert half.memorized.n == 8 and half.memorized.errors == 0
+    assert entries(records=records)["hide", "dori"].rates_at_thresholds == ()
 
 
 def test_utility_without_kinds_is_one_number() -> None:
