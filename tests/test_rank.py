@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dorib.errors import DoribError
 from dorib.ranking.entries import read_entry
 from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
+from dorib.ranking.observations import UNSCORABLE
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
 from fixtures.scored import (
@@ -271,6 +272,12 @@ def test_utility_s_zero_and_one_are_the_unmitigated_model_s() -> None:
         for r in RECORDS
     ]
     assert entries(records=records)["hide", "dori"].utility == entries()["hide", "dori"].utility
+
+
+def test_a_sample_without_an_original_is_no_error() -> None:
+    lacking = error(RECORDS[-1], UNSCORABLE)
+    records = [*RECORDS, lacking.model_copy(update={"sample": "m99"})]
+    assert entries(records=records) == entries()
 
 
 def test_an_error_of_a_control_touches_the_row() -> None:

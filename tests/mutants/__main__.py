@@ -30,9 +30,10 @@ def main() -> int:
         for job in range(chosen.jobs):
             trees.put(copy_tree(ROOT, Path(scratch) / str(job)))
         tree = trees.get()
-        for tests in dict.fromkeys(mutant.tests for mutant in mutants):
-            if problem := run_unmutated(tree, tests):
-                print(f"{' '.join(tests)} fail without any mutant:\n{problem}", file=sys.stderr)
+        for arguments in dict.fromkeys((*m.options, *m.tests) for m in mutants):
+            if problem := run_unmutated(tree, arguments):
+                said = f"{' '.join(arguments)} fails without any mutant:\n{problem}"
+                print(said, file=sys.stderr)
                 return 2
         trees.put(tree)
 

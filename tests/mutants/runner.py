@@ -62,7 +62,7 @@ def run_mutant(tree: Path, mutant: Mutant) -> Result:
     path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     start = time.monotonic()
     try:
-        code: int | None = _pytest(tree, mutant.tests).returncode
+        code: int | None = _pytest(tree, (*mutant.options, *mutant.tests)).returncode
     except subprocess.TimeoutExpired:
         code = None
     finally:
@@ -70,13 +70,13 @@ def run_mutant(tree: Path, mutant: Mutant) -> Result:
     return Result(mutant, code, time.monotonic() - start)
 
 
-def run_unmutated(tree: Path, tests: tuple[str, ...]) -> str | None:
-    """What the tests say without a mutant, where they do not pass: then they tell nothing."""
-    ended = _pytest(tree, tests)
+def run_unmutated(tree: Path, arguments: tuple[str, ...]) -> str | None:
+    """What pytest says without a mutant, where it does not pass: then it tells nothing."""
+    ended = _pytest(tree, arguments)
     return None if ended.returncode == 0 else ended.stdout[-4000:]
 
 
-def _pytest(tree: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+def _pytest(tree: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     # Before the editable install, which leads to the unmutated tree. No bytecode: it is told apart
     # by seconds and sizes, and a mutant may differ in neither.
     sources = [str(tree / part) for part in ("harness", "plugins", "benchmarks")]
@@ -87,7 +87,7 @@ def _pytest(tree: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[s
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "--no-header", *tests],
+        [sys.executable, "-m", "pytest", "-x", "--no-header", *arguments],
         cwd=tree,
         env=environment,
         capture_output=True,

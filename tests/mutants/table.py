@@ -22,6 +22,8 @@ class Mutant:
     """Stands in the file exactly once."""
     new: str
     tests: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """For pytest."""
 
 
 def read_tables(root: Path, subjects: Sequence[str] = ()) -> list[Mutant]:
@@ -55,6 +57,7 @@ def _read_table(path: Path, subject: str, root: Path) -> list[Mutant]:
             old=row["old"],
             new=row["new"],
             tests=tuple(row.get("tests", table.get("tests", ()))),
+            options=tuple(row.get("options", table.get("options", ()))),
         )
         found = (root / mutant.file).read_text(encoding="utf-8").count(mutant.old)
         if found != 1:
