@@ -29,13 +29,7 @@ def main() -> int:
         trees: SimpleQueue[Path] = SimpleQueue()
         for job in range(chosen.jobs):
             trees.put(copy_tree(ROOT, Path(scratch) / str(job)))
-        tree = trees.get()
-        for arguments in dict.fromkeys((*m.options, *m.tests) for m in mutants):
-            if problem := run_unmutated(tree, arguments):
-                said = f"{' '.join(arguments)} fails without any mutant:\n{problem}"
-                print(said, file=sys.stderr)
-                return 2
-        trees.put(tree)
+        unmutated = copy_tree(ROOT, Path(scratch) / "unmutated")
 
         def work(mutant: Mutant) -> Result:
             tree = trees.get()
@@ -46,10 +40,22 @@ def main() -> int:
 
         results = []
         with ThreadPoolExecutor(chosen.jobs) as pool:
-            for result in pool.map(work, mutants):
-                print(result, flush=True)
-                results.append(result)
+            for arguments, group in _by_tests(mutants).items():
+                if problem := run_unmutated(unmutated, arguments):
+                    said = f"{' '.join(arguments)} fails without any mutant:\n{problem}"
+                    print(said, file=sys.stderr)
+                    return 2
+                for result in pool.map(work, group):
+                    print(result, flush=True)
+                    results.append(result)
     return _report(results)
+
+
+def _by_tests(mutants: list[Mutant]) -> dict[tuple[str, ...], list[Mutant]]:
+    groups: dict[tuple[str, ...], list[Mutant]] = {}
+    for mutant in mutants:
+        groups.setdefault((*mutant.options, *mutant.tests), []).append(mutant)
+    return groups
 
 
 def _report(results: list[Result]) -> int:
