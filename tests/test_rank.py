@@ -1,9 +1,9 @@
+"""Entries from records: rates, gaps, errors and work, with denominators fixed before."""
+
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorib.errors import DoribError
-from dorib.ranking.entries import read_entry
-from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
 from dorib.ranking.observations import UNSCORABLE
-from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
 from fixtures.scored import (
     CELLS,
@@ -30,7 +27,6 @@ from fixtures.scored import (
     error,
     ids,
     replication,
-    utility,
     without,
 )
 
@@ -182,98 +178,6 @@ def test_the_order_of_records_does_not_matter(random: Any) -> None:
     assert entries(records=shuffled) == entries()
 
 
-def test_utility_below_the_bar_is_shown_but_not_ranked() -> None:
-    found = entries()
-    passing = found["hide", "dori"].utility
-    assert passing is not None and passing.value == pytest.approx(0.9)
-    records = [*without("clip_alignment", mitigation="hide"), *utility("hide", 0.2)]
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None and entry.utility.value == pytest.approx(0.5)
-    assert entry.reason_not_ranked == "utility 0.50 is below 0.8"
-
-
-KINDS = {prompt: "photograph" if i < 4 else "scene" for i, prompt in enumerate(PROMPTS)}
-
-
-def of_kind(mitigation: str, values: Mapping[str, float]) -> Iterator[Record]:
-    """Alignment with the other captions of each prompt's kind."""
-    for record in utility(mitigation, 0.0):
-        if record.metric == "clip_alignment" and record.sample in values:
-            value = values[record.sample]
-            yield record.model_copy(update={"metric": "clip_alignment_of_kind", "value": value})
-
-
-def test_utility_of_a_kind_is_between_its_own_other_captions_and_the_unmitigated_model() -> None:
-    spoiled = [r for r in utility("hide", 0.25) if r.sample in PROMPTS[:4]]
-    kept = [r for r in utility("hide", 0.3) if r.sample in PROMPTS[4:]]
-    # Photographs are alike: another photograph's caption fits better than a scene's.
-    zeros = {prompt: 0.2 if kind == "photograph" else 0.1 for prompt, kind in KINDS.items()}
-    records = [
-        *without("clip_alignment", mitigation="hide"),
-        *spoiled,
-        *kept,
-        *of_kind("none", zeros),
-        # What the mitigated model's images have in common with other captions is no zero.
-        *of_kind("hide", dict.fromkeys(PROMPTS, 0.24)),
-    ]
-    found = entries(replace(RUN, utility_kinds=KINDS), records=records)
-    entry = found["hide", "dori"]
-    assert {kind: share.value for kind, share in entry.utility_by_kind.items()} == pytest.approx(
-        {"photograph": 0.5, "scene": 1.0}
-    )
-    assert entry.utility is not None and entry.utility.value == pytest.approx((4 * 0.75 + 2) / 6)
-    assert entry.utility_by_kind["photograph"].low is not None
-    assert entry.utility_by_kind["scene"].low is None, "two prompts allow no interval"
-    assert leaderboard(list(found.values())).rows[0].utility_by_kind == entry.utility_by_kind
-    for share in found["none", "dori"].utility_by_kind.values():
-        assert share.value == 1
-
-
-def test_a_kind_of_a_single_caption_has_no_utility_of_its_own() -> None:
-    records = [*RECORDS, *of_kind("none", dict.fromkeys(PROMPTS[:4], 0.1))]
-    entry = entries(replace(RUN, utility_kinds=KINDS), records=records)["hide", "dori"]
-    assert set(entry.utility_by_kind) == {"photograph"}
-
-
-@pytest.mark.parametrize(
-    ("aligned", "reason"),
-    [
-        (0.1 + 0.2 * 0.7996, "utility 0.7996 is below 0.8"),
-        (0.1 + 0.2 * 0.79, "utility 0.79 is below 0.8"),
-        (0.1 + 0.2 * 0.8001, None),
-    ],
-)
-def test_what_is_printed_of_a_utility_is_on_its_side_of_the_bar(
-    aligned: float, reason: str | None
-) -> None:
-    records = [*without("clip_alignment", mitigation="hide"), *utility("hide", aligned)]
-    assert entries(records=records)["hide", "dori"].reason_not_ranked == reason
-
-
-def test_the_bar_itself_is_enough() -> None:
-    # In binary fractions the share is 0.75 / 0.9375 to the last digit.
-    values = {"none": 1.0, "retrain": 1.0, "hide": 0.8125}
-    records = [r for r in RECORDS if r.role != "utility"]
-    for label, value in values.items():
-        for record in utility(label, value):
-            shuffled = record.metric == "clip_alignment_shuffled"
-            records.append(record.model_copy(update={"value": 0.0625}) if shuffled else record)
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None and entry.utility.value == 0.8
-    assert entry.ranked
-
-
-def test_utility_s_zero_and_one_are_the_unmitigated_model_s() -> None:
-    # The mitigated model's own shuffled captions say nothing.
-    records = [
-        r.model_copy(update={"value": 0.25})
-        if (r.mitigation, r.metric) == ("hide", "clip_alignment_shuffled")
-        else r
-        for r in RECORDS
-    ]
-    assert entries(records=records)["hide", "dori"].utility == entries()["hide", "dori"].utility
-
-
 def test_a_sample_without_an_original_is_no_error() -> None:
     lacking = error(RECORDS[-1], UNSCORABLE)
     records = [*RECORDS, lacking.model_copy(update={"sample": "m99"})]
@@ -352,25 +256,6 @@ def test_rates_at_other_thresholds_stand_beside_the_suite_s() -> None:
     assert entries(records=records)["hide", "dori"].rates_at_thresholds == ()
 
 
-def test_utility_without_kinds_is_one_number() -> None:
-    assert entries()["hide", "dori"].utility_by_kind == {}
-
-
-def test_a_prompt_without_a_value_counts_as_chance_and_as_an_error() -> None:
-    records = without("clip_alignment", mitigation="hide", sample=PROMPTS[0])
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None
-    assert entry.utility.value == pytest.approx(0.9 * 5 / 6)
-    assert entry.errors == 1 and not entry.ranked
-
-
-def test_a_prompt_that_the_unmitigated_model_lacks_is_left_out_and_said() -> None:
-    records = without("clip_alignment", mitigation="none", sample=PROMPTS[0])
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None and entry.utility.value == pytest.approx(0.9)
-    assert entry.reason_not_ranked == "errors: 1 prompts lack the unmitigated model's value"
-
-
 def test_twins_and_other_quantities_are_summarised() -> None:
     twins = [
         r.model_copy(update={"metric": "sscd_twin", "value": 0.25 * i})
@@ -395,13 +280,6 @@ def test_a_run_without_a_replication_metric_still_has_entries() -> None:
     assert (entry.errors, entry.reason_not_ranked) == (0, "no metric tells of replication")
 
 
-def test_a_run_without_a_utility_metric_is_not_ranked() -> None:
-    quantities = {n: q for n, q in QUANTITIES.items() if not n.startswith("clip")}
-    run = replace(RUN, quantities=quantities, utility_prompts=())
-    entry = entries(run, records=[r for r in RECORDS if r.role != "utility"])["hide", "dori"]
-    assert (entry.errors, entry.reason_not_ranked) == (0, "utility not measured")
-
-
 def test_what_cannot_be_run_says_why_and_has_no_errors() -> None:
     cells = [*CELLS, cell("hide", "words", not_applicable="the prompt filter drops it", work={})]
     entry = entries(cells=cells)["hide", "words"]
@@ -413,111 +291,3 @@ def test_reference_lines_are_no_rows() -> None:
     found = entries()
     for label in ("none", "retrain"):
         assert found[label, "dori"].reference_line and not found[label, "dori"].ranked
-
-
-GAPS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=5)
-
-
-@settings(max_examples=25, deadline=None)
-@given(GAPS)
-def test_rows_stand_by_their_worst_gap(hits: list[tuple[int, int]]) -> None:
-    labels = [f"hide:v={i}" for i in range(len(hits))]
-    cells = [*CELLS[:4], *(cell(label, a) for label in labels for a in ("none", "dori"))]
-    records = [r for r in RECORDS if r.mitigation != "hide"]
-    for label, (alone, attacked) in zip(labels, hits, strict=True):
-        records += utility(label, 0.3)
-        records += replication(label, "none", {0: ids(alone)})
-        records += replication(label, "dori", {100: [], 400: ids(attacked)})
-    board = leaderboard(rank(RUN, cells, records))
-    worst = {
-        label: max(alone / 8, (attacked - 1) / 8)
-        for label, (alone, attacked) in zip(labels, hits, strict=True)
-    }
-    standing = [row.mitigation.label for row in board.rows]
-    assert standing == sorted(labels, key=lambda label: (worst[label], label))
-    for row in board.rows:
-        assert row.worst_gap is not None
-        assert row.worst_gap.value == pytest.approx(worst[row.mitigation.label])
-        better = sum(gap < worst[row.mitigation.label] for gap in worst.values())
-        assert row.rank == 1 + better
-    assert [row.mitigation.label for row in board.reference_rows] == ["none", "retrain"]
-
-
-def test_unranked_rows_come_last_and_per_sample_rows_stand_apart() -> None:
-    cells = [
-        *CELLS,
-        *(cell("broken", a) for a in ("none", "dori")),
-        *(cell("each", a, scope="per_sample") for a in ("none", "dori")),
-        cell("half", "none"),
-    ]
-    records = [*RECORDS, *utility("broken", 0.12), *utility("each", 0.3), *utility("half", 0.3)]
-    for label in ("broken", "each"):
-        records += replication(label, "none", {0: []})
-        records += replication(label, "dori", {100: [], 400: []})
-    records += replication("half", "none", {0: []})
-    board = leaderboard(rank(RUN, cells, records))
-    assert [(row.mitigation.label, row.rank) for row in board.rows] == [
-        ("hide", 1),
-        ("broken", None),
-        ("half", None),
-    ]
-    assert board.rows[1].reason_not_ranked == "utility 0.10 is below 0.8"
-    assert board.rows[2].reason_not_ranked == "not attacked by dori"
-    assert [(row.mitigation.label, row.rank) for row in board.per_sample_rows] == [("each", 1)]
-
-
-def test_only_required_attacks_decide() -> None:
-    ranked = rank(replace(RUN, required_attacks=("none",)), CELLS, RECORDS)
-    board = leaderboard(ranked)
-    (row,) = board.rows
-    assert board.required_attacks == ("none",)
-    assert row.worst_attack == "none" and len(row.cells) == 2
-    assert leaderboard(ranked, ["none"]) == board
-    with pytest.raises(DoribError, match="required_attacks dori are not those"):
-        leaderboard(ranked, ["dori"])
-
-
-def test_a_required_attack_that_was_not_run_is_said() -> None:
-    board = leaderboard(rank(replace(RUN, required_attacks=("none", "worse")), CELLS, RECORDS))
-    assert board.rows[0].reason_not_ranked == "not attacked by worse"
-
-
-def test_written_files_are_deterministic_and_read_back(tmp_path: Path) -> None:
-    ranked = rank(RUN, [*CELLS, cell("hide:v=2", "none")], [*RECORDS, *utility("hide:v=2", 0.3)])
-    first, second = (write_leaderboard(tmp_path / d, ranked) for d in ("a", "b"))
-    assert first.read_bytes() == second.read_bytes()
-    assert first.read_text().endswith("}\n")
-    board = json.loads(first.read_text())
-    linked = [c["entry"] for row in board["rows"] for c in row["cells"]]
-    assert len(set(linked)) == 3
-    assert all((tmp_path / "a" / link).is_file() for link in linked)
-    for entry in ranked:
-        assert read_entry(tmp_path / "a" / entry_file(entry)) == entry
-    assert not [path for path in tmp_path.rglob(".*")]
-
-
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DoribError, match="cannot be written") as caught:
-        write_leaderboard(tmp_path / "file", rank(RUN, CELLS, RECORDS))
-    assert "\n" not in str(caught.value)
-
-
-def test_entries_that_cannot_be_compared_are_refused() -> None:
-    ranked = rank(RUN, CELLS, RECORDS)
-    with pytest.raises(DoribError, match="no entries"):
-        leaderboard([])
-    with pytest.raises(DoribError, match="stands twice"):
-        leaderboard([*ranked, ranked[0]])
-    with pytest.raises(DoribError, match="another split"):
-        leaderboard([*ranked[1:], ranked[0].model_copy(update={"split": "dev"})])
-    with pytest.raises(DoribError, match="the unmitigated model under none is not"):
-        leaderboard(ranked[1:])
-
-
-def test_a_file_that_is_no_entry_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "entry.json"
-    path.write_text('{"schema_version": 1}')
-    with pytest.raises(DoribError, match="no entry") as caught:
-        read_entry(path)
-    assert "\n" not in str(caught.value)
