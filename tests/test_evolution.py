@@ -230,6 +230,24 @@ def test_the_search_moves_from_its_start_by_what_captions_differ_in(
         torch.testing.assert_close(basis.T @ within, move[:, None], atol=1e-3, rtol=0)
 
 
+def test_directions_are_turned_by_rule_whatever_the_library_gives(
+    tiny_model: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = targets_of(tiny_model)[0]
+    expected = principal_components(tiny_model, [target], 64)[0]
+    largest = expected.abs().argmax(dim=1, keepdim=True)
+    assert (expected.gather(1, largest) > 0).all()
+    svd = torch.linalg.svd
+
+    def turned(matrix: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:
+        left, spread, right = svd(matrix, full_matrices=full_matrices)
+        signs = torch.tensor([(-1.0) ** row for row in range(len(right))])
+        return left * signs, spread, right * signs[:, None]
+
+    monkeypatch.setattr(torch.linalg, "svd", turned)
+    assert torch.equal(principal_components(tiny_model, [target], 64)[0], expected)
+
+
 @given(count=st.integers(1, 8), captions=st.integers(2, 5))
 @settings(max_examples=12)
 def test_components_vary_as_captions_do(tiny_model: TargetModel, count: int, captions: int) -> None:

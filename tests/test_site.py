@@ -16,7 +16,7 @@ from dorib.cli.app import BAD_INPUT, main
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
-from dorib.ranking.leaderboard import Leaderboard, leaderboard
+from dorib.ranking.leaderboard import Leaderboard, write_leaderboard
 from dorib.runner import run
 from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.study import study
@@ -132,17 +132,18 @@ def test_a_run_s_page_leads_to_its_locality_studies(
 
 def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
     folder = published / "tiny"
-    label = "<script>alert('wanda')</script>"
-
-    def rename(entry: Any) -> None:
-        if entry["mitigation"]["label"] == "wanda:sparsity=0.4":
-            entry["mitigation"]["label"] = label
-
-    for path in (folder / "entries").glob("wanda*.json"):
-        change(path, rename)
-    entries = [read_entry(path) for path in (folder / "entries").glob("*.json")]
-    board = leaderboard(entries).model_dump(mode="json")
-    (folder / "leaderboard.json").write_text(json.dumps(board))
+    board = Leaderboard.model_validate_json((folder / "leaderboard.json").read_text())
+    script = "<script>alert('wanda')</script>"
+    label = f"wanda:scores={script},sparsity=0.4"
+    entries = []
+    for path in (folder / "entries").glob("*.json"):
+        entry = read_entry(path)
+        if entry.mitigation.label == "wanda:sparsity=0.4":
+            params = {**entry.mitigation.params, "scores": script}
+            method = entry.mitigation.model_copy(update={"label": label, "params": params})
+            entry = entry.model_copy(update={"mitigation": method})
+        entries.append(entry)
+    write_leaderboard(folder, entries, board.required_attacks)
     assert write(published) == 0
     page = Page(folder / "index.html")
     assert "script" not in page.tags
@@ -150,7 +151,7 @@ def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
 
 
 def better(board: Any) -> None:
-    board["rows"][1]["worst_gap"]["value"] = 0.0
+    board["rows"][1]["worst_gap"]["value"] = board["rows"][1]["worst_gap"]["low"]
 
 
 def elsewhere(board: Any) -> None:
@@ -164,7 +165,10 @@ def without_rows(board: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (better, r"leaderboard.json: does not follow from the entries it names; restore"),
+        (
+            better,
+            r"leaderboard.json: rows.1.worst_gap.value does not follow from the entries it names",
+        ),
         (elsewhere, r"leaderboard.json: entry '.*secret.json' is no file in `entries`; run again"),
         (without_rows, r"leaderboard.json: no leaderboard \('rows': is missing\); run again"),
     ],

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from dorib.contracts.params import Budgets
 from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
-from dorib.ranking.entries import ProfileName
+from dorib.ranking.entry_fields import ProfileName
 from dorib.suites.manifest import Manifest, Profile
 from dorib.suites.suite import Suite
 from dorib.validation import checked

@@ -47,6 +47,9 @@ def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: st
 def first_problem(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line."""
     problem = error.errors()[0]
+    if problem["type"] == "value_error" and not problem["loc"]:
+        # What speaks of several fields names them itself.
+        return str(problem["ctx"]["error"])
     field = ".".join(str(part) for part in problem["loc"]) or "content"
     message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{field!r}: {message}"

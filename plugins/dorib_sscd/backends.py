@@ -132,6 +132,7 @@ def _external(
         normalisation=NORMALISATION,
         threshold=OFFICIAL_THRESHOLD if params.threshold is None else params.threshold,
         largest_batch=largest_batch,
+        official=params.official,
     )
 
 

@@ -146,7 +146,8 @@ class TargetModel(ABC):
         `u + guidance_scale * (c - u)`.
 
         Raises:
-            ValueError: `latents`, `timesteps` and `samples` differ in length.
+            ValueError: `latents`, `timesteps` and `samples` differ in length, or a per-sample edit
+                has no row of a sample index.
         """
 
     @abstractmethod

@@ -321,6 +321,13 @@ class DiffusersModel(TargetModel):
     ) -> Tensor:
         if not len(latents) == len(timesteps) == len(samples):
             raise ValueError("latents, timesteps and samples differ in length")
+        if self._edit is not None and self._edit.scope == "per_sample":
+            # A negative index would pick a row from the end: another sample's edit.
+            rows = len(self._edit.samples if self._rows is None else self._rows)
+            if bool(((samples < 0) | (samples >= rows)).any()):
+                raise ValueError(
+                    f"samples {samples.tolist()}: the per-sample edit has rows 0 to {rows - 1}"
+                )
         height, width = self.sampling.height, self.sampling.width
         arguments = conditioning.unet_arguments(self.pipeline, embeddings, height, width)
         with self._flying(samples.to(self.device)):

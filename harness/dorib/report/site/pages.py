@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dorib.ranking.entries import Entry, Interval, Rate
+from dorib.host.registry import Registry, discover
+from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import CellSummary, Row, entry_file
+from dorib.ranking.rates import Interval, Rate, UtilityShare
 from dorib.report.figures import house_style, require_figures, save_figure
 from dorib.report.site.boards import Board, find_boards, read_board
 from dorib.report.webpages import template_environment
@@ -28,8 +30,10 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def write_site(root: Path) -> list[Path]:
+def write_site(root: Path, registry: Registry | None = None) -> list[Path]:
     """Write `index.html` into each board's folder, and one that lists them into `root`.
+
+    Leaderboards of suites in `registry` (None: all installed) are held against them.
 
     Gives the pages, the one to open first at the front.
 
@@ -38,7 +42,8 @@ def write_site(root: Path) -> list[Path]:
     """
     require_figures("site")
     # All are read before anything is written.
-    boards = [read_board(folder) for folder in find_boards(root)]
+    known = registry or discover()
+    boards = [read_board(folder, known) for folder in find_boards(root)]
     pages = []
     with named_write_errors(root):
         for board in boards:
@@ -128,7 +133,9 @@ def _cell_of(row: Row, attack: str) -> CellSummary | None:
     return next((cell for cell in row.cells if cell.attack == attack), None)
 
 
-def _range(value: Interval | Rate) -> str:
+def _range(value: Interval | Rate | UtilityShare) -> str:
+    if value.low is None or value.high is None:
+        return "too few prompts for an interval"
     return f"{value.low:.2f} to {value.high:.2f}"
 
 
