@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew whenever the pins or the project's metadata change.
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo lint weekly bench notebook full-size setup
+.PHONY: test demo lint weekly bench notebook full-size mutants setup
 
 test: setup
 	$(BIN)/pytest -m "not slow"
@@ -17,6 +17,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pylint --recursive=y harness plugins benchmarks
 
 weekly: setup
 	$(BIN)/pytest -m slow
@@ -31,6 +32,10 @@ notebook: setup
 # Stable Diffusion 1.4's true size with random weights: 22 GB of memory, 5 GB of disk, no download.
 full-size: setup
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m full_size --work $(CURDIR)/full-size-out
+
+# Small mutants of the program: which of them do the tests kill? Hours, outside CI.
+mutants: setup
+	cd tests && $(CURDIR)/$(BIN)/python -m mutants
 
 setup: $(STAMP)
 

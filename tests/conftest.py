@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,8 @@ MakeModel = Callable[..., DiffusersModel]
 
 @pytest.fixture(scope="session")
 def built_in_plugins() -> list[EntryPoint]:
-    """The entry points that pyproject.toml declares, installed or not."""
-    pyproject = Path(__file__).parents[1] / "pyproject.toml"
-    project = tomllib.loads(pyproject.read_text())["project"]
-    declared = project["entry-points"][GROUP]
-    return [EntryPoint(name, value, GROUP) for name, value in declared.items()]
+    """The entry points of the distribution `dorib` itself, without those of other packages."""
+    return list(distribution("dorib").entry_points.select(group=GROUP))
 
 
 @pytest.fixture(scope="session")

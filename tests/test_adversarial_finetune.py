@@ -180,6 +180,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "start elsewhere": {"search": "dori:start=other,pairs=1"},
     "no surrogates": {"target": "empty_prompt"},
     "no utility loss": {"utility_weight": 0},
+    "a heavier utility loss": {"utility_weight": 8.0},
     "several steps a search": {"steps_per_search": 2},
     "accumulated": {"gradient_accumulation": 2},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
 
 from dorib import runner
-from dorib.cli.app import main
+from dorib.cli.app import BAD_INPUT, app, main
 from dorib.cli.display import results_table, show_result
 from dorib.cli.progress import Bars, Lines, Pace, duration, reporter_for
+from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.ranking.entries import Entry, read_entry
 from dorib.report.overview import flags
 from dorib.report.results import RunResult
@@ -250,9 +253,104 @@ def test_version() -> None:
     assert call("--version").startswith("dorib ")
 
 
+def test_no_built_in_command_can_be_taken_by_a_plugin() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == set(BUILT_IN_COMMANDS)
+
+
+def commands_listed(printed: str) -> dict[str, str]:
+    """By name, the summaries in the help of `dorib`, cut as it cuts them."""
+    lines = printed.partition("Commands:\n")[2].splitlines()
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+
+
 def test_help_lists_the_commands() -> None:
-    printed = call("--help")
-    assert all(command in printed for command in ("run", "plugins", "params", "suites"))
+    listed = commands_listed(call("--help"))
+    assert [*listed][: len(BUILT_IN_COMMANDS)] == [*BUILT_IN_COMMANDS]
+    assert listed["locality"].startswith("Ask whether the triggers of one image")
+
+
+COMMANDS = """
+from typing import Annotated
+import typer
+from dorib import DoribError
+
+def greet(name: str, loudly: Annotated[bool, typer.Option("--loudly")] = False) -> None:
+    'Greet somebody.'
+    if not name:
+        raise DoribError("name: is empty; give one")
+    print("hello", name.upper() if loudly else name)
+
+def unreadable(what: int | str) -> None:
+    'Typer has no argument of two types.'
+"""
+COMMANDS_PLUGIN = """
+from dorib import hookimpl
+
+dorib_contract = 1
+
+@hookimpl
+def register_commands(register):
+    register("greet", "greeting_commands:greet", summary="Say hello.")
+    register("lost", "greeting_commands:nowhere", summary="Is not there.")
+    register("unreadable", "greeting_commands:unreadable", summary="Is none.")
+"""
+
+
+@pytest.fixture
+def greeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin with three commands, of which one works, and a plugin that is not there."""
+    (tmp_path / "greeting.py").write_text(COMMANDS_PLUGIN)
+    (tmp_path / "greeting_commands.py").write_text(COMMANDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("greeting", "greeting_commands"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    points = [EntryPoint(name, name, "dorib") for name in ("greeting", "no_such_plugin")]
+    monkeypatch.setattr("dorib.host.registry.entry_points", lambda group: points)
+
+
+@pytest.mark.usefixtures("greeting")
+def test_a_plugin_s_command_is_loaded_when_it_is_run() -> None:
+    listed = commands_listed(call("--help"))
+    assert [*listed][len(BUILT_IN_COMMANDS) :] == ["greet", "lost", "unreadable"]
+    assert listed["greet"] == "Say hello."
+    registered = json.loads(call("plugins", "--json"))["registered"]
+    assert {
+        "kind": "command",
+        "name": "greet",
+        "plugin": "greeting",
+        "summary": "Say hello.",
+    } in registered
+    assert "command greet greeting Say hello." in " ".join(call("plugins").split())
+    assert "greeting_commands" not in sys.modules
+    assert call("greet", "Ada", "--loudly") == "hello ADA\n"
+    described = call("greet", "--help")
+    assert "Usage: dorib greet [OPTIONS]" in described
+    assert "Greet somebody." in described
+    assert call("greet", "-h") == described
+
+
+@pytest.mark.usefixtures("greeting")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["greet", ""], "name: is empty; give one"),
+        (["greet"], "Missing argument"),
+        (["greet", "Ada", "--softly"], "No such option: --softly"),
+        (["lost"], "plugin greeting: cannot load greeting_commands:nowhere for command 'lost'"),
+        (["unreadable"], "plugin greeting: greeting_commands:unreadable makes no command"),
+        (["reet"], "No such command 'reet'"),
+    ],
+)
+def test_a_plugin_s_command_fails_as_the_built_in_do(
+    arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    printed = capfd.readouterr().err
+    assert ended.value.code == BAD_INPUT
+    assert printed.startswith(f"dorib: error: {said}")
+    assert printed.count("\n") == 1
 
 
 def test_plugins_as_json() -> None:

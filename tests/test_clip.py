@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
 from dorib_clip import ClipParams
+from dorib_clip.judge import Judge
 from dorib_clip.metric import Clip
 from dorib_clip.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 from fixtures.pipelines import TOKENS
@@ -97,8 +100,38 @@ def test_shuffled_alignment_is_that_of_the_other_caption(folder: Path) -> None:
 def test_shuffled_alignment_is_for_utility_prompts_only(folder: Path) -> None:
     attacked, utility = prepared(folder).measure([generation(), generation(other="one tree")])
     assert {value.metric for value in attacked} == {"clip_alignment"}
-    assert {value.metric for value in utility} == set(Clip.quantities)
+    assert {value.metric for value in utility} == {"clip_alignment", "clip_alignment_shuffled"}
     assert [value.seed for value in utility] == [0, 1, 0, 1]
+
+
+def test_alignment_of_a_kind_is_the_mean_over_its_other_captions(folder: Path) -> None:
+    others = ("one tree", "two green cubes", "some sand at night")
+    shown = replace(generation("a red star", other="one tree", images=3), captions_of_kind=others)
+    metric = prepared(folder, batch_size=2)
+    found = values_of(metric, shown, "clip_alignment_of_kind")
+    each = [values_of(metric, generation(caption, images=3)) for caption in others]
+    assert found == pytest.approx(np.mean(each, axis=0), abs=1e-12)
+    (measured,) = metric.measure([shown])
+    assert {value.metric for value in measured} == set(Clip.quantities)
+
+
+def test_each_caption_of_a_kind_is_embedded_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = ("one tree", "two green cubes", "some sand at night")
+    embedded: list[str] = []
+    embed = Judge.embed_captions
+
+    def counting(judge: Judge, part: Sequence[str]) -> Tensor:
+        embedded.extend(part)
+        return embed(judge, part)
+
+    monkeypatch.setattr(Judge, "embed_captions", counting)
+    metric = prepared(folder)
+    for caption in captions:
+        others = tuple(other for other in captions if other != caption)
+        list(metric.measure([replace(generation(caption), captions_of_kind=others)]))
+    assert sorted(embedded) == sorted(captions)
 
 
 def test_values_do_not_depend_on_the_batch(folder: Path) -> None:

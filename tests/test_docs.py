@@ -7,6 +7,7 @@ import re
 import shlex
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,17 +44,18 @@ def files_of_readme() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("files", "module", "mitigation"),
+    ("files", "module", "options"),
     [
-        (files_of_plugins_page(), "dorib_shrink", "shrink:factor=0.8"),
-        (files_of_readme(), "halve", "halve"),
+        (files_of_plugins_page(), "dorib_shrink", {"mitigation": ["shrink:factor=0.8"]}),
+        (files_of_plugins_page(), "dorib_wander", {"attack": ["wander:restarts=2"], "budgets": 8}),
+        (files_of_readme(), "halve", {"mitigation": ["halve"]}),
     ],
-    ids=["docs/plugins.md", "README.md"],
+    ids=["docs/plugins.md", "docs/plugins.md, a search", "README.md"],
 )
 def test_the_documented_plugin_runs(
     files: dict[str, str],
     module: str,
-    mitigation: str,
+    options: dict[str, Any],
     tiny_suite_folder: Path,
     built_in_plugins: list[EntryPoint],
     tmp_path: Path,
@@ -65,10 +67,19 @@ def test_the_documented_plugin_runs(
     monkeypatch.syspath_prepend(tmp_path)
     registry = discover([*built_in_plugins, EntryPoint("documented", module, "dorib")])
     assert not [broken for broken in registry.broken if broken.plugin == "documented"]
-    options = {"suite": str(tiny_suite_folder), "out": str(tmp_path / "out"), **SHORT}
-    result = runner.run(make_config({"mitigation": [mitigation], **options}), registry)
-    assert result.entries[-1].mitigation.label == mitigation
-    assert not result.entries[-1].errors
+    where = {"suite": str(tiny_suite_folder), "out": str(tmp_path / "out")}
+    result = runner.run(make_config({**SHORT, **where, **options}), registry)
+    last = result.entries[-1]
+    for kind in ("mitigation", "attack"):
+        for asked in options.get(kind, []):
+            assert getattr(last, kind).label == asked
+    assert not last.errors
+
+
+def test_the_documented_command_is_the_package_that_is_installed_in_the_tests() -> None:
+    named = files_of_plugins_page()
+    for name in ("dorib_words/__init__.py", "dorib_words/command.py"):
+        assert named[name] == (ROOT / "tests/third_party/dorib_words" / name).read_text()
 
 
 def test_the_documented_suite_is_valid() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dorib import DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel, Trigger
-from dorib.target.starts import another_caption, gaussian
+from dorib.kit.starts import another_caption, gaussian
+from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
 
@@ -256,11 +257,11 @@ def test_the_model_is_left_as_it_was(tiny_model: TargetModel) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models_are_searched_in_full_precision(
-    make_model: Callable[..., TargetModel], dtype: torch.dtype
+    make_model: Callable[..., DiffusersModel], dtype: torch.dtype
 ) -> None:
     model = make_model()
     full = search(model, targets_of(model), [30])
-    model = TargetModel(model.pipeline.to(dtype=dtype), model.sampling)
+    model = DiffusersModel(model.pipeline.to(dtype=dtype), model.sampling)
     half = search(model, targets_of(model), [30])
     for low, high in zip(half, full, strict=True):
         assert embedding(low).dtype == torch.float32

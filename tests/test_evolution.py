@@ -22,6 +22,7 @@ from dorib import (
     Trigger,
     starting_embeddings,
 )
+from dorib.target.model import DiffusersModel
 from dorib_evolution import EvolutionParams
 from dorib_evolution.attack import Evolution
 from dorib_evolution.directions import principal_components
@@ -229,6 +230,24 @@ def test_the_search_moves_from_its_start_by_what_captions_differ_in(
         torch.testing.assert_close(basis.T @ within, move[:, None], atol=1e-3, rtol=0)
 
 
+def test_directions_are_turned_by_rule_whatever_the_library_gives(
+    tiny_model: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = targets_of(tiny_model)[0]
+    expected = principal_components(tiny_model, [target], 64)[0]
+    largest = expected.abs().argmax(dim=1, keepdim=True)
+    assert (expected.gather(1, largest) > 0).all()
+    svd = torch.linalg.svd
+
+    def turned(matrix: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:
+        left, spread, right = svd(matrix, full_matrices=full_matrices)
+        signs = torch.tensor([(-1.0) ** row for row in range(len(right))])
+        return left * signs, spread, right * signs[:, None]
+
+    monkeypatch.setattr(torch.linalg, "svd", turned)
+    assert torch.equal(principal_components(tiny_model, [target], 64)[0], expected)
+
+
 @given(count=st.integers(1, 8), captions=st.integers(2, 5))
 @settings(max_examples=12)
 def test_components_vary_as_captions_do(tiny_model: TargetModel, count: int, captions: int) -> None:
@@ -247,7 +266,9 @@ def test_components_vary_as_captions_do(tiny_model: TargetModel, count: int, cap
 def test_bad_settings_are_one_clear_line(tiny_model: TargetModel) -> None:
     targets, ledger = targets_of(tiny_model), Ledger()
     with pytest.raises(
-        DoribError, match="budget of 15 buys no step: judging the start costs 4 and"
+        DoribError,
+        match=r"budget of 15 buys no step, which costs 12 \(2 restarts x \(2 x 2 pairs \+ 2 "
+        r"judging_pairs\)\), beside 4 before the first",
     ):
         search(tiny_model, targets, [15, 100], ledger=ledger, restarts=2)
     lonely = [replace(targets[0], other_captions=("one tree",))]
@@ -268,7 +289,7 @@ def test_half_precision_models_are_searched_in_full_precision(
 ) -> None:
     model = make_model()
     full = search(model, targets_of(model), [16])
-    half = TargetModel(model.pipeline.to(dtype=torch.bfloat16), model.sampling)
+    half = DiffusersModel(model.pipeline.to(dtype=torch.bfloat16), model.sampling)
     for low, high in zip(search(half, targets_of(half), [16]), full, strict=True):
         assert embedding(low).dtype == torch.float32
         assert low.trace == pytest.approx(high.trace, rel=0.05)

@@ -15,15 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dorib import DoribError, Seeds, TargetModel, runner
+from dorib import Advance, DoribError, Registry, Seeds, TargetModel, runner
 from dorib.cli.app import main
 from dorib.config import make_config
-from dorib.host.registry import Registry, discover
-from dorib.reporting import Advance
+from dorib.host.registry import discover
 from dorib_locality import page
 from dorib_locality.activations import record
-from dorib_locality.config import make_locality_config
-from dorib_locality.report import Analysis, Group, Report
+from dorib_locality.findings import Analysis, Findings, Group
+from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.study import LocalityResult, study
 
 WANDA = "wanda:scope=per_sample,sparsity=0.2"
@@ -53,10 +52,11 @@ def registry(built_in_plugins: list[EntryPoint]) -> Registry:
     return discover([*built_in_plugins, EntryPoint("picking", "fixtures.picking", "dorib")])
 
 
-def options(suite: Path, out: Path, **changes: Any) -> dict[str, Any]:
+def asked(suite: Path, out: Path, **changes: Any) -> LocalityConfig:
     small = {"budgets": [24], "starts": 2, "limit": 2, "seeds": 1, "timesteps": 2}
     methods = {"mitigation": ["picking", WANDA]}
-    return {"suite": str(suite), "out": out, **small, **methods, **changes}
+    options = {"suite": str(suite), "out": out, **small, **methods, **changes}
+    return LocalityConfig.model_validate(options)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def first(
     stored: Path, tiny_suite_folder: Path, registry: Registry
 ) -> tuple[LocalityResult, Heard]:
     heard = Heard()
-    config = make_locality_config(options(tiny_suite_folder, stored))
+    config = asked(tiny_suite_folder, stored)
     return study(config, registry, heard), heard
 
 
@@ -101,32 +101,32 @@ def test_a_run_and_a_study_share_their_triggers(first: tuple[LocalityResult, Hea
 def test_the_numbers_are_there_and_within_their_bounds(
     first: tuple[LocalityResult, Heard], tiny_model: TargetModel
 ) -> None:
-    report = first[0].report
-    assert len(report.triggers) == 4
-    assert not report.failures
-    assert {(t.sample, t.start) for t in report.triggers} == {
+    findings = first[0].findings
+    assert len(findings.triggers) == 4
+    assert not findings.failures
+    assert {(t.sample, t.start) for t in findings.triggers} == {
         (f"test-memorized-{image}", start) for image in (0, 1) for start in (0, 1)
     }
-    assert len({trigger.digest for trigger in report.triggers}) == 4
-    found = groups(report.all)
+    assert len({trigger.digest for trigger in findings.triggers}) == 4
+    found = groups(findings.all)
     assert [group.n for group in found.values()] == [2, 4, 2, 4, 4]
     assert found["moved"].mean
     # What the embedding alone decides does not change with the randomness of the fit.
     assert found["same trigger"].values == (1, 1, 1, 1)
     for name in ("neurons", "weights"):
         assert all(0 <= value <= 1 for value in found[name].values)
-    assert report.all.weights
-    [picking, wanda] = report.all.weights.methods
+    assert findings.all.weights
+    [picking, wanda] = findings.all.weights.methods
     layers = tiny_model.cross_attention_value_layers()
     assert (picking.unit, picking.sizes.mean) == ("neurons", 3 * len(layers))
     assert picking.places == sum(layer.out_features for layer in layers.values())
     assert wanda.unit == "weights"
-    [pair] = report.all.weights.pairs
+    [pair] = findings.all.weights.pairs
     assert pair.same_places is None
     assert len(pair.blocks) == len(layers)
-    rows = report.all.activations.layers
+    rows = findings.all.activations.layers
     assert len(rows) == 2 * len(layers) + 2 * 2 * len(tiny_model.feed_forward_layers())
-    assert len(report.all.activations.timesteps) == 2
+    assert len(findings.all.activations.timesteps) == 2
 
 
 def test_a_second_study_finds_everything_stored(
@@ -134,19 +134,19 @@ def test_a_second_study_finds_everything_stored(
 ) -> None:
     result, heard = first[0], Heard()
     before = {path.name: path.read_bytes() for path in result.folder.iterdir()}
-    again = study(make_locality_config(options(tiny_suite_folder, stored)), registry, heard)
+    again = study(asked(tiny_suite_folder, stored), registry, heard)
     assert [name for name, _ in heard.verbs] == ["record"]
-    same = {"seconds": result.report.seconds}
-    assert again.report.model_copy(update=same) == result.report
+    same = {"seconds": result.findings.seconds}
+    assert again.findings.model_copy(update=same) == result.findings
     drawings = [f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     assert all((result.folder / name).read_bytes() == before[name] for name in drawings)
 
 
 def test_what_is_written_can_be_read(first: tuple[LocalityResult, Heard]) -> None:
     result = first[0]
-    read = Report.model_validate_json(result.json.read_text())
+    read = Findings.model_validate_json(result.json.read_text())
     # A later study of the same may have written it again.
-    assert read.model_copy(update={"seconds": result.report.seconds}) == result.report
+    assert read.model_copy(update={"seconds": result.findings.seconds}) == result.findings
     text = result.page.read_text()
     for name in FIGURES:
         assert f'src="{name}.png"' in text
@@ -159,29 +159,28 @@ def test_what_is_written_can_be_read(first: tuple[LocalityResult, Heard]) -> Non
 
 
 def test_the_page_escapes_what_it_shows(first: tuple[LocalityResult, Heard]) -> None:
-    report = first[0].report.model_copy(update={"suite": "<script>alert(1)</script>"})
-    assert "<script>" not in page.render(report, {name: name for name in FIGURES})
+    findings = first[0].findings.model_copy(update={"suite": "<script>alert(1)</script>"})
+    assert "<script>" not in page.render(findings, {name: name for name in FIGURES})
 
 
 def test_successful_triggers_are_analysed_apart(first: tuple[LocalityResult, Heard]) -> None:
     """The suite's random descriptor takes every image for the original."""
-    report = first[0].report
-    assert all(trigger.replicates for trigger in report.triggers)
-    assert report.successful is not None
-    assert groups(report.successful) == groups(report.all)
-    assert report.shown is report.successful
+    findings = first[0].findings
+    assert all(trigger.replicates for trigger in findings.triggers)
+    assert findings.successful is not None
+    assert groups(findings.successful) == groups(findings.all)
+    assert findings.shown is findings.successful
 
 
 def test_a_mitigation_that_fails_or_picks_nothing_spoils_nothing(
     stored: Path, tiny_suite_folder: Path, registry: Registry
 ) -> None:
     methods = ["picking:fails=true", "picking:picks=0", WANDA]
-    changed = options(tiny_suite_folder, stored, mitigation=methods)
-    report = study(make_locality_config(changed), registry).report
-    assert len(report.failures) == 2 * 4 + 1
-    assert all("the fit exploded" in reason for reason in report.failures.values())
-    assert report.all.weights is not None
-    [nothing, wanda] = report.all.weights.methods
+    findings = study(asked(tiny_suite_folder, stored, mitigation=methods), registry).findings
+    assert len(findings.failures) == 2 * 4 + 1
+    assert all("the fit exploded" in reason for reason in findings.failures.values())
+    assert findings.all.weights is not None
+    [nothing, wanda] = findings.all.weights.methods
     assert (nothing.empty, nothing.triggers_of_one_image.n, nothing.random) == (4, 0, None)
     assert wanda.triggers_of_one_image.n == 2
 
@@ -195,13 +194,19 @@ def test_activations_are_what_the_layers_saw(tiny_model: TargetModel) -> None:
             tiny_model, embeddings, 2, 3, "mean", batch_size, Seeds(1), lambda units: None
         )  # fmt: skip
 
-    found, singly = recorded(4), recorded(1)
+    ran_at: list[int] = []
+    handle = tiny_model.unet.register_forward_pre_hook(  # type: ignore[attr-defined]
+        lambda module, arguments: ran_at.append(int(arguments[1].reshape(-1)[0]))
+    )
+    found = recorded(6)
+    handle.remove()
+    singly = recorded(1)
     for name, layer in tiny_model.cross_attention_value_layers().items():
         expected = layer(embeddings).mean(dim=1).detach()
         torch.testing.assert_close(
             torch.tensor(found.value[name]).float(), expected, atol=1e-6, rtol=1e-5
         )
-    assert len(found.timesteps) == 3
+    assert list(found.timesteps) == [ran_at[step] for step in (0, 2, 3)]
     assert list(found.timesteps) == sorted(found.timesteps, reverse=True)
     for name, layer in tiny_model.feed_forward_layers().items():
         vectors = torch.tensor(found.feed_forward[name])
@@ -254,7 +259,7 @@ def test_a_missing_library_is_named_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    config = make_locality_config(options(tiny_suite_folder, tmp_path / "out"))
+    config = asked(tiny_suite_folder, tmp_path / "out")
     with pytest.raises(DoribError, match=rf"{module} is missing.*dorib\[figures\]"):
         study(config, registry)
     assert not (tmp_path / "out").exists()

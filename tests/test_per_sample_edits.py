@@ -194,3 +194,20 @@ def test_a_layer_without_a_token_axis_can_be_masked(tiny_model: DiffusersModel) 
     for row, item in enumerate(one_by_one(batch)):
         with tiny_model.edited(row_as_global(edit, int(item["samples"]))):
             assert largest(mixed[row] - predict(tiny_model, item, 1.0)[0]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("index", [-1, SAMPLES])
+@pytest.mark.parametrize("rows", [None, [2, 0, 1]])
+def test_a_sample_index_without_a_row_is_refused(
+    tiny_model: DiffusersModel, index: int, rows: list[int] | None
+) -> None:
+    """-1 would act by another sample's edit."""
+    batch = items(tiny_model, [0, 1])
+    batch["samples"] = torch.tensor([0, index])
+    with (
+        tiny_model.edited(per_sample_edit(tiny_model, "mask", SAMPLES), rows),
+        pytest.raises(ValueError, match="the per-sample edit has rows 0 to 2"),
+    ):
+        predict(tiny_model, batch, guidance=3.0)
+    with tiny_model.edited(Edit(None)):
+        predict(tiny_model, batch, guidance=3.0)

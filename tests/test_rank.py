@@ -1,159 +1,47 @@
+"""Entries from records: rates, gaps, errors and work, with denominators fixed before."""
+
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorib.contracts.methods import Quantity
 from dorib.errors import DoribError
-from dorib.ranking.entries import Digests, Entry, Environment, MethodFacts, SuiteFacts, read_entry
-from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
-from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
-from dorib.ranking.rank import rank
+from dorib.ranking.observations import UNSCORABLE
 from dorib.ranking.records import Record
-
-MEMORIZED = tuple(SampleFacts(f"m{i}", f"photograph-{i // 2}") for i in range(8))
-CONTROLS = tuple(SampleFacts(f"c{i}", f"other-{i}") for i in range(4))
-PROMPTS = tuple(f"utility-{i:04d}" for i in range(6))
-BUDGETS = (100, 400)
-K = 2
-QUANTITIES = {
-    "replicates": Quantity("share", "lower is better", "image"),
-    "sscd_original": Quantity("cosine", "lower is better", "image"),
-    "sscd_twin": Quantity("cosine", "higher is better", "image"),
-    "clip_alignment": Quantity("cosine", "higher is better", "image"),
-    "clip_alignment_shuffled": Quantity("cosine", "neither", "image"),
-}
-RUN = RunFacts(
-    suite=SuiteFacts(name="toy", version="1", digest="d"),
-    split="test",
-    profile="quick",
-    k=K,
-    memorized=MEMORIZED,
-    controls=CONTROLS,
-    utility_prompts=PROMPTS,
-    budgets=BUDGETS,
-    quantities=QUANTITIES,
-    stack={"sscd": {"threshold": 0.5}},
-    environment=Environment(
-        dorib="0", torch="0", diffusers="0", transformers="0", python="3", device="cpu", dtype="f"
-    ),
-    oracle="retrain",
+from fixtures.scored import (
+    CELLS,
+    CONTROLS,
+    MEMORIZED,
+    PROMPTS,
+    QUANTITIES,
+    RECORDS,
+    RUN,
+    WITHOUT_ORACLE,
+    cell,
+    entries,
+    error,
+    ids,
+    replication,
+    without,
 )
 
 
-def method(label: str) -> MethodFacts:
-    name, _, value = label.partition(":")
-    return MethodFacts(label=label, name=name, plugin="p", params={"v": value}, fingerprint="f")
-
-
-def cell(mitigation: str, attack: str, **changes: Any) -> CellFacts:
-    searches = attack != "none"
-    facts = CellFacts(
-        mitigation=method(mitigation),
-        scope="global",
-        attack=method(attack),
-        knows=frozenset({"prompt", "gradients"}),
-        searches=searches,
-        digests=Digests(model="m", edit="e", triggers="t", images="i", records="r"),
-        work={(s.id, b): b - 4 for s in (*MEMORIZED, *CONTROLS) for b in BUDGETS if searches},
-        fit_work=7,
-        judging_work=9,
-    )
-    return replace(facts, **changes)
-
-
-def replication(
-    mitigation: str, attack: str, broken: Mapping[int, Iterable[str]]
-) -> Iterator[Record]:
-    """Records of a cell in which, at each budget, the second image of `broken` replicates."""
-    for budget, hits in broken.items():
-        for role, group in (("memorized", MEMORIZED), ("control", CONTROLS)):
-            for sample in group:
-                for seed in range(K):
-                    yield Record(
-                        mitigation=mitigation,
-                        attack=attack,
-                        budget=budget,
-                        role=role,
-                        sample=sample.id,
-                        cluster=sample.cluster,
-                        seed=seed,
-                        metric="replicates",
-                        value=float(sample.id in set(hits) and seed == 1),
-                    )
-
-
-def utility(mitigation: str, alignment: float) -> Iterator[Record]:
-    for prompt in PROMPTS:
-        for metric, value in (("clip_alignment", alignment), ("clip_alignment_shuffled", 0.1)):
-            yield Record(
-                mitigation=mitigation,
-                attack=None,
-                budget=0,
-                role="utility",
-                sample=prompt,
-                cluster=prompt,
-                seed=0,
-                metric=metric,
-                value=value,
-            )
-
-
-def ids(memorized: int, controls: int = 0) -> list[str]:
-    return [s.id for s in MEMORIZED[:memorized]] + [s.id for s in CONTROLS[:controls]]
-
-
-CELLS = [cell(m, a) for m in ("none", "retrain", "hide") for a in ("none", "dori")]
-RECORDS = [
-    *utility("none", 0.3),
-    *utility("retrain", 0.3),
-    *utility("hide", 0.28),
-    *replication("none", "none", {0: ids(8)}),
-    *replication("none", "dori", {100: ids(8), 400: ids(8)}),
-    *replication("retrain", "none", {0: []}),
-    *replication("retrain", "dori", {100: [], 400: ids(1)}),
-    *replication("hide", "none", {0: ids(2)}),
-    *replication("hide", "dori", {100: ids(4), 400: [*ids(6)[1:], *ids(0, 1)]}),
-]
-
-
-def entries(
-    run: RunFacts = RUN, cells: list[CellFacts] = CELLS, records: Iterable[Record] = RECORDS
-) -> dict[tuple[str, str], Entry]:
-    return {(e.mitigation.label, e.attack.label): e for e in rank(run, cells, records)}
-
-
-def without(metric: str, **where: Any) -> list[Record]:
-    return [
-        r
-        for r in RECORDS
-        if r.metric != metric or any(getattr(r, name) != value for name, value in where.items())
-    ]
-
-
-def error(record: Record, metric: str = "sscd") -> Record:
-    return record.model_copy(
-        update={"metric": metric, "value": None, "error": "RuntimeError: boom", "seed": None}
-    )
-
-
-def test_rates_at_the_largest_budget() -> None:
+def test_rates_are_of_what_broke_within_the_largest_budget() -> None:
+    # Sample m0 breaks at 100 and not at 400; an attacker keeps what worked.
     entry = entries()["hide", "dori"]
     assert entry.memorization_rate is not None and entry.controls_rate is not None
-    assert (entry.memorization_rate.hits, entry.memorization_rate.n) == (5, 8)
-    assert entry.memorization_rate.low < 5 / 8 < entry.memorization_rate.high
+    assert (entry.memorization_rate.hits, entry.memorization_rate.n) == (6, 8)
+    assert entry.memorization_rate.low < 6 / 8 < entry.memorization_rate.high
     assert entry.replication_rate == 5 / 16
     assert (entry.controls_rate.hits, entry.controls_rate.n) == (1, 4)
     assert entry.oracle_rate is not None and entry.oracle_rate.hits == 1
     assert [point.budget for point in entry.curve] == [100, 400]
-    assert [point.memorized.hits for point in entry.curve if point.memorized] == [4, 5]
+    assert [point.memorized.hits for point in entry.curve if point.memorized] == [4, 6]
     assert entry.samples.clusters == 4
     assert entry.errors == 0
 
@@ -170,30 +58,34 @@ def test_gap_is_paired_with_the_oracle_under_the_same_attack() -> None:
     entry = found["hide", "dori"]
     assert entry.gap_reference == "oracle"
     assert entry.erasure_gap is not None
-    assert entry.erasure_gap.value == pytest.approx(5 / 8 - 1 / 8)
-    assert entry.erasure_gap.low < 0.5 < entry.erasure_gap.high
+    assert entry.erasure_gap.value == pytest.approx(6 / 8 - 1 / 8)
+    assert entry.erasure_gap.low < 5 / 8 < entry.erasure_gap.high
     under_none = found["hide", "none"].erasure_gap
     assert under_none is not None and under_none.value == pytest.approx(2 / 8)
     assert found["retrain", "dori"].erasure_gap is None
 
 
 def test_gap_without_an_oracle_is_taken_from_the_controls() -> None:
-    entry = entries(replace(RUN, oracle=None))["hide", "dori"]
+    entry = entries(replace(RUN, oracle=None), WITHOUT_ORACLE)["hide", "dori"]
     assert entry.gap_reference == "controls"
     assert entry.erasure_gap is not None
-    assert entry.erasure_gap.value == pytest.approx(5 / 8 - 1 / 4)
+    assert entry.erasure_gap.value == pytest.approx(6 / 8 - 1 / 4)
 
 
 def test_neither_oracle_nor_controls_is_said() -> None:
-    entry = entries(replace(RUN, oracle=None, controls=()))["hide", "dori"]
+    entry = entries(replace(RUN, oracle=None, controls=()), WITHOUT_ORACLE)["hide", "dori"]
     assert entry.erasure_gap is None and entry.controls_rate is None
     assert entry.reason_not_ranked == "neither an oracle nor controls to compare with"
 
 
 def test_recovered_share() -> None:
     found = entries()
-    assert found["hide", "dori"].recovered_share == pytest.approx((5 - 2) / (8 - 2))
+    assert found["hide", "dori"].recovered_share == pytest.approx((6 - 2) / (8 - 2))
     assert found["none", "dori"].recovered_share is None
+    # What the unmitigated model shows when it is asked is what could be hidden.
+    records = [r for r in RECORDS if (r.mitigation, r.attack) != ("none", "none")]
+    asked = entries(records=[*records, *replication("none", "none", {0: ids(7)})])
+    assert asked["hide", "dori"].recovered_share == pytest.approx((6 - 2) / (7 - 2))
 
 
 def test_work_to_break_is_the_first_budget_even_if_a_larger_one_fails() -> None:
@@ -226,7 +118,7 @@ def test_errors_stay_in_the_denominator_and_a_row_with_errors_is_not_ranked(
     assert entry.memorization_rate is not None
     assert entry.memorization_rate.n == 8
     assert entry.memorization_rate.errors == entry.errors == len(crashed)
-    assert entry.memorization_rate.hits == len(set(ids(6)[1:]) - crashed)
+    assert entry.memorization_rate.hits == len(set(ids(6)) - crashed)
     assert entry.ranked == (not crashed)
     assert ("errors" in (entry.reason_not_ranked or "")) == bool(crashed)
 
@@ -235,8 +127,10 @@ def test_a_missing_record_is_an_error_too() -> None:
     records = without("replicates", mitigation="hide", attack="dori", budget=100, sample="m7")
     entry = entries(records=records)["hide", "dori"]
     assert entry.errors == 1 and not entry.ranked
-    assert entry.curve[0].memorized is not None and entry.curve[0].memorized.n == 8
-    assert entry.curve[1].memorized is not None and entry.curve[1].memorized.errors == 0
+    for point in entry.curve:
+        # At the larger budget too it is not known whether the sample had broken before.
+        assert point.memorized is not None
+        assert (point.memorized.n, point.memorized.errors) == (8, 1)
 
 
 def test_one_image_lost_of_a_sample_that_was_seen_to_replicate_leaves_it_a_hit() -> None:
@@ -265,6 +159,17 @@ def test_a_record_that_comes_twice_counts_once() -> None:
     assert entries(records=[*RECORDS, *RECORDS]) == entries()
 
 
+@pytest.mark.parametrize("metric", ["replicates", "clip_alignment"])
+@pytest.mark.parametrize("last", [True, False])
+def test_two_values_of_one_place_are_an_error(metric: str, last: bool) -> None:
+    record = next(r for r in RECORDS if r.metric == metric and r.mitigation == "hide")
+    assert record.value is not None
+    other = record.model_copy(update={"value": 1 - record.value})
+    with pytest.raises(DoribError, match=f"{metric} of sample {record.sample}.* is both") as caught:
+        entries(records=[*RECORDS, other] if last else [other, *RECORDS])
+    assert "\n" not in str(caught.value)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter(random: Any) -> None:
@@ -273,46 +178,82 @@ def test_the_order_of_records_does_not_matter(random: Any) -> None:
     assert entries(records=shuffled) == entries()
 
 
-def test_utility_below_the_bar_is_shown_but_not_ranked() -> None:
-    found = entries()
-    passing = found["hide", "dori"].utility
-    assert passing is not None and passing.value == pytest.approx(0.9)
-    records = [*without("clip_alignment", mitigation="hide"), *utility("hide", 0.2)]
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None and entry.utility.value == pytest.approx(0.5)
-    assert entry.reason_not_ranked == "utility 0.50 is below 0.8"
+def test_a_sample_without_an_original_is_no_error() -> None:
+    lacking = error(RECORDS[-1], UNSCORABLE)
+    records = [*RECORDS, lacking.model_copy(update={"sample": "m99"})]
+    assert entries(records=records) == entries()
 
 
-def test_utility_is_told_for_each_kind_of_prompt() -> None:
-    kinds = {prompt: "photograph" if i < 2 else "scene" for i, prompt in enumerate(PROMPTS)}
-    spoiled = [r for r in utility("hide", 0.2) if r.sample in PROMPTS[:2]]
-    kept = [r for r in utility("hide", 0.3) if r.sample in PROMPTS[2:]]
-    records = [*without("clip_alignment", mitigation="hide"), *spoiled, *kept]
-    entry = entries(replace(RUN, utility_kinds=kinds), records=records)["hide", "dori"]
-    assert {kind: share.value for kind, share in entry.utility_by_kind.items()} == pytest.approx(
-        {"photograph": 0.5, "scene": 1.0}
-    )
-    assert entry.utility is not None and entry.utility.value == pytest.approx(5 / 6)
-    assert leaderboard([entry]).rows[0].utility_by_kind == entry.utility_by_kind
-
-
-def test_utility_without_kinds_is_one_number() -> None:
-    assert entries()["hide", "dori"].utility_by_kind == {}
-
-
-def test_a_prompt_without_a_value_counts_as_chance_and_as_an_error() -> None:
-    records = without("clip_alignment", mitigation="hide", sample=PROMPTS[0])
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None
-    assert entry.utility.value == pytest.approx(0.9 * 5 / 6)
+def test_an_error_of_a_control_touches_the_row() -> None:
+    found = next(r for r in RECORDS if (r.mitigation, r.attack, r.sample) == ("hide", "dori", "c2"))
+    entry = entries(records=[*RECORDS, error(found, "clip")])["hide", "dori"]
+    assert entry.errors == 1 and not entry.ranked
+    lost = without("replicates", mitigation="hide", attack="dori", budget=400, sample="c2")
+    entry = entries(records=lost)["hide", "dori"]
+    assert entry.controls_rate is not None and entry.controls_rate.errors == 1
     assert entry.errors == 1 and not entry.ranked
 
 
-def test_a_prompt_that_the_unmitigated_model_lacks_is_left_out_and_said() -> None:
-    records = without("clip_alignment", mitigation="none", sample=PROMPTS[0])
-    entry = entries(records=records)["hide", "dori"]
-    assert entry.utility is not None and entry.utility.value == pytest.approx(0.9)
-    assert entry.reason_not_ranked == "errors: 1 prompts lack the unmitigated model's value"
+def test_an_error_of_the_controls_at_a_smaller_budget_touches_the_row() -> None:
+    lost = without("replicates", mitigation="hide", attack="dori", budget=100, sample="c2")
+    entry = entries(records=lost)["hide", "dori"]
+    assert [p.controls.errors for p in entry.curve if p.controls] == [1, 1]
+    assert entry.errors == 1 and not entry.ranked
+
+
+def test_photographs_are_what_a_gap_is_bootstrapped_over() -> None:
+    """Two samples of each photograph share their luck: four clusters say less than eight."""
+    alone = replace(
+        RUN, memorized=tuple(replace(s, cluster=f"photograph of {s.id}") for s in MEMORIZED)
+    )
+    paired = entries()["hide", "dori"].erasure_gap
+    independent = entries(alone)["hide", "dori"].erasure_gap
+    assert paired and independent and paired.value == independent.value
+    assert paired.high - paired.low > 1.15 * (independent.high - independent.low)
+
+
+def test_clusters_of_both_groups_count_where_the_controls_are_compared_with() -> None:
+    run = replace(RUN, oracle=None)
+    one = tuple(replace(s, cluster="the same") for s in CONTROLS)
+    for changed in (
+        replace(run, controls=one),
+        replace(run, memorized=tuple(replace(s, cluster=s.id) for s in MEMORIZED)),
+    ):
+        gap = entries(changed, WITHOUT_ORACLE)["hide", "dori"].erasure_gap
+        unchanged = entries(run, WITHOUT_ORACLE)["hide", "dori"].erasure_gap
+        assert gap and unchanged and gap.value == unchanged.value
+        assert abs((gap.high - gap.low) - (unchanged.high - unchanged.low)) > 0.02
+
+
+def likeness(
+    mitigation: str, attack: str, budget: int, values: Mapping[str, float]
+) -> list[Record]:
+    """Each sample's images at its cosine."""
+    return [
+        r.model_copy(update={"metric": "sscd_original", "value": values.get(r.sample or "", 0.2)})
+        for r in replication(mitigation, attack, {budget: []})
+    ]
+
+
+def test_rates_at_other_thresholds_stand_beside_the_suite_s() -> None:
+    run = replace(RUN, thresholds=(0.5, 0.7))
+    records = [
+        *RECORDS,
+        *likeness("hide", "dori", 100, {"m0": 0.9, "m1": 0.6}),
+        *likeness("hide", "dori", 400, {"m2": 0.7, "m3": 0.5, "c0": 0.55}),
+        *likeness("retrain", "dori", 100, {}),
+        *likeness("retrain", "dori", 400, {"m3": 0.6}),
+    ]
+    entry = entries(run, records=records)["hide", "dori"]
+    half, seven = entry.rates_at_thresholds
+    assert (half.threshold, seven.threshold) == (0.5, 0.7)
+    # Within the budget, and the threshold itself counts.
+    assert (half.memorized.hits, seven.memorized.hits) == (4, 2)
+    assert half.controls and seven.controls and half.oracle and seven.oracle
+    assert (half.controls.hits, seven.controls.hits) == (1, 0)
+    assert (half.oracle.hits, seven.oracle.hits) == (1, 0)
+    assert half.memorized.n == 8 and half.memorized.errors == 0
+    assert entries(records=records)["hide", "dori"].rates_at_thresholds == ()
 
 
 def test_twins_and_other_quantities_are_summarised() -> None:
@@ -339,13 +280,6 @@ def test_a_run_without_a_replication_metric_still_has_entries() -> None:
     assert (entry.errors, entry.reason_not_ranked) == (0, "no metric tells of replication")
 
 
-def test_a_run_without_a_utility_metric_is_not_ranked() -> None:
-    quantities = {n: q for n, q in QUANTITIES.items() if not n.startswith("clip")}
-    run = replace(RUN, quantities=quantities, utility_prompts=())
-    entry = entries(run, records=[r for r in RECORDS if r.role != "utility"])["hide", "dori"]
-    assert (entry.errors, entry.reason_not_ranked) == (0, "utility not measured")
-
-
 def test_what_cannot_be_run_says_why_and_has_no_errors() -> None:
     cells = [*CELLS, cell("hide", "words", not_applicable="the prompt filter drops it", work={})]
     entry = entries(cells=cells)["hide", "words"]
@@ -357,99 +291,3 @@ def test_reference_lines_are_no_rows() -> None:
     found = entries()
     for label in ("none", "retrain"):
         assert found[label, "dori"].reference_line and not found[label, "dori"].ranked
-
-
-GAPS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=5)
-
-
-@settings(max_examples=25, deadline=None)
-@given(GAPS)
-def test_rows_stand_by_their_worst_gap(hits: list[tuple[int, int]]) -> None:
-    labels = [f"hide:v={i}" for i in range(len(hits))]
-    cells = [*CELLS[:4], *(cell(label, a) for label in labels for a in ("none", "dori"))]
-    records = [r for r in RECORDS if r.mitigation != "hide"]
-    for label, (alone, attacked) in zip(labels, hits, strict=True):
-        records += utility(label, 0.3)
-        records += replication(label, "none", {0: ids(alone)})
-        records += replication(label, "dori", {100: [], 400: ids(attacked)})
-    board = leaderboard(rank(RUN, cells, records))
-    worst = {
-        label: max(alone / 8, (attacked - 1) / 8)
-        for label, (alone, attacked) in zip(labels, hits, strict=True)
-    }
-    standing = [row.mitigation.label for row in board.rows]
-    assert standing == sorted(labels, key=lambda label: (worst[label], label))
-    for row in board.rows:
-        assert row.worst_gap is not None
-        assert row.worst_gap.value == pytest.approx(worst[row.mitigation.label])
-        better = sum(gap < worst[row.mitigation.label] for gap in worst.values())
-        assert row.rank == 1 + better
-    assert [row.mitigation.label for row in board.reference_rows] == ["none", "retrain"]
-
-
-def test_unranked_rows_come_last_and_per_sample_rows_stand_apart() -> None:
-    cells = [
-        *CELLS,
-        *(cell("broken", a) for a in ("none", "dori")),
-        *(cell("each", a, scope="per_sample") for a in ("none", "dori")),
-        cell("half", "none"),
-    ]
-    records = [*RECORDS, *utility("broken", 0.12), *utility("each", 0.3), *utility("half", 0.3)]
-    for label in ("broken", "each"):
-        records += replication(label, "none", {0: []})
-        records += replication(label, "dori", {100: [], 400: []})
-    records += replication("half", "none", {0: []})
-    board = leaderboard(rank(RUN, cells, records))
-    assert [(row.mitigation.label, row.rank) for row in board.rows] == [
-        ("hide", 1),
-        ("broken", None),
-        ("half", None),
-    ]
-    assert board.rows[1].reason_not_ranked == "utility 0.10 is below 0.8"
-    assert board.rows[2].reason_not_ranked == "not attacked by dori"
-    assert [(row.mitigation.label, row.rank) for row in board.per_sample_rows] == [("each", 1)]
-
-
-def test_only_required_attacks_decide() -> None:
-    board = leaderboard(rank(RUN, CELLS, RECORDS), required_attacks=["none"])
-    (row,) = board.rows
-    assert row.worst_attack == "none" and len(row.cells) == 2
-
-
-def test_written_files_are_deterministic_and_read_back(tmp_path: Path) -> None:
-    ranked = rank(RUN, [*CELLS, cell("hide:v=2", "none")], [*RECORDS, *utility("hide:v=2", 0.3)])
-    first, second = (write_leaderboard(tmp_path / d, ranked) for d in ("a", "b"))
-    assert first.read_bytes() == second.read_bytes()
-    assert first.read_text().endswith("}\n")
-    board = json.loads(first.read_text())
-    linked = [c["entry"] for row in board["rows"] for c in row["cells"]]
-    assert len(set(linked)) == 3
-    assert all((tmp_path / "a" / link).is_file() for link in linked)
-    for entry in ranked:
-        assert read_entry(tmp_path / "a" / entry_file(entry)) == entry
-    assert not [path for path in tmp_path.rglob(".*")]
-
-
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DoribError, match="cannot be written") as caught:
-        write_leaderboard(tmp_path / "file", rank(RUN, CELLS, RECORDS))
-    assert "\n" not in str(caught.value)
-
-
-def test_entries_that_cannot_be_compared_are_refused() -> None:
-    ranked = rank(RUN, CELLS, RECORDS)
-    with pytest.raises(DoribError, match="no entries"):
-        leaderboard([])
-    with pytest.raises(DoribError, match="stands twice"):
-        leaderboard([*ranked, ranked[0]])
-    with pytest.raises(DoribError, match="another split"):
-        leaderboard([*ranked[1:], ranked[0].model_copy(update={"split": "dev"})])
-
-
-def test_a_file_that_is_no_entry_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "entry.json"
-    path.write_text('{"schema_version": 1}')
-    with pytest.raises(DoribError, match="no entry") as caught:
-        read_entry(path)
-    assert "\n" not in str(caught.value)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dorib.contracts.methods import Attack
-from dorib.errors import DoribError
+from dorib import Attack, DoribError
+from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.host.registry import GROUP, Registry, discover
 
 MakePlugin = Callable[..., EntryPoint]
@@ -26,6 +26,12 @@ GOOD = """
 @hookimpl
 def register_attacks(register):
     register("{name}", "{module}_impl:Method", summary="does nothing")
+"""
+
+COMMAND = """
+@hookimpl
+def register_commands(register):
+    register("{name}", "{module}_impl:act", summary="acts")
 """
 
 
@@ -104,17 +110,62 @@ def test_a_name_already_taken(make_plugin: MakePlugin, good: EntryPoint) -> None
     assert registry.get("attack", "loud").plugin == "zz_thief"
 
 
-def test_a_third_party_cannot_take_a_built_in_name(make_plugin: MakePlugin) -> None:
-    thief = make_plugin("aa_thief", GOOD.format(name="none", module="aa_thief"))
+@pytest.mark.parametrize("package", ["aa_thief", "dorib_aa_thief"])
+def test_a_third_party_cannot_take_a_built_in_name(make_plugin: MakePlugin, package: str) -> None:
+    thief = make_plugin(package, GOOD.format(name="none", module=package))
     registry = discover([thief, EntryPoint("reference", "dorib_reference", GROUP)])
     assert registry.get("attack", "none").plugin == "reference"
-    assert [broken.plugin for broken in registry.broken] == ["aa_thief"]
+    assert registry.get("attack", "none").built_in
+    assert [broken.plugin for broken in registry.broken] == [package]
+
+
+def test_parameters_that_are_no_params_are_refused(
+    make_plugin: MakePlugin, good: EntryPoint
+) -> None:
+    body = """
+    @hookimpl
+    def register_attacks(register):
+        register("loose", "aa_loose:Method", params=dict)
+    """
+    reason = only_reason(discover([make_plugin("aa_loose", body), good]), "aa_loose")
+    assert reason == "attack 'loose': its params are no subclass of dorib.Params"
 
 
 @pytest.mark.parametrize("name", ["../evil", "Upper", "", "a b", "x" * 65])
 def test_a_name_that_is_none(make_plugin: MakePlugin, good: EntryPoint, name: str) -> None:
     plugin = make_plugin("aa_named", GOOD.format(name=name, module="aa_named"))
     assert "a name is lower-case letters" in only_reason(discover([plugin, good]), "aa_named")
+
+
+def test_a_plugin_brings_a_command(make_plugin: MakePlugin) -> None:
+    plugin = make_plugin("aa_commands", COMMAND.format(name="act", module="aa_commands"))
+    [command] = discover([plugin]).of_kind("command")
+    assert (command.name, command.summary) == ("act", "acts")
+    assert "aa_commands_impl" not in sys.modules
+
+
+@pytest.mark.parametrize("name", BUILT_IN_COMMANDS)
+def test_a_built_in_command_cannot_be_taken(
+    make_plugin: MakePlugin, good: EntryPoint, name: str
+) -> None:
+    body = COMMAND.format(name=name, module="aa_thief") + GOOD.format(name="own", module="aa_thief")
+    registry = discover([make_plugin("aa_thief", body), good])
+    assert only_reason(registry, "aa_thief") == f"command {name!r} is one of dorib's own"
+    assert registry.of_kind("command") == []
+    # What it brings beside is there all the same.
+    assert registry.get("attack", "own").plugin == "aa_thief"
+
+
+def test_a_command_of_another_plugin_cannot_be_taken(make_plugin: MakePlugin) -> None:
+    first, second = (
+        make_plugin(module, COMMAND.format(name="act", module=module))
+        for module in ("aa_first", "bb_second")
+    )
+    registry = discover([second, first])
+    assert [command.plugin for command in registry.of_kind("command")] == ["aa_first"]
+    [broken] = registry.broken
+    assert broken.plugin == "bb_second"
+    assert broken.reason == "command 'act' is already registered by plugin aa_first"
 
 
 def test_a_hook_that_does_not_exist(make_plugin: MakePlugin, good: EntryPoint) -> None:
@@ -154,7 +205,7 @@ def test_every_built_in_plugin_works(built_in_plugins: list[EntryPoint]) -> None
     assert {r.plugin for r in registry.registrations.values()} == {
         point.name for point in built_in_plugins
     }
-    for kind in ("mitigation", "attack", "metric"):
+    for kind in ("mitigation", "attack", "metric", "command"):
         for registration in registry.of_kind(kind):
             assert registration.load()
             assert registration.summary

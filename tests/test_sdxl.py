@@ -19,7 +19,7 @@ from dorib.runner import run
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib.target.sampling import initial_noise
-from dorib_locality.config import make_locality_config
+from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.study import study
 from fixtures import sdxl
 from fixtures.suites import manifest, write_manifest
@@ -163,7 +163,7 @@ def test_nemo_works_on_it(suite: Path, tmp_path: Path) -> None:
 
 def test_locality_declines(suite: Path, tmp_path: Path) -> None:
     with pytest.raises(DoribError, match="two text encoders"):
-        study(make_locality_config({"suite": str(suite), "out": tmp_path / "out"}), discover())
+        study(LocalityConfig(suite=str(suite), out=tmp_path / "out"), discover())
 
 
 def test_an_attack_that_declares_one_embedding_alone_is_refused_before_the_run(

@@ -16,8 +16,10 @@ from dorib.cli.app import BAD_INPUT, main
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
-from dorib.ranking.leaderboard import Leaderboard, leaderboard
+from dorib.ranking.leaderboard import Leaderboard, write_leaderboard
 from dorib.runner import run
+from dorib_locality.locality_config import LocalityConfig
+from dorib_locality.study import study
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards"
 
@@ -82,7 +84,8 @@ def test_a_page_shows_every_row_and_leads_to_every_entry(published: Path) -> Non
             assert f"{cell.memorization_rate.low:.2f} to" in page.text
         if row.rank is None and row not in board.reference_rows:
             assert row.reason_not_ranked and row.reason_not_ranked in page.text
-    assert "locality/index.html" in page.targets
+    assert "locality/dori-0a7a9c41/index.html" in page.targets
+    assert "as dori:start=random finds them" in " ".join(page.text.split())
 
 
 def test_every_link_of_every_page_leads_somewhere(published: Path) -> None:
@@ -103,22 +106,44 @@ def test_a_run_s_page_shows_its_pictures(tiny_suite_folder: Path, tmp_path: Path
     overviews = [target for target in page.targets if target.startswith("pictures/")]
     assert len(overviews) == 3 * 2
     assert all((tmp_path / overview).is_file() for overview in overviews)
-    assert "locality/index.html" not in page.targets
+    assert "Is memorization local?" not in page.text
+
+
+def test_a_run_s_page_leads_to_its_locality_studies(
+    tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    options = {
+        **{"suite": str(tiny_suite_folder), "out": str(tmp_path), "metric": ["sscd"]},
+        **{"limit": 2, "seeds": 1, "budgets": [24]},
+    }
+    run(make_config({**options, "attack": ["dori:start=random"]}), discover())
+    for attack in ("dori:start=random", "dori"):
+        study(LocalityConfig.model_validate({**options, "attack": attack, "starts": 2}))
+    assert write(tmp_path) == 0
+    page = Page(tmp_path / "index.html")
+    studies = [target for target in page.targets if target.startswith("locality/")]
+    assert len(studies) == 2
+    for target in studies:
+        assert "<title>Locality: random, dori" in (tmp_path / target).read_text()
+    # The one by its label in the run; the other, which was not run, by its folder.
+    assert "as dori:start=random finds them" in " ".join(page.text.split())
+    assert "as dori finds them" in " ".join(page.text.split())
 
 
 def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
     folder = published / "tiny"
-    label = "<script>alert('wanda')</script>"
-
-    def rename(entry: Any) -> None:
-        if entry["mitigation"]["label"] == "wanda:sparsity=0.4":
-            entry["mitigation"]["label"] = label
-
-    for path in (folder / "entries").glob("wanda*.json"):
-        change(path, rename)
-    entries = [read_entry(path) for path in (folder / "entries").glob("*.json")]
-    board = leaderboard(entries).model_dump(mode="json")
-    (folder / "leaderboard.json").write_text(json.dumps(board))
+    board = Leaderboard.model_validate_json((folder / "leaderboard.json").read_text())
+    script = "<script>alert('wanda')</script>"
+    label = f"wanda:scores={script},sparsity=0.4"
+    entries = []
+    for path in (folder / "entries").glob("*.json"):
+        entry = read_entry(path)
+        if entry.mitigation.label == "wanda:sparsity=0.4":
+            params = {**entry.mitigation.params, "scores": script}
+            method = entry.mitigation.model_copy(update={"label": label, "params": params})
+            entry = entry.model_copy(update={"mitigation": method})
+        entries.append(entry)
+    write_leaderboard(folder, entries, board.required_attacks)
     assert write(published) == 0
     page = Page(folder / "index.html")
     assert "script" not in page.tags
@@ -126,7 +151,7 @@ def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
 
 
 def better(board: Any) -> None:
-    board["rows"][1]["worst_gap"]["value"] = 0.0
+    board["rows"][1]["worst_gap"]["value"] = board["rows"][1]["worst_gap"]["low"]
 
 
 def elsewhere(board: Any) -> None:
@@ -140,7 +165,10 @@ def without_rows(board: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (better, r"leaderboard.json: does not follow from the entries it names; restore"),
+        (
+            better,
+            r"leaderboard.json: rows.1.worst_gap.value does not follow from the entries it names",
+        ),
         (elsewhere, r"leaderboard.json: entry '.*secret.json' is no file in `entries`; run again"),
         (without_rows, r"leaderboard.json: no leaderboard \('rows': is missing\); run again"),
     ],

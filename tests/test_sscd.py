@@ -116,6 +116,35 @@ def test_values_are_the_plain_cosines(suite: Suite, network: DescriptorNetwork) 
         assert found[name] == pytest.approx(wanted, abs=1e-6), name
 
 
+def test_an_image_exactly_at_the_threshold_replicates(
+    monkeypatch: pytest.MonkeyPatch, suite: Suite
+) -> None:
+    # Descriptors whose cosine with the original, (1, 0), is exactly 0.6.
+    def describe(images: Tensor) -> Tensor:
+        rows = [(1.0, 0.0) if image.mean() > 0.5 else (3.0, 4.0) for image in images]
+        return torch.tensor(rows)
+
+    dark, light = torch.zeros(1, 3, SIDE, SIDE), torch.ones(1, 3, SIDE, SIDE)
+    shown = Generation("s", "a picture", (0,), dark, originals=light)
+    for threshold, replicates in ((0.6, [1.0]), (0.6 + 1e-9, [0.0])):
+        metric = with_descriptor(monkeypatch, suite, describe, at=threshold)
+        (values,) = metric.measure([shown])
+        assert by_name(values)["sscd_original"] == [0.6]
+        assert by_name(values)["replicates"] == replicates
+
+
+def test_only_the_official_descriptor_is_said_to_be_official(
+    monkeypatch: pytest.MonkeyPatch, suite: Suite
+) -> None:
+    def describe(images: Tensor) -> Tensor:
+        return torch.ones(len(images), 2)
+
+    assert "official" not in prepared(suite).stack()
+    official = Descriptor(describe, "torchscript", "0" * 64, "none", "none", 0.7, official=True)
+    monkeypatch.setattr(backends, "load", lambda *_: official)
+    assert prepared(suite).stack()["official"] == "yes"
+
+
 def test_every_value_is_of_a_declared_quantity_and_level(suite: Suite) -> None:
     (values,) = prepared(suite).measure([generation()])
     assert {value.metric for value in values} == set(Sscd.quantities)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest
+from numpy.typing import NDArray
+from scipy.stats import beta, binomtest, ttest_1samp
 
 from dorib.ranking.statistics import (
     clopper_pearson,
@@ -174,34 +177,98 @@ def test_without_early_censoring_survival_is_the_share_not_yet_broken(
 
 def test_utility_is_a_share_of_the_span() -> None:
     shuffled, unmitigated = [0.1, 0.2, 0.1, 0.2], [0.3, 0.4, 0.3, 0.4]
-    halfway = utility_share([0.2, 0.3, 0.2, 0.3], unmitigated, shuffled, rng())
-    assert halfway is not None
-    assert tuple(halfway) == pytest.approx((0.5, 0.5, 0.5))
-    assert utility_share(unmitigated, unmitigated, shuffled, rng()) == pytest.approx((1, 1, 1))
-    assert utility_share(shuffled, unmitigated, shuffled, rng()) == pytest.approx((0, 0, 0))
+    for aligned, share in (([0.2, 0.3, 0.2, 0.3], 0.5), (unmitigated, 1), (shuffled, 0)):
+        found = utility_share(aligned, unmitigated, shuffled, rng())
+        assert found is not None and found.low is not None and found.high is not None
+        assert found.value == pytest.approx(share)
+        assert found.low <= share <= found.high
+        # Four prompts that all agree do not show that a fifth would.
+        assert 0.2 < found.high - found.low < 1
 
 
-def test_utility_interval_covers_the_truth_as_often_as_it_says() -> None:
-    repeats, covered = 200, 0
-    for repeat in range(repeats):
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_too_few_prompts_have_a_utility_and_no_interval(n: int) -> None:
+    found = utility_share([0.2] * n, [0.3] * n, [0.1] * n, rng())
+    assert found is not None and found.value == pytest.approx(0.5)
+    assert (found.low, found.high) == (None, None)
+    assert utility_share([0.2] * n, [0.3] * (n - 1) + [0.1], [0.1] * n, rng()) is None
+
+
+def test_a_utility_interval_holds_what_a_t_test_cannot_reject() -> None:
+    """Fieller's bounds are the ratios at which gains and scaled spans barely differ."""
+    draw = rng(5)
+    span = draw.normal(0.5, 0.1, 12)
+    gain = 0.6 * span + draw.normal(0, 0.2, 12)
+    found = utility_share(gain, span, np.zeros(12), rng())
+    assert found is not None and found.low is not None and found.high is not None
+    # Gains that scatter so: the bootstrap's bounds lie inside.
+    for bound in (found.low, found.high):
+        assert ttest_1samp(gain - bound * span, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+
+
+Drawn = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def little_from_all(draw: np.random.Generator, n: int) -> tuple[Drawn, float]:
+    span = draw.normal(0.8, 0.2, n)
+    return (0.85 * span + draw.normal(0, 0.1, n), span), 0.85
+
+
+def noisy_judge(draw: np.random.Generator, n: int) -> tuple[Drawn, float]:
+    prompt, noise = draw.normal(0, 0.05, n), draw.normal(0, 0.05, (3, n))
+    shuffled = 0.15 + prompt + noise[2]
+    gain, span = 0.27 + prompt + noise[0] - shuffled, 0.30 + prompt + noise[1] - shuffled
+    return (gain, span), 0.8
+
+
+def all_from_a_few(draw: np.random.Generator, n: int) -> tuple[Drawn, float]:
+    span = draw.normal(0.8, 0.15, n)
+    ruined = draw.random(n) < 0.25
+    return (np.where(ruined, draw.normal(0, 0.1, n), span + draw.normal(0, 0.03, n)), span), 0.75
+
+
+@pytest.mark.parametrize("n", [4, 8, 16, 64])
+@pytest.mark.parametrize("population", [little_from_all, noisy_judge, all_from_a_few])
+def test_utility_interval_covers_the_truth_as_often_as_it_says(
+    population: Callable[[np.random.Generator, int], tuple[Drawn, float]], n: int
+) -> None:
+    covered = []
+    for repeat in range(600):
         draw = rng(repeat)
-        prompt = draw.normal(0, 0.05, 50)
-        noise = draw.normal(0, 0.05, (3, 50))
-        estimate = utility_share(
-            0.27 + prompt + noise[0],
-            0.30 + prompt + noise[1],
-            0.15 + prompt + noise[2],
-            draw,
-            draws=500,
-        )
-        assert estimate is not None
-        covered += estimate.low <= 0.8 <= estimate.high
-    assert 0.88 <= covered / repeats <= 0.99
+        (gain, span), truth = population(draw, n)
+        found = utility_share(gain, span, np.zeros(n), draw, draws=500)
+        if found is not None:
+            assert found.low is not None and found.high is not None
+            covered.append(found.low <= truth <= found.high)
+    assert len(covered) > 450
+    assert np.mean(covered) >= 0.93
 
 
 def test_no_utility_where_the_judge_cannot_tell_captions_apart() -> None:
     alignment = rng().normal(0.2, 0.1, 20)
     assert utility_share(alignment, alignment, rng(1).normal(0.2, 0.1, 20), rng()) is None
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[10] + [1] * 11, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16], [*range(1, 13)], [10] * 5 + [1] * 20],
+)
+@pytest.mark.parametrize("truth", [(0.4, 0.4, 0.2), (0.9, 0.1, 0.0), (0.05, 0.95, 0.0)])
+def test_unequal_clusters_cover_the_truth_as_often_as_they_say(
+    sizes: list[int], truth: tuple[float, float, float]
+) -> None:
+    """All samples of a photograph share their luck: a large one decides much at once."""
+    members = np.repeat(np.arange(len(sizes)), sizes)
+    clusters = [str(member) for member in members]
+    outcomes = np.array([1.0, 0.0, -1.0])
+    covered = []
+    for repeat in range(600):
+        draw = rng(repeat)
+        difference = draw.choice(outcomes, p=truth, size=len(sizes))[members]
+        found = paired_difference(difference > 0, difference < 0, clusters, draw, draws=500)
+        covered.append(found.low <= truth[0] - truth[2] <= found.high)
+    # 93 % of 600, less a standard error.
+    assert np.mean(covered) >= 0.92
 
 
 def test_recovered_share() -> None:

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator
 from dorib.contracts.params import Budgets
 from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
+from dorib.ranking.entry_fields import ProfileName
+from dorib.suites.manifest import Manifest, Profile
 from dorib.suites.suite import Suite
 from dorib.validation import checked
 from dorib.verbs.settings import Settings
@@ -56,6 +58,19 @@ class RunConfig(Settings):
     @classmethod
     def _one_budget(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
+
+    def profile(self, manifest: Manifest) -> Profile:
+        """The suite's profile that was asked for, with what was asked for in its place."""
+        profile = manifest.full if self.full else manifest.quick
+        asked = {"seeds": self.seeds, "budgets": self.budgets}
+        return profile.model_copy(update={n: v for n, v in asked.items() if v is not None})
+
+    @property
+    def profile_name(self) -> ProfileName:
+        """What the run is called: "custom" where anything of the profile was changed."""
+        if self.seeds is not None or self.budgets is not None or self.limit is not None:
+            return "custom"
+        return "full" if self.full else "quick"
 
 
 def run_config(

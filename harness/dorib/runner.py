@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 from dorib.config import RunConfig
 from dorib.contracts.methods import Method
@@ -13,14 +12,11 @@ from dorib.errors import DoribError
 from dorib.host.calls import PluginError, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
-from dorib.ranking.entries import ProfileName
 from dorib.report.results import RunResult, cell_facts, finish
 from dorib.report.run import Run
 from dorib.reporting import Advance, Reporter, Silent
-from dorib.store.store import Store
-from dorib.suites.fetch.absent import require_on_disk
-from dorib.suites.manifest import Profile
-from dorib.suites.suite import Suite, load_suite
+from dorib.session import Session
+from dorib.suites.suite import Suite
 from dorib.verbs.attack import Attacked, attack
 from dorib.verbs.context import RunContext
 from dorib.verbs.generate import generate_attacked, generate_utility
@@ -58,9 +54,8 @@ def _prepare_metric(this: Run, metric: Configured) -> None:
 
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
-    suite = load_suite(config.suite, registry)
-    if config.offline:
-        require_on_disk(suite)
+    context = Session.open(config, registry, reporter)
+    suite = context.suite
     oracle = [ORACLE] if suite.manifest.oracle else []
     mitigations = configure_all(
         registry,
@@ -78,9 +73,6 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
             )
     metrics = configure_all(registry, "metric", config.metric)
     _refuse_double_quantities(metrics)
-    profile, name = _profile(suite, config)
-    store = Store(config.out / "store")
-    context = RunContext(suite, config, profile, store, reporter, registry)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
@@ -94,7 +86,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     _refuse_unfit(context, [*mitigations, *attacks])
-    return Run(context, config.out, name, mitigations, attacks, metrics)
+    return Run(context, config.out, config.profile_name, mitigations, attacks, metrics)
 
 
 def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:
@@ -138,19 +130,6 @@ def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
             )
         specs += [spec_of(attack) for attack in suite.manifest.required_attacks]
     return specs
-
-
-def _profile(suite: Suite, config: RunConfig) -> tuple[Profile, ProfileName]:
-    profile = suite.manifest.full if config.full else suite.manifest.quick
-    changes: dict[str, Any] = {}
-    if config.seeds is not None:
-        changes["seeds"] = config.seeds
-    if config.budgets is not None:
-        changes["budgets"] = config.budgets
-    name: ProfileName = "full" if config.full else "quick"
-    if changes or config.limit is not None:
-        name = "custom"
-    return profile.model_copy(update=changes), name
 
 
 def _run_mitigation(this: Run, mitigation: Configured) -> None:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dorib.errors import DoribError
 from dorib.reprs import own_fields
 
+LONGEST = 300
+"""Characters that are quoted of another library's error: some write pages."""
+
 
 class StrictModel(BaseModel):
     """Base of everything that is read from outside: immutable, unknown names and NaN refused."""
@@ -44,9 +47,18 @@ def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: st
 def first_problem(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line."""
     problem = error.errors()[0]
+    if problem["type"] == "value_error" and not problem["loc"]:
+        # What speaks of several fields names them itself.
+        return str(problem["ctx"]["error"])
     field = ".".join(str(part) for part in problem["loc"]) or "content"
     message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{field!r}: {message}"
+
+
+def one_line(error: BaseException | str) -> str:
+    """What another library's error says, in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 _IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dorib import Embeddings, Seeds, Target, TargetModel, stacked
+from dorib import (
+    Embeddings,
+    NoisePairs,
+    Seeds,
+    Target,
+    TargetModel,
+    noise_pairs,
+    pair_losses,
+    stacked,
+)
 from dorib_adversarial_finetune.pictures import SHARED_WORK
 
 
@@ -32,9 +41,7 @@ class Lesson:
 
     latents: Tensor
     """Clean, `[B, *latent_shape]`, float32."""
-    noise: Tensor
-    timesteps: Tensor
-    """int64 `[B]`."""
+    pairs: NoisePairs
     embeddings: Embeddings
     """float32."""
     samples: Tensor
@@ -74,12 +81,9 @@ def lesson(
         generators += [lot] * len(drawn)
         indices += [SHARED_WORK] * len(drawn)
         blank += [False] * len(drawn)
-    times = [torch.randint(model.timesteps, (), generator=g) for g in generators]
-    noise = [torch.randn(model.latent_shape, generator=g) for g in generators]
     return Lesson(
         torch.stack(latents).to(model.device),
-        torch.stack(noise).to(model.device),
-        torch.stack(times).to(model.device),
+        noise_pairs(model, generators),
         {name: value.to(model.device) for name, value in stacked(asked).items()},
         torch.tensor(indices, device=model.device),
         torch.tensor(blank, device=model.device),
@@ -89,19 +93,18 @@ def lesson(
 
 def losses(model: TargetModel, batch: Lesson) -> Tensor:
     """Mean squared error of the raw output against what it is trained towards, float32 `[B]`."""
-    noisy = model.add_noise(batch.latents, batch.noise, batch.timesteps).to(model.dtype)
-    towards = model.training_target(batch.latents, batch.noise, batch.timesteps).float()
+    latents, pairs = batch.latents, batch.pairs
+    towards = model.training_target(latents, pairs.noise, pairs.timesteps).float()
     if batch.blank.any():
         towards = towards.clone()
-        towards[batch.blank] = _without_prompt(model, batch, noisy)
-    embeddings = {name: value.to(model.dtype) for name, value in batch.embeddings.items()}
-    output = model.predict(noisy, batch.timesteps, embeddings, batch.samples)
-    return (output.float() - towards).square().flatten(1).mean(dim=1)
+        towards[batch.blank] = _without_prompt(model, batch)
+    return pair_losses(model, latents, pairs, batch.embeddings, batch.samples, towards)
 
 
 @torch.no_grad()
-def _without_prompt(model: TargetModel, batch: Lesson, noisy: Tensor) -> Tensor:
-    rows = batch.blank
-    nothing = model.encode_prompt([""] * int(rows.sum()))
-    output = model.predict(noisy[rows], batch.timesteps[rows], nothing, batch.samples[rows])
-    return output.float()
+def _without_prompt(model: TargetModel, batch: Lesson) -> Tensor:
+    rows, pairs = batch.blank, batch.pairs
+    timesteps = pairs.timesteps[rows]
+    noisy = model.add_noise(batch.latents[rows], pairs.noise[rows], timesteps).to(model.dtype)
+    nothing = model.encode_prompt([""] * len(noisy))
+    return model.predict(noisy, timesteps, nothing, batch.samples[rows]).float()

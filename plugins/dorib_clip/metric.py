@@ -14,7 +14,7 @@ from dorib_clip.judge import Judge
 
 
 class Clip(Metric[ClipParams]):
-    """Alignment of an image with its caption, and with another's for utility prompts.
+    """Alignment of an image with its caption, and for utility prompts with others' captions.
 
     A caption longer than the model reads is cut off at its end. The suite's own CLIP is the
     default; its text encoder is the pipeline's, so it hears a caption as the generator does and
@@ -27,11 +27,13 @@ class Clip(Metric[ClipParams]):
     quantities: ClassVar[dict[str, Quantity]] = {
         "clip_alignment": Quantity("cosine", "higher is better", "image"),
         "clip_alignment_shuffled": Quantity("cosine", "neither", "image"),
+        "clip_alignment_of_kind": Quantity("mean cosine", "neither", "image"),
     }
 
     def __init__(self, params: ClipParams) -> None:
         super().__init__(params)
         self._judge: Judge | None = None
+        self._captions: dict[str, Tensor] = {}
         self._stack: dict[str, str | float | None] = {}
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:
@@ -43,6 +45,7 @@ class Clip(Metric[ClipParams]):
         source = clip_source(self.params.model, suite, "clip")
         judge = Judge.load(source, device)
         self._judge = judge
+        self._captions.clear()
         self._stack = {
             "model": "suite" if self.params.model is None else self.params.model,
             "weights_sha256": judge.weights_sha256,
@@ -68,22 +71,43 @@ class Clip(Metric[ClipParams]):
         judge, size = self._judge, self.params.batch_size
         if judge is None:
             raise RuntimeError("prepare comes before measure")
-        wanted = [(g.caption, g.other_caption) for g in generations]
-        captions = list(dict.fromkeys(c for pair in wanted for c in pair if c is not None))
-        parts = [captions[start : start + size] for start in range(0, len(captions), size)]
-        texts = torch.cat([judge.embed_captions(part) for part in parts])
+        self._embed_captions(judge, generations)
         images = torch.cat([g.images for g in generations])
         pictures = torch.cat([judge.embed_images(part) for part in torch.split(images, size)])
-        if not (texts.isfinite().all() and pictures.isfinite().all()):
+        if not pictures.isfinite().all():
             raise ValueError("an embedding is not finite; the images or the weights are damaged")
-        by_caption = dict(zip(captions, texts, strict=True))
+        by_caption = self._captions
         groups = torch.split(pictures, [len(g.images) for g in generations])
         for generation, group in zip(generations, groups, strict=True):
             values = _cosines("clip_alignment", generation, group, by_caption[generation.caption])
             if generation.other_caption is not None:
                 other = by_caption[generation.other_caption]
                 values += _cosines("clip_alignment_shuffled", generation, group, other)
+            if generation.captions_of_kind:
+                # The mean of the products is the product with the mean.
+                others = torch.stack([by_caption[c] for c in generation.captions_of_kind])
+                values += _cosines("clip_alignment_of_kind", generation, group, others.mean(dim=0))
             yield values
+
+    def _embed_captions(self, judge: Judge, generations: Sequence[Generation]) -> None:
+        """Each caption once, however many prompts of its kind it is held against."""
+        wanted = dict.fromkeys(
+            caption
+            for generation in generations
+            for caption in (
+                generation.caption,
+                generation.other_caption,
+                *generation.captions_of_kind,
+            )
+            if caption is not None and caption not in self._captions
+        )
+        captions, size = list(wanted), self.params.batch_size
+        for start in range(0, len(captions), size):
+            part = captions[start : start + size]
+            embedded = judge.embed_captions(part)
+            if not embedded.isfinite().all():
+                raise ValueError("an embedding is not finite; the weights are damaged")
+            self._captions.update(zip(part, embedded, strict=True))
 
 
 def _cosines(name: str, generation: Generation, images: Tensor, caption: Tensor) -> list[Measured]:

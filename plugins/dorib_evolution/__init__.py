@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import EmbeddingSearchParams, Register, hookimpl
 
 dorib_contract = 1
 
 
-class EvolutionParams(Params):
+class EvolutionParams(EmbeddingSearchParams):
     """How the evolution strategy searches; the defaults come from a few trials on four dev samples.
 
     Its starts are those of Dori.
     """
 
-    start: Literal["prompt", "other", "random"] = Field(
-        "prompt",
-        description="where the search starts: the sample's own prompt, the caption of another "
-        "image, or Gaussian noise with the mean and the standard deviation of all entries of the "
-        "prompt's embedding",
-    )
     components: int = Field(
         64,
         ge=1,
@@ -39,7 +31,6 @@ class EvolutionParams(Params):
         6, ge=1, description="(timestep, noise) pairs on which every step is accepted or refused"
     )
     step: float = Field(0.2, gt=0, description="length of the first step, in the mutations' unit")
-    restarts: int = Field(1, ge=1, description="independent searches that share a budget")
 
 
 @hookimpl

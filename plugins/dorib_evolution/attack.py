@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
-
 import torch
 from torch import Tensor
 
-from dorib import (
-    Attack,
-    DoribError,
-    Embeddings,
-    Ledger,
-    Seeds,
-    Target,
-    TargetModel,
-    Trigger,
-    starting_embeddings,
-)
+from dorib import Embeddings, EmbeddingSearch, NoisePairs, SearchBatch, SearchCost, SearchState
 from dorib_evolution import EvolutionParams
 from dorib_evolution.directions import principal_components
 
@@ -28,7 +15,7 @@ LONGER, SHORTER = 1.5, 0.7
 """Factors of the step's length after one that was accepted and one that was refused."""
 
 
-class Evolution(Attack[EvolutionParams]):
+class Evolution(EmbeddingSearch[EvolutionParams]):
     """Minimises Dori's loss with forward passes only.
 
     Evolutionary gradient search (Salomon, IEEE Transactions on Evolutionary Computation 2(2), 1998)
@@ -47,80 +34,39 @@ class Evolution(Attack[EvolutionParams]):
     own generator, so that no result depends on the batch. That leaves the estimate itself to write.
     """
 
+    name = "evolution"
     knows = frozenset({"original image", "prompt", "embeddings"})
 
-    def search(
-        self,
-        model: TargetModel,
-        targets: Sequence[Target],
-        budgets: Sequence[int],
-        seeds: Seeds,
-        ledger: Ledger,
-    ) -> Iterator[Trigger]:
-        """Search for all targets and restarts in one batch.
+    def cost(self) -> SearchCost:
+        """Two forward passes for each mutation, and one for each judging pair, as at the start."""
+        p = self.params
+        return SearchCost(
+            step=p.restarts * (2 * p.pairs + p.judging_pairs),
+            factors=f"{p.restarts} restarts x (2 x {p.pairs} pairs + {p.judging_pairs} "
+            "judging_pairs)",
+            start=p.restarts * p.judging_pairs,
+        )
 
-        A budget buys as many whole steps of all restarts as fit into it. A trigger's `loss` and
-        `trace` are the mean over the judging pairs, which the restarts of a target share.
+    def begin(self, batch: SearchBatch) -> SearchState:
+        """At the start that was asked for, once it is judged.
 
         Raises:
-            DoribError: a budget is too small for a single step, or there are no other captions to
-                take directions or a start from.
+            DoribError: there are no other captions to take directions from.
         """
-        steps = [self._steps(budget) for budget in budgets]
-        searches = list(product(targets, range(self.params.restarts)))
-        population = _Population(model, searches, seeds, self.params)
-        losses: list[Tensor] = []
-        for budget, until in zip(budgets, steps, strict=True):
-            while len(losses) < until:
-                losses.append(population.step())
-            traces = torch.stack(losses, dim=1).tolist()
-            found = {name: value.cpu() for name, value in population.embeddings().items()}
-            for row, (target, restart) in enumerate(searches):
-                yield Trigger(
-                    sample=target.sample,
-                    budget=budget,
-                    restart=restart,
-                    embeddings={name: value[row].clone() for name, value in found.items()},
-                    loss=traces[row][-1],
-                    trace=tuple(traces[row]),
-                    work=ledger.work_of(target.index),
-                )
-
-    def _steps(self, budget: int) -> int:
-        params = self.params
-        start = params.restarts * params.judging_pairs
-        step = params.restarts * (2 * params.pairs + params.judging_pairs)
-        if budget < start + step:
-            raise DoribError(
-                f"attack evolution: a budget of {budget} buys no step: judging the start costs "
-                f"{start} and a step {step} ({params.restarts} restarts x (2 x {params.pairs} "
-                f"pairs + {params.judging_pairs} judging_pairs)); raise the budget or lower one of "
-                "these"
-            )
-        return (budget - start) // step
+        return _Population(batch, self.params)
 
 
-class _Population:
+class _Population(SearchState):
     """The searches of one batch, each at a point in the coordinates of its components."""
 
     @torch.no_grad()
-    def __init__(
-        self,
-        model: TargetModel,
-        searches: Sequence[tuple[Target, int]],
-        seeds: Seeds,
-        params: EvolutionParams,
-    ) -> None:
-        targets = [target for target, _ in searches]
-        self._model = model
+    def __init__(self, batch: SearchBatch, params: EvolutionParams) -> None:
+        self._batch = batch
         self._params = params
-        self._generators = [seeds.generator(target.sample, restart) for target, restart in searches]
-        self._start = starting_embeddings(model, targets, self._generators, params.start)
-        self._components = principal_components(model, targets, params.components)
-        self._latents = model.encode_image(torch.stack([t.original for t in targets])).float()
-        self._samples = torch.tensor([target.index for target in targets], device=model.device)
-        judges = [seeds.generator(target.sample, "judging") for target in targets]
-        self._judging = [_pair(model, judges) for _ in range(params.judging_pairs)]
+        self._components = principal_components(batch.model, batch.targets, params.components)
+        # The restarts of a target share them.
+        judges = [batch.seeds.generator(target.sample, "judging") for target in batch.targets]
+        self._judging = [batch.pairs(judges) for _ in range(params.judging_pairs)]
         self._at = self._components.new_zeros(self._components.shape[:2])
         self._direction = torch.zeros_like(self._at)
         self._length = torch.full_like(self._at[:, :1], params.step)
@@ -128,7 +74,7 @@ class _Population:
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        """Try one step of each search; return the losses where they stand then, `[B]`."""
+        """Try one step of each search; the mean loss on the judging pairs where they stand then."""
         slope = self._slope()
         self._direction = MOMENTUM * self._direction + (1 - MOMENTUM) * slope
         size = self._direction.square().mean(dim=1, keepdim=True).sqrt()
@@ -150,9 +96,9 @@ class _Population:
         pairs, width = self._params.pairs, self._params.mutation
         slope = torch.zeros_like(self._at)
         for _ in range(pairs):
-            drawn = [torch.randn(self._at.shape[1:], generator=g) for g in self._generators]
+            drawn = [torch.randn(self._at.shape[1:], generator=g) for g in self._batch.generators]
             mutations = torch.stack(drawn).to(self._at)
-            pair = _pair(self._model, self._generators)
+            pair = self._batch.pairs()
             up = self._losses(self._at + width * mutations, pair)
             down = self._losses(self._at - width * mutations, pair)
             slope += (up - down)[:, None] * mutations / (2 * width * pairs)
@@ -161,28 +107,11 @@ class _Population:
     def _judged(self, at: Tensor) -> Tensor:
         return torch.stack([self._losses(at, pair) for pair in self._judging]).mean(dim=0)
 
-    def _losses(self, at: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
-        timesteps, noise = pair
-        dtype = self._model.dtype
-        embeddings = {name: value.to(dtype) for name, value in self._embeddings(at).items()}
-        return self._model.denoising_loss(
-            self._latents, noise, timesteps, embeddings, self._samples
-        )
+    def _losses(self, at: Tensor, pair: NoisePairs) -> Tensor:
+        return self._batch.losses(self._embeddings(at), pair)
 
     def _embeddings(self, at: Tensor) -> Embeddings:
         # Pooled embeddings, where there are any, stay where they start.
-        start = self._start["prompt_embeds"]
+        start = self._batch.start["prompt_embeds"]
         moved = start + torch.einsum("bk,bkd->bd", at, self._components).view_as(start)
-        return {**self._start, "prompt_embeds": moved}
-
-
-def _pair(model: TargetModel, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
-    """One (timestep, noise) pair for each item: `[B]`, `[B, *latent_shape]`."""
-    drawn = [
-        (
-            torch.randint(model.timesteps, (), generator=generator),
-            torch.randn(model.latent_shape, generator=generator),
-        )
-        for generator in generators
-    ]
-    return torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn])
+        return {**self._batch.start, "prompt_embeds": moved}

@@ -15,8 +15,9 @@ def principal_components(model: TargetModel, targets: Sequence[Target], count: i
     """For each target the leading components of its other captions' embeddings.
 
     float32 `[targets, components, tokens * width]`, each scaled by its standard deviation over the
-    captions, so that a standard normal combination of them varies as captions do. `components` is
-    `count`, or what the captions' number allows.
+    captions, so that a standard normal combination of them varies as captions do, and turned so
+    that its entry of largest magnitude is positive. `components` is `count`, or what the captions'
+    number allows.
 
     Raises:
         DoribError: a target comes with fewer than two other captions.
@@ -39,6 +40,9 @@ def _components(model: TargetModel, captions: Sequence[str], count: int) -> Tens
     embeddings = model.encode_prompt(captions)["prompt_embeds"].float().flatten(1)
     centred = embeddings - embeddings.mean(dim=0)
     _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
+    # A singular vector is one up to its sign, which libraries choose as they please.
+    largest = directions.abs().argmax(dim=1, keepdim=True)
+    directions = directions * directions.gather(1, largest).sign()
     # Centred, so many captions differ in one direction less.
     kept = min(count, len(captions) - 1, len(spread))
     deviations = spread[:kept, None] / math.sqrt(len(captions) - 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dorib import DoribError
+from dorib import WeightsFile
 
 NAME = "inception-2015-12-05.pt"
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
@@ -32,25 +30,17 @@ def load(path: Path, device: torch.device, sha256: str = SHA256) -> tuple[Any, s
     """The network and its file's sha256; nothing is downloaded.
 
     Raises:
-        DoribError: the file is missing or is another one.
+        DoribError: the file is missing, is another one, or is no TorchScript.
     """
     advice = f"run `curl --create-dirs -o {path} {URL}` (96 MB)"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DoribError(
-            f"metric image-quality: Inception's weights are not at {path} ({error.strerror}); "
-            f"{advice}, give weights=FILE, or choose features=clip"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    # A TorchScript file is a program: none is opened before its hash has been checked.
-    if found != sha256:
-        raise DoribError(
-            f"metric image-quality: {path} has sha256 {found}, not {sha256}, and was not opened; "
-            f"delete it and {advice}"
-        )
-    network = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
-    return network.eval(), found
+    file = WeightsFile(
+        path,
+        sha256,
+        "metric image-quality",
+        if_missing=f"for Inception's weights {advice}, give weights=FILE, or choose features=clip",
+        if_another=f"delete it and {advice}",
+    )
+    return file.torchscript(device)
 
 
 def embedder(network: Any, device: torch.device) -> Callable[[Sequence[Tensor]], Tensor]:

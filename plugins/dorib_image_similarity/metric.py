@@ -23,7 +23,7 @@ class ImageSimilarity(Metric[ImageSimilarityParams]):
     tell a verbatim copy and are blind to a shifted or recoloured one, which SSCD sees.
     """
 
-    needs = frozenset({"generations", "original", "twin"})
+    needs = frozenset({"generations", "twin"})
     quantities: ClassVar[dict[str, Quantity]] = {
         "ms_ssim_original": Quantity(SIMILARITY, "lower is better", "image"),
         "pixel_distance_original": Quantity(DISTANCE, "higher is better", "image"),

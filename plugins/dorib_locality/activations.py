@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dorib.contracts.seeds import Seeds
-from dorib.contracts.target_model import TargetModel
-from dorib.reporting import Advance
+from dorib import Advance, Seeds, TargetModel
 from dorib_locality.geometry import Floats
 
 Reduction = Literal["mean", "mean_absolute"]
@@ -35,23 +34,20 @@ class Recording:
 
 @dataclass
 class _Observer:
-    """Collects what hooks see of one batch, at the chosen forward passes."""
+    """Collects what hooks see of one batch, at the chosen sampling steps."""
 
     batch: int
     chosen: frozenset[int]
     reduce: Callable[[Tensor], Tensor]
-    calls: int = -1
-    timesteps: list[int] = field(default_factory=list)
+    steps: Counter[str] = field(default_factory=Counter)
+    """By layer: how many steps it has been through. Each step is one pass through the U-Net."""
     seen: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    def before_unet(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.calls += 1
-        if self.calls in self.chosen:
-            self.timesteps.append(int(arguments[1].reshape(-1)[0]))
 
     def see(self, name: str, activations: Tensor) -> None:
         """Keep the mean over tokens of the conditional half, `[batch, d]`."""
-        if self.calls in self.chosen:
+        step = self.steps[name]
+        self.steps[name] += 1
+        if step in self.chosen:
             # The unconditional half of a guidance batch stands before the conditional one.
             rows = activations[-self.batch :].flatten(1, -2).float()
             self.seen.setdefault(name, []).append(self.reduce(rows).cpu())
@@ -80,7 +76,6 @@ def record(
     items = list(product(range(len(embeddings)), range(noises)))
     value: dict[str, list[Tensor]] = {}
     feed_forward: dict[str, list[Tensor]] = {}
-    at: list[int] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
         with _observing(model, len(batch), frozenset(chosen.tolist()), reduction) as observer:
@@ -90,7 +85,6 @@ def record(
                 torch.arange(len(batch), device=model.device),
                 steps=int(chosen[-1]) + 1,
             )
-        at = observer.timesteps
         for name in model.cross_attention_value_layers():
             value.setdefault(name, []).append(observer.seen[name][0])
         for name in model.feed_forward_layers():
@@ -102,7 +96,7 @@ def record(
         return {name: a.reshape(-1, noises, *a.shape[1:]) for name, a in whole.items()}
 
     return Recording(
-        timesteps=tuple(at),
+        timesteps=tuple(int(model.sampling_timesteps()[step]) for step in chosen),
         value={name: vectors[:, 0] for name, vectors in stacked(value).items()},
         feed_forward=stacked(feed_forward),
     )
@@ -118,7 +112,6 @@ def _observing(
         def hooked(handle: Any) -> None:
             stack.callback(handle.remove)
 
-        hooked(model.unet.register_forward_pre_hook(observer.before_unet))
         for name, layer in model.cross_attention_value_layers().items():
             hooked(layer.register_forward_hook(_output(observer, name)))
         for name, layer in model.feed_forward_layers().items():

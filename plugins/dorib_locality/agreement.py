@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dorib_locality import report
-from dorib_locality.geometry import Floats
+from dorib_locality import findings
+from dorib_locality.geometry import Floats, Indices
 from dorib_locality.overlap import Picks, PickTable, expected_iou, random_iou
 from dorib_locality.pairs import between, finite_mean, separation, upper, within
 
 RANDOM_DRAWS = 1000
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class MethodTable:
     """One mitigation's picks: of the triggers, of the same triggers again, and of the prompts."""
 
     mitigation: str
-    unit: report.Unit
+    unit: findings.Unit
     picks: Sequence[Picks]
     """In this order; empty ones where the mitigation failed."""
     populations: dict[str, int]
@@ -38,7 +36,7 @@ class MethodTable:
 
 def agreement(
     method: MethodTable, chosen: Indices, labels: Sequence[str], rng: np.random.Generator
-) -> report.MethodPicks:
+) -> findings.MethodPicks:
     """How far the picks of one method agree, for the `chosen` triggers; `labels` are theirs.
 
     `rng` deals labels and draws random picks.
@@ -52,26 +50,26 @@ def agreement(
     behind = np.array([method.prompts[label] for label in labels])
     totals = table.sizes.sum(axis=1)
     there = chosen[method.there[chosen]]
-    return report.MethodPicks(
+    return findings.MethodPicks(
         mitigation=method.mitigation,
         unit=method.unit,
         places=int(table.populations.sum()),
-        sizes=report.Group.of("number of picks", totals[there].astype(np.float64)),
+        sizes=findings.Group.of("number of picks", totals[there].astype(np.float64)),
         empty=int((totals[there] == 0).sum()),
-        one_trigger_other_noise=report.Group.of(
+        one_trigger_other_noise=findings.Group.of(
             "one trigger, other noise", overlap[chosen, chosen + method.triggers]
         ),
-        triggers_of_one_image=report.Group.of("triggers of one image", within(own, labels)),
-        trigger_and_prompt=report.Group.of("a trigger and its prompt", overlap[chosen, behind]),
-        triggers_of_different_images=report.Group.of(
+        triggers_of_one_image=findings.Group.of("triggers of one image", within(own, labels)),
+        trigger_and_prompt=findings.Group.of("a trigger and its prompt", overlap[chosen, behind]),
+        triggers_of_different_images=findings.Group.of(
             "triggers of different images", between(own, labels)
         ),
-        prompts_of_different_images=report.Group.of(
+        prompts_of_different_images=findings.Group.of(
             "prompts of different images", upper(overlap[np.ix_(prompts, prompts)])
         ),
         random=_random_of_pairs(table, own, chosen, labels, rng),
         layers=tuple(_layers(table, there, [labels[i] for i in positions(chosen, there)])),
-        test=report.SeparationTest.of(separation(1 - own, labels, rng)),
+        test=findings.SeparationTest.of(separation(1 - own, labels, rng)),
     )
 
 
@@ -94,7 +92,7 @@ def _random_of_pairs(
     chosen: Indices,
     labels: Sequence[str],
     rng: np.random.Generator,
-) -> report.RandomOverlap | None:
+) -> findings.RandomOverlap | None:
     rows, columns = _pairs_of_one_image(own, labels)
     if not len(rows):
         return None
@@ -104,10 +102,10 @@ def _random_of_pairs(
     return random_overlap(drawn, float(expected.mean()))
 
 
-def random_overlap(drawn: Floats, expected: float | None) -> report.RandomOverlap:
+def random_overlap(drawn: Floats, expected: float | None) -> findings.RandomOverlap:
     """Summary of a group's mean overlap in each draw of random picks, `[draws]`."""
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return report.RandomOverlap(
+    return findings.RandomOverlap(
         expected=expected,
         mean=float(drawn.mean()),
         low=float(low),
@@ -116,7 +114,9 @@ def random_overlap(drawn: Floats, expected: float | None) -> report.RandomOverla
     )
 
 
-def _layers(table: PickTable, chosen: Indices, labels: Sequence[str]) -> list[report.LayerOverlap]:
+def _layers(
+    table: PickTable, chosen: Indices, labels: Sequence[str]
+) -> list[findings.LayerOverlap]:
     layers = []
     for column, layer in enumerate(table.layers):
         own = table.layer_overlap(column)[np.ix_(chosen, chosen)]
@@ -126,7 +126,7 @@ def _layers(table: PickTable, chosen: Indices, labels: Sequence[str]) -> list[re
             sizes[rows, None], sizes[columns, None], table.populations[column : column + 1]
         )
         layers.append(
-            report.LayerOverlap(
+            findings.LayerOverlap(
                 layer=layer,
                 places=int(table.populations[column]),
                 mean_size=float(sizes.mean()) if len(sizes) else 0.0,

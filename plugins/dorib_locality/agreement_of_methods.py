@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from dorib_locality import report
+from dorib_locality import findings
 from dorib_locality.agreement import RANDOM_DRAWS, MethodTable, positions, random_overlap
+from dorib_locality.geometry import Indices
 from dorib_locality.overlap import (
     Counts,
     block_counts,
@@ -19,8 +19,6 @@ from dorib_locality.overlap import (
     transformer_block,
 )
 
-Indices = NDArray[np.int64]
-
 
 def agreement_of_methods(
     first: MethodTable,
@@ -28,7 +26,7 @@ def agreement_of_methods(
     chosen: Indices,
     labels: Sequence[str],
     rng: np.random.Generator,
-) -> report.MethodPair:
+) -> findings.MethodPair:
     """How far the picks of two methods agree, for the `chosen` triggers; `labels` are theirs.
 
     Neurons of value layers and weights of feed-forward layers are no common unit. What both
@@ -50,12 +48,12 @@ def agreement_of_methods(
     same = share_overlap(ours, theirs)
     usable = np.flatnonzero(np.isfinite(same))
     totals = first.table.sizes[kept].sum(axis=1), second.table.sizes[kept].sum(axis=1)
-    return report.MethodPair(
+    return findings.MethodPair(
         first=first.mitigation,
         second=second.mitigation,
         blocks=tuple(blocks),
-        one_trigger=report.Group.of("one trigger", same),
-        triggers_of_different_images=report.Group.of(
+        one_trigger=findings.Group.of("one trigger", same),
+        triggers_of_different_images=findings.Group.of(
             "triggers of different images", share_overlap(ours[rows], theirs[columns])
         ),
         random=_random_spread(ours[usable], theirs[usable], places, other_places, rng),
@@ -68,7 +66,7 @@ def agreement_of_methods(
 
 def _random_spread(
     ours: Counts, theirs: Counts, places: Counts, other_places: Counts, rng: np.random.Generator
-) -> report.RandomOverlap | None:
+) -> findings.RandomOverlap | None:
     if not len(ours):
         return None
     drawn = np.array(
@@ -91,7 +89,7 @@ def _shares(counts: Counts) -> tuple[float, ...] | None:
     return tuple((counts[full] / totals[full]).mean(axis=0).tolist())
 
 
-def _same_places(first: MethodTable, second: MethodTable, kept: Indices) -> report.Group | None:
+def _same_places(first: MethodTable, second: MethodTable, kept: Indices) -> findings.Group | None:
     shared = {
         layer: places
         for layer, places in first.populations.items()
@@ -103,7 +101,7 @@ def _same_places(first: MethodTable, second: MethodTable, kept: Indices) -> repo
         [*(first.picks[i] for i in kept), *(second.picks[i] for i in kept)], shared
     ).overlap()
     rows = np.arange(len(kept))
-    return report.Group.of("one trigger, place by place", joint[rows, rows + len(kept)])
+    return findings.Group.of("one trigger, place by place", joint[rows, rows + len(kept)])
 
 
 def _rank_correlation(first: Counts, second: Counts) -> float | None:

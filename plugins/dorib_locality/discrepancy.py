@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dorib_locality import report
+from dorib_locality import findings
 from dorib_locality.activations import Recording
-from dorib_locality.geometry import MEASURES, Floats, Measure, distances, row_by_row
+from dorib_locality.geometry import MEASURES, Floats, Indices, Measure, distances, row_by_row
 from dorib_locality.pairs import between, finite_mean, separation, superiority, upper, within
 
-Indices = NDArray[np.int64]
 Kind: TypeAlias = Literal["value", "feed_forward"]
 
 
@@ -25,7 +23,7 @@ def discrepancies(
     labels: Sequence[str],
     random_prompts: Indices,
     rng: np.random.Generator,
-) -> report.Activations:
+) -> findings.Activations:
     """Claim 2 for the `chosen` triggers; `labels` are theirs.
 
     The discrepancy of two embeddings is the distance of their activation vectors, averaged over the
@@ -38,7 +36,7 @@ def discrepancies(
     for step, timestep in enumerate(recording.timesteps):
         for layer, observed in recording.feed_forward.items():
             pairs.compare("feed_forward", layer, timestep, observed[:, :, step])
-    return report.Activations(
+    return findings.Activations(
         reduction=reduction,
         noises=noises,
         timesteps=recording.timesteps,
@@ -55,7 +53,7 @@ class _Pairs:
     labels: Sequence[str]
     random_prompts: Indices
     rng: np.random.Generator
-    rows: list[report.LayerDiscrepancy] = field(default_factory=list)
+    rows: list[findings.LayerDiscrepancy] = field(default_factory=list)
     _cosines: dict[tuple[Kind, int | None], list[Floats]] = field(default_factory=dict)
 
     def compare(self, kind: Kind, layer: str, timestep: int | None, vectors: Floats) -> None:
@@ -67,7 +65,7 @@ class _Pairs:
             one, different = within(own, self.labels), between(own, self.labels)
             comparable = len(one) > 0 and len(different) > 0
             self.rows.append(
-                report.LayerDiscrepancy(
+                findings.LayerDiscrepancy(
                     kind=kind,
                     layer=layer,
                     timestep=timestep,
@@ -82,12 +80,12 @@ class _Pairs:
             if measure == "cosine":
                 self._cosines.setdefault((kind, timestep), []).append(own)
 
-    def tests(self) -> Iterator[report.ActivationTest]:
+    def tests(self) -> Iterator[findings.ActivationTest]:
         """One for each kind and timestep, on the mean over the layers."""
         for (kind, timestep), layers in self._cosines.items():
             found = separation(np.mean(layers, axis=0), self.labels, self.rng)
-            test = report.SeparationTest.of(found)
-            yield report.ActivationTest(kind=kind, timestep=timestep, test=test)
+            test = findings.SeparationTest.of(found)
+            yield findings.ActivationTest(kind=kind, timestep=timestep, test=test)
 
     def _of_noise(self, vectors: Floats, measure: Measure) -> float | None:
         others = range(1, vectors.shape[1])

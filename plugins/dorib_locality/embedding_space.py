@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dorib_locality import report
+from dorib_locality import findings
 from dorib_locality.geometry import (
     MEASURES,
     Floats,
+    Indices,
     Measure,
     distances,
     principal_projection,
     row_by_row,
 )
 from dorib_locality.pairs import between, separation, upper, within
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def embedding_space(
     labels: Sequence[str],
     starts: Sequence[int],
     rng: np.random.Generator,
-) -> report.EmbeddingSpace:
+) -> findings.EmbeddingSpace:
     """Claim 1, for the `chosen` triggers; `labels` and `starts` are theirs."""
     triggers = embedded.triggers[chosen]
     begun = None if embedded.starting_points is None else embedded.starting_points[chosen]
@@ -51,7 +49,7 @@ def embedding_space(
         for measure in MEASURES
     )
     points, explained = _points(embedded, triggers, begun, labels, starts)
-    return report.EmbeddingSpace(
+    return findings.EmbeddingSpace(
         tokens=embedded.tokens,
         width=embedded.width,
         spreads=spreads,
@@ -68,33 +66,33 @@ def _spread(
     random_prompts: Floats,
     labels: Sequence[str],
     rng: np.random.Generator,
-) -> report.Spread:
+) -> findings.Spread:
     apart = distances(triggers, measure)
     nothing = np.zeros(0)
     of_one = within(apart, labels)
     of_random = upper(distances(random_prompts, measure))
     at_start = nothing if begun is None else within(distances(begun, measure), labels)
     moved = nothing if begun is None else row_by_row(begun, triggers, measure)
-    return report.Spread(
+    return findings.Spread(
         measure=measure,
-        triggers_of_one_image=report.Group.of("triggers of one image", of_one),
-        triggers_of_different_images=report.Group.of(
+        triggers_of_one_image=findings.Group.of("triggers of one image", of_one),
+        triggers_of_different_images=findings.Group.of(
             "triggers of different images", between(apart, labels)
         ),
-        starting_points_of_one_image=report.Group.of("starting points of one image", at_start),
-        random_prompts=report.Group.of("random prompts", of_random),
-        from_start_to_trigger=report.Group.of("from start to trigger", moved),
-        from_prompt_to_trigger=report.Group.of(
+        starting_points_of_one_image=findings.Group.of("starting points of one image", at_start),
+        random_prompts=findings.Group.of("random prompts", of_random),
+        from_start_to_trigger=findings.Group.of("from start to trigger", moved),
+        from_prompt_to_trigger=findings.Group.of(
             "from prompt to trigger", row_by_row(own, triggers, measure)
         ),
         share_of_random_prompts=(
             float(of_one.mean() / of_random.mean()) if len(of_one) and of_random.any() else None
         ),
-        test=report.SeparationTest.of(separation(apart, labels, rng)),
+        test=findings.SeparationTest.of(separation(apart, labels, rng)),
         test_of_displacements=(
             None
             if begun is None
-            else report.SeparationTest.of(
+            else findings.SeparationTest.of(
                 separation(distances(triggers - begun, measure), labels, rng)
             )
         ),
@@ -107,7 +105,7 @@ def _points(
     begun: Floats | None,
     labels: Sequence[str],
     starts: Sequence[int],
-) -> tuple[tuple[report.Point, ...], tuple[float, float]]:
+) -> tuple[tuple[findings.Point, ...], tuple[float, float]]:
     samples = list(dict.fromkeys(labels))
     kinds: list[tuple[str, str | None, int | None]] = [
         *(("trigger", label, start) for label, start in zip(labels, starts, strict=True)),
@@ -124,7 +122,7 @@ def _points(
         vectors.append(begun)
     projection = principal_projection(np.concatenate(vectors))
     points = tuple(
-        report.Point.model_validate(
+        findings.Point.model_validate(
             {"kind": kind, "sample": sample, "start": start, "x": float(x), "y": float(y)}
         )
         for (kind, sample, start), (x, y) in zip(kinds, projection.coordinates, strict=True)

@@ -10,20 +10,20 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from dorib.contracts.embeddings import Embeddings
-from dorib.contracts.seeds import Seeds
-from dorib.contracts.target_model import TargetModel
-from dorib.contracts.triggers import Trigger
-from dorib.contracts.views import Target
-from dorib.host.configure import Configured
-from dorib.ranking.observations import REPLICATES
-from dorib.reporting import Advance, Reporter
-from dorib.verbs.attack import Attacked, attack
-from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.generate import generate_attacked
-from dorib.verbs.judging import Cell
-from dorib.verbs.measure import measure
-from dorib.verbs.mitigate import mitigate
+from dorib import (
+    REPLICATES,
+    Advance,
+    Attacked,
+    Configured,
+    Embeddings,
+    Reporter,
+    Seeds,
+    Session,
+    Subject,
+    Target,
+    TargetModel,
+    Trigger,
+)
 
 
 @runtime_checkable
@@ -69,7 +69,7 @@ class Gathered:
 
 
 def gather(
-    context: RunContext,
+    session: Session,
     unmitigated: Configured,
     method: Configured,
     metric: Configured,
@@ -82,14 +82,13 @@ def gather(
     """
     gathered = Gathered([], {})
     for start in range(starts):
-        replica = _replica(context, start, starts)
+        reporter = _Numbered(session.reporter, f"start {start + 1} of {starts}")
+        replica = session.at_root_seed(session.settings.root_seed + start, reporter)
         subjects = replica.memorized
-        mitigated = mitigate(replica, unmitigated, subjects)
-        attacked = attack(replica, mitigated, method, subjects)
+        mitigated = replica.mitigate(unmitigated, subjects)
+        attacked = replica.attack(mitigated, method, subjects)
         attacked = replace(attacked, budgets=attacked.budgets[-1:])
-        generated = generate_attacked(replica, mitigated, attacked, subjects)
-        cell = Cell(mitigated, attacked, generated, replica.evaluation_seeds)
-        records = measure(replica, metric, cell, subjects)
+        records = replica.judge(mitigated, attacked, metric, subjects)
         for record in records:
             if record.error is not None:
                 gathered.failures[f"{record.sample}, start {start}"] = record.error
@@ -99,20 +98,8 @@ def gather(
     return gathered
 
 
-def _replica(context: RunContext, start: int, starts: int) -> RunContext:
-    config = context.config
-    replica = replace(
-        context,
-        config=config.model_copy(update={"root_seed": config.root_seed + start}),
-        reporter=_Numbered(context.reporter, f"start {start + 1} of {starts}"),
-    )
-    # The same pipeline: loading it once is enough.
-    replica.model = context.model
-    return replica
-
-
 def _found(
-    context: RunContext,
+    session: Session,
     method: Configured,
     attacked: Attacked,
     subjects: Sequence[Subject],
@@ -123,10 +110,10 @@ def _found(
     triggers = [attacked.trigger(subject, budget) for subject in subjects]
     points: list[Tensor | None] = [None] * len(subjects)
     if isinstance(method.attack, TellsItsStarts) and subjects:
-        seeds = context.seeds.child("search", method.name)
+        seeds = session.seeds.child("search", method.name)
         restarts = [trigger.restart for trigger in triggers]
         told = method.attack.starting_points(
-            context.model, context.targets(subjects), restarts, seeds
+            session.model, session.targets(subjects), restarts, seeds
         )
         points = list(told["prompt_embeds"].float().cpu())
     return [
@@ -136,7 +123,7 @@ def _found(
             trigger=trigger,
             digest=attacked.digest(subject, budget),
             key=attacked.key,
-            embedding=_embedding(context.model, trigger),
+            embedding=_embedding(session.model, trigger),
             starting_point=point,
             replicates=subject.id in hits,
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 Measure: TypeAlias = Literal["l2", "cosine"]
 MEASURES: tuple[Measure, ...] = ("l2", "cosine")
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import hypergeom
 
-from dorib.contracts.edits import Edit, MaskWeights, ScaleOutputs
-from dorib.errors import DoribError
+from dorib import DoribError, Edit, MaskWeights, ScaleOutputs
+from dorib_locality.geometry import Floats
 
 LARGEST_DEVIATION = 8
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Picks = Mapping[str, Counts]
 """By layer: positions of the picked neurons or weights, each once."""

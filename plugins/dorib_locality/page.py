@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dorib.report.webpages import template_environment
-from dorib_locality.report import LayerDiscrepancy, Report, SeparationTest
+from dorib import template_environment
+from dorib_locality.findings import Findings, LayerDiscrepancy, SeparationTest
 
 SIGNIFICANT = 0.05
 
 
-def render(report: Report, figures: Mapping[str, str]) -> str:
+def render(findings: Findings, figures: Mapping[str, str]) -> str:
     """The page as HTML; `figures` are file stems beside it, by name. Everything is escaped."""
     environment = template_environment("dorib_locality")
     environment.filters |= {"number": _number, "closer": _closer}
-    shown = report.shown
-    hits = sum(trigger.replicates for trigger in report.triggers)
+    shown = findings.shown
+    hits = sum(trigger.replicates for trigger in findings.triggers)
     return environment.get_template("page.html").render(
-        report=report,
+        findings=findings,
         shown=shown,
         hits=hits,
         figures=figures,
         space=shown.embedding_space.spreads[0],
         added=shown.embedding_space.spreads[1].test_of_displacements,
-        value=_mean_of([row for row in _cosines(report) if row.kind == "value"]),
+        value=_mean_of([row for row in _cosines(findings) if row.kind == "value"]),
         steps=[
-            (step, _mean_of([row for row in _cosines(report) if row.timestep == step]))
+            (step, _mean_of([row for row in _cosines(findings) if row.timestep == step]))
             for step in shown.activations.timesteps
         ],
         tests={(test.kind, test.timestep): test.test for test in shown.activations.tests},
     )
 
 
-def _cosines(report: Report) -> list[LayerDiscrepancy]:
-    return [row for row in report.shown.activations.layers if row.measure == "cosine"]
+def _cosines(findings: Findings) -> list[LayerDiscrepancy]:
+    return [row for row in findings.shown.activations.layers if row.measure == "cosine"]
 
 
 def _mean_of(rows: list[LayerDiscrepancy]) -> dict[str, float | None]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-Floats = NDArray[np.float64]
+from dorib_locality.geometry import Floats
+
 Mask = NDArray[np.bool_]
 
 PERMUTATIONS = 5000

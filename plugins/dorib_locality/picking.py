@@ -7,16 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-from dorib.contracts.edits import Edit, load_edit, save_edit, single_edits
-from dorib.contracts.ledger import Ledger
-from dorib.contracts.views import DefenderView
-from dorib.errors import DoribError
-from dorib.host.configure import Configured
-from dorib.store.batches import planned_batches
-from dorib.store.fingerprint import digest
-from dorib.store.store import Shelf
-from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.mitigate import mitigate
+from dorib import (
+    Configured,
+    DefenderView,
+    DoribError,
+    Edit,
+    Ledger,
+    Session,
+    Shelf,
+    Subject,
+    digest,
+    load_edit,
+    planned_batches,
+    save_edit,
+    single_edits,
+)
 from dorib_locality.gather import FoundTrigger
 
 Noise = Literal["usual", "other"]
@@ -32,7 +37,7 @@ class Fitted:
 
 
 def fit_triggers(
-    context: RunContext, method: Configured, triggers: Sequence[FoundTrigger], noise: Noise
+    session: Session, method: Configured, triggers: Sequence[FoundTrigger], noise: Noise
 ) -> Fitted:
     """The edit for each trigger, fitted or found stored.
 
@@ -43,16 +48,16 @@ def fit_triggers(
     # One batch holds each sample once, as the rows of an edit are named by sample.
     for _, group in groupby(triggers, key=lambda found: found.start):
         of_start = list(group)
-        shelf = context.store.shelf("edits", _key(context, method, of_start[0].key, noise))
-        batches = _missing_batches(context, shelf, of_start)
+        shelf = session.store.shelf("edits", _key(session, method, of_start[0].key, noise))
+        batches = _missing_batches(session, shelf, of_start)
         for batch in batches:
             try:
-                _fit(context, method, shelf, batch, noise)
+                _fit(session, method, shelf, batch, noise)
             except DoribError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is reported
                 reason = f"{type(error).__name__}: {error}"
-                context.reporter.note(f"{method.label} failed on {len(batch)} triggers: {reason}")
+                session.reporter.note(f"{method.label} failed on {len(batch)} triggers: {reason}")
                 again = "" if noise == "usual" else ", other noise"
                 fitted.failures.update(
                     {f"{method.label}: {found.name}{again}": reason for found in batch}
@@ -63,9 +68,9 @@ def fit_triggers(
     return fitted
 
 
-def fit_prompts(context: RunContext, method: Configured, subjects: Sequence[Subject]) -> Fitted:
+def fit_prompts(session: Session, method: Configured, subjects: Sequence[Subject]) -> Fitted:
     """The edit for each sample's own caption: the very one that `dorib run` uses."""
-    mitigated = mitigate(context, method, subjects)
+    mitigated = session.mitigate(method, subjects)
     if mitigated.failure:
         reason = {f"{method.label}: captions": mitigated.failure}
         return Fitted([None] * len(subjects), reason)
@@ -73,31 +78,31 @@ def fit_prompts(context: RunContext, method: Configured, subjects: Sequence[Subj
 
 
 def _missing_batches(
-    context: RunContext, shelf: Shelf, triggers: Sequence[FoundTrigger]
+    session: Session, shelf: Shelf, triggers: Sequence[FoundTrigger]
 ) -> list[list[FoundTrigger]]:
-    return planned_batches(triggers, context.batch_size, lambda found: _item(found) not in shelf)
+    return planned_batches(triggers, session.batch_size, lambda found: _item(found) not in shelf)
 
 
 def _fit(
-    context: RunContext,
+    session: Session,
     method: Configured,
     shelf: Shelf,
     batch: Sequence[FoundTrigger],
     noise: Noise,
 ) -> None:
-    targets = context.targets([found.subject for found in batch])
+    targets = session.targets([found.subject for found in batch])
     asked = [
         replace(target, embeddings={"prompt_embeds": found.embedding})
         for target, found in zip(targets, batch, strict=True)
     ]
-    view = DefenderView(asked, context.suite.general_captions)
+    view = DefenderView(asked, session.suite.general_captions)
     branch = "fit" if noise == "usual" else "fit again"
     label = f"{method.label} on triggers of start {batch[0].start}"
-    with context.reporter.verb("mitigate", label, 0) as advance:
+    with session.reporter.verb("mitigate", label, 0) as advance:
         ledger = Ledger(on_work=advance)
-        with context.model.counting(ledger):
+        with session.model.counting(ledger):
             edit = method.mitigation.fit(
-                context.model, view, context.seeds.child(branch, method.name), ledger
+                session.model, view, session.seeds.child(branch, method.name), ledger
             )
     parts = single_edits(edit)
     with shelf.batch([_item(found) for found in batch]) as folder:
@@ -110,11 +115,11 @@ def _item(found: FoundTrigger) -> str:
     return f"{found.subject.tag}.b{found.trigger.budget}"
 
 
-def _key(context: RunContext, method: Configured, triggers: str, noise: Noise) -> dict[str, object]:
+def _key(session: Session, method: Configured, triggers: str, noise: Noise) -> dict[str, object]:
     return {
-        "model": context.model_key,
+        "model": session.model_key,
         "mitigation": method.fingerprint,
         "triggers": triggers,
-        "general": digest(context.suite.general_captions),
+        "general": digest(session.suite.general_captions),
         "noise": noise,
     }

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dorib.report.figures import BLUE, GREEN, GREY, PALETTE, TEXT_WIDTH, VERMILION
-from dorib_locality.report import Analysis, Group, LayerDiscrepancy
+from dorib import GREY, PALETTE, TEXT_WIDTH
+from dorib_locality.findings import Analysis, Group, LayerDiscrepancy
 
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = PALETTE
 MARKERS = "osD^vP"
 LABEL_WIDTH = 24
 FEW, MOST_POINTS = 60, 400
@@ -31,7 +32,7 @@ def embedding_space(analysis: Analysis) -> Figure:
         spread.random_prompts,
         spread.from_start_to_trigger,
     ]
-    strips(right, groups, (VERMILION, BLUE, "#E69F00", GREY, GREEN))
+    strips(right, groups, (VERMILION, BLUE, ORANGE, GREY, GREEN))
     right.set_xlabel("L2 distance")
     right.set_xlim(left=0)
     right.set_title("b  pairwise distances (bar: mean)")

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dorib.report.figures import BLUE, GREEN, GREY, TEXT_WIDTH, VERMILION
-from dorib_locality.plots import short, strips
-from dorib_locality.report import Analysis, MethodPair, MethodPicks, RandomOverlap
+from dorib import GREY, TEXT_WIDTH
+from dorib_locality.findings import Analysis, MethodPair, MethodPicks, RandomOverlap
+from dorib_locality.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, short, strips
 
 ROW = 1.9
 """Inches: the height of a row of panels."""
@@ -49,7 +49,7 @@ def _method(picks: MethodPicks, axes: Any, letter: str) -> None:
         picks.triggers_of_different_images,
         picks.prompts_of_different_images,
     ]
-    strips(axes, groups, (GREEN, VERMILION, "#CC79A7", BLUE, "#56B4E9"))
+    strips(axes, groups, (GREEN, VERMILION, PURPLE, BLUE, SKY))
     _random(axes, picks.random)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("intersection over union")
@@ -60,7 +60,7 @@ def _shares(pair: MethodPair, axes: Any, letter: str) -> None:
     places = np.arange(len(pair.blocks))
     for name, shares, colour, shift in (
         (pair.first, pair.first_shares, BLUE, -0.2),
-        (pair.second, pair.second_shares, "#E69F00", 0.2),
+        (pair.second, pair.second_shares, ORANGE, 0.2),
     ):
         if shares is not None:
             axes.bar(places + shift, shares, 0.4, color=colour, label=_name(name, pair))

@@ -14,71 +14,78 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dorib.errors import DoribError
-from dorib.host.registry import Registry
-from dorib.report.figures import require_matplotlib
-from dorib.report.webpages import require_jinja
-from dorib.reporting import Reporter, Silent
-from dorib.store.files import named_write_errors, write_text
-from dorib.store.fingerprint import library_versions
-from dorib.verbs.context import RunContext
-from dorib_locality import activations, figures, page, report
+from dorib import (
+    DoribError,
+    Registry,
+    Reporter,
+    Session,
+    library_versions,
+    named_write_errors,
+    require_figures,
+    write_text,
+)
+from dorib_locality import activations, figure_files, page
 from dorib_locality.agreement import MethodTable, agreement
 from dorib_locality.agreement_of_methods import agreement_of_methods
-from dorib_locality.config import LocalityConfig
 from dorib_locality.discrepancy import discrepancies
-from dorib_locality.embedding_space import Embedded, Indices, embedding_space
+from dorib_locality.embedding_space import Embedded, embedding_space
+from dorib_locality.findings import Analysis, Findings, Selection, TriggerFacts, Weights
 from dorib_locality.gather import FoundTrigger, gather
-from dorib_locality.geometry import Floats
+from dorib_locality.geometry import Floats, Indices
+from dorib_locality.locality_config import LocalityConfig
+from dorib_locality.pick_tables import pick_tables
 from dorib_locality.prepare import Study, prepare
-from dorib_locality.tables import pick_tables
 
 
 @dataclass(frozen=True)
 class LocalityResult:
     """What a study leaves behind."""
 
-    report: report.Report
+    findings: Findings
     folder: Path
     json: Path
     page: Path
 
 
 def study(
-    config: LocalityConfig, registry: Registry, reporter: Reporter | None = None
+    config: LocalityConfig, registry: Registry | None = None, reporter: Reporter | None = None
 ) -> LocalityResult:
     """Compare the triggers of each memorized image, and write what came out.
 
     Triggers, images and picks are taken from the store of `config.out`, and made where they are
     missing.
 
+    Args:
+        config: what is asked.
+        registry: where names are looked up (None: what is installed).
+        reporter: hears of each verb that has work to do (None: nobody does).
+
     Raises:
         DoribError: something the user can mend; raised before any work where it can be known.
     """
     started = time.monotonic()
-    require_matplotlib("locality")
-    require_jinja("locality")
-    this = prepare(config, registry, reporter or Silent())
-    this.metric.metric.prepare(this.context.suite, this.context.device)
-    gathered = gather(this.context, this.unmitigated, this.attack, this.metric, config.starts)
+    require_figures("locality")
+    this = prepare(config, registry, reporter)
+    this.metric.metric.prepare(this.session.suite, this.session.device)
+    gathered = gather(this.session, this.unmitigated, this.attack, this.metric, config.starts)
     found = gathered.triggers
     if not found:
         reason = next(iter(gathered.failures.values()), "no sample")
         raise DoribError(f"attack {this.attack.label}: no search ended well ({reason}); mend it")
     tables, failures = pick_tables(this, found)
     analyses = _analyses(this, found, tables)
-    result = _report(this, found, {**gathered.failures, **failures}, analyses, started)
+    result = _findings(this, found, {**gathered.failures, **failures}, analyses, started)
     return _write(this, result)
 
 
 def _analyses(
     this: Study, found: Sequence[FoundTrigger], tables: Sequence[MethodTable]
-) -> tuple[report.Analysis | None, report.Analysis]:
-    context, config = this.context, this.config
-    seeds = context.seeds.child("locality")
+) -> tuple[Analysis | None, Analysis]:
+    session, config = this.session, this.config
+    seeds = session.seeds.child("locality")
     captions = {trigger.subject.id: trigger.subject.caption for trigger in found}
-    prompts = context.model.encode_prompt(list(captions.values()))["prompt_embeds"]
-    random_prompts = _random_prompts(context, len(found))
+    prompts = session.model.encode_prompt(list(captions.values()))["prompt_embeds"]
+    random_prompts = _random_prompts(session, len(found))
     triggers = torch.stack([trigger.embedding for trigger in found])
     points = [trigger.starting_point for trigger in found]
     told = [point for point in points if point is not None]
@@ -92,28 +99,28 @@ def _analyses(
     )
     everything = torch.cat([triggers, random_prompts])
     total = len(everything) * config.noises
-    with context.reporter.verb("record", "activations of triggers and prompts", total) as advance:
+    with session.reporter.verb("record", "activations of triggers and prompts", total) as advance:
         recording = activations.record(
-            context.model, everything, config.noises, config.timesteps, config.reduction,
-            context.batch_size, seeds, advance,
+            session.model, everything, config.noises, config.timesteps, config.reduction,
+            session.batch_size, seeds, advance,
         )  # fmt: skip
     others = np.arange(len(found), len(everything))
 
-    def analyse(selection: report.Selection, chosen: Indices) -> report.Analysis:
+    def analyse(selection: Selection, chosen: Indices) -> Analysis:
         # Each analysis draws from its own generator, so that one does not move another.
         def rng(name: str) -> np.random.Generator:
             return np.random.default_rng(seeds.integer(selection, name))
 
         labels = [found[i].subject.id for i in chosen]
         starts = [found[i].start for i in chosen]
-        weights = report.Weights(
+        weights = Weights(
             methods=tuple(agreement(t, chosen, labels, rng(t.mitigation)) for t in tables),
             pairs=tuple(
                 agreement_of_methods(a, b, chosen, labels, rng(f"{a.mitigation} {b.mitigation}"))
                 for a, b in combinations(tables, 2)
             ),
         )
-        return report.Analysis(
+        return Analysis(
             selection=selection,
             triggers=len(chosen),
             images=len(set(labels)),
@@ -135,12 +142,12 @@ def _analyses(
     )
 
 
-def _random_prompts(context: RunContext, count: int) -> Tensor:
+def _random_prompts(session: Session, count: int) -> Tensor:
     """Embeddings of general captions drawn by lot, at most `count`: float32 on the CPU."""
-    captions = list(dict.fromkeys(context.suite.general_captions))
-    generator = context.seeds.child("locality").generator("random prompts")
+    captions = list(dict.fromkeys(session.suite.general_captions))
+    generator = session.seeds.child("locality").generator("random prompts")
     order = torch.randperm(len(captions), generator=generator).tolist()[:count]
-    encoded = context.model.encode_prompt([captions[i] for i in order])["prompt_embeds"]
+    encoded = session.model.encode_prompt([captions[i] for i in order])["prompt_embeds"]
     return encoded.float().cpu()
 
 
@@ -149,32 +156,32 @@ def _flat(embeddings: Tensor) -> Floats:
     return flat
 
 
-def _report(
+def _findings(
     this: Study,
     found: Sequence[FoundTrigger],
     failures: dict[str, str],
-    analyses: tuple[report.Analysis | None, report.Analysis],
+    analyses: tuple[Analysis | None, Analysis],
     started: float,
-) -> report.Report:
-    context, config = this.context, this.config
+) -> Findings:
+    session, config = this.session, this.config
     successful, everything = analyses
-    return report.Report(
-        suite=context.suite.name,
-        suite_version=context.suite.manifest.version,
+    return Findings(
+        suite=session.suite.name,
+        suite_version=session.suite.manifest.version,
         split=config.split,
         attack=this.attack.label,
         attack_params=this.attack.params,
         mitigations=tuple(method.label for method in this.mitigations),
-        budget=context.profile.budgets[-1],
+        budget=session.profile.budgets[-1],
         starts=config.starts,
-        evaluation_images=len(context.evaluation_seeds),
+        evaluation_images=len(session.evaluation_seeds),
         root_seed=config.root_seed,
         dtype=config.dtype,
-        device=context.device.type,
+        device=session.device.type,
         dorib_version=version("dorib"),
         libraries=library_versions(),
         triggers=tuple(
-            report.TriggerFacts(
+            TriggerFacts(
                 sample=trigger.subject.id,
                 start=trigger.start,
                 replicates=trigger.replicates,
@@ -191,11 +198,11 @@ def _report(
     )
 
 
-def _write(this: Study, result: report.Report) -> LocalityResult:
+def _write(this: Study, result: Findings) -> LocalityResult:
     folder = this.config.out / "locality" / this.attack.slug
     with named_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "locality.json", result.model_dump_json(indent=1) + "\n")
-        drawn = figures.draw(result, folder)
+        drawn = figure_files.draw(result, folder)
         write_text(folder / "index.html", page.render(result, drawn))
     return LocalityResult(result, folder, folder / "locality.json", folder / "index.html")

@@ -23,7 +23,7 @@ class SscdAgreement(Metric[SscdAgreementParams]):
     than by chance. It is left out where both call all images the same, which it cannot judge.
     """
 
-    needs = frozenset({"generations", "original"})
+    needs = frozenset({"generations"})
     quantities: ClassVar[dict[str, Quantity]] = {
         "sscd_original_other": Quantity("cosine", "lower is better", "image"),
         "replicates_other": Quantity("1 or 0", "lower is better", "image"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dorib import DoribError, SuiteView
+from dorib import DoribError, SuiteView, one_line
 from dorib_sscd import OFFICIAL_SHA256, SscdParams, network, weights
 from dorib_sscd.descriptors import Describe, Descriptor
 from dorib_sscd.preprocessing import NORMALISATION, Resize, preprocess
@@ -58,7 +57,7 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
     return Descriptor(
         describe=describe,
         backend="suite",
-        weights_sha256=weights.read(folder / network.WEIGHTS, None)[1],
+        weights_sha256=weights.file(folder / network.WEIGHTS, None).read()[1],
         resize=f"{network.RESIZE_RULE}: {model.config.input_size} px",
         normalisation=network.NORMALISATION,
         threshold=settings.threshold if params.threshold is None else params.threshold,
@@ -68,7 +67,6 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
 
 def _load_torchscript(params: SscdParams, device: torch.device) -> Descriptor:
     path = weights.official_path() if params.path is None else params.path.expanduser()
-    # A TorchScript file is a program: none is opened before its hash has been checked.
     expected = params.sha256 or OFFICIAL_SHA256
     if params.official and not path.exists():
         if not params.download:
@@ -77,14 +75,7 @@ def _load_torchscript(params: SscdParams, device: torch.device) -> Descriptor:
                 "or set sscd:backend=torchscript,download=true"
             )
         weights.fetch_official(path, expected)
-    content, sha256 = weights.read(path, expected)
-    try:
-        module = torch.jit.load(io.BytesIO(content), map_location=device).eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise DoribError(
-            f"metric sscd: {path} cannot be loaded as TorchScript ({_one_line(error)}); give a "
-            "file that torch.jit.save wrote"
-        ) from error
+    module, sha256 = weights.file(path, expected).torchscript(device)
     rule = params.resize or DEFAULT_RESIZE
 
     @torch.no_grad()
@@ -105,13 +96,13 @@ def _load_onnx(params: SscdParams) -> Descriptor:
         ) from error
     assert params.path is not None
     path = params.path.expanduser()
-    content, sha256 = weights.read(path, params.sha256)
+    content, sha256 = weights.file(path, params.sha256).read()
     # onnxruntime's errors share no narrower base class.
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise DoribError(
-            f"metric sscd: {path} cannot be loaded as ONNX ({_one_line(error)}); give an export "
+            f"metric sscd: {path} cannot be loaded as ONNX ({one_line(error)}); give an export "
             "in one file, its weights included"
         ) from error
     rule = params.resize or DEFAULT_RESIZE
@@ -141,6 +132,7 @@ def _external(
         normalisation=NORMALISATION,
         threshold=OFFICIAL_THRESHOLD if params.threshold is None else params.threshold,
         largest_batch=largest_batch,
+        official=params.official,
     )
 
 
@@ -151,7 +143,7 @@ def _try(descriptor: Descriptor, suite: SuiteView) -> None:
     try:
         shape = tuple(descriptor.describe(blank).shape)
     except Exception as error:  # noqa: BLE001 - a network from outside may fail in any way
-        problem = _one_line(error)
+        problem = one_line(error)
     else:
         if len(shape) == 2 and shape[0] == 1:
             return
@@ -161,7 +153,3 @@ def _try(descriptor: Descriptor, suite: SuiteView) -> None:
         f"{descriptor.resize} ({problem}); it must take float32 images [1, 3, height, width] and "
         "give descriptors [1, D]"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

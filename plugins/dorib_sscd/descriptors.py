@@ -28,3 +28,5 @@ class Descriptor:
     """Of the threshold, where it was calibrated: share of pairs of different images above it."""
     largest_batch: int | None = None
     """Images that may be described together; None: any number."""
+    official: bool = False
+    """Whether it is the official SSCD, whose cosines the literature's thresholds are of."""

@@ -24,7 +24,7 @@ class Sscd(Metric[SscdParams]):
     2202.10261 (the descriptor); Hintersdorf et al., arXiv 2406.02366 (the quantities).
     """
 
-    needs = frozenset({"generations", "original", "twin"})
+    needs = frozenset({"generations", "twin"})
     quantities: ClassVar[dict[str, Quantity]] = {
         "sscd_original": Quantity("cosine", "lower is better", "image"),
         "replicates": Quantity("1 or 0", "lower is better", "image"),
@@ -51,7 +51,11 @@ class Sscd(Metric[SscdParams]):
         self._originals.clear()
 
     def stack(self) -> dict[str, str | float | None]:
-        """What the cosines depend on; `false_positive_rate` None where it is not known."""
+        """What the cosines depend on; `false_positive_rate` None where it is not known.
+
+        `official` is there where the official SSCD judges: entries then hold the rates at the
+        literature's thresholds as well.
+        """
         descriptor = self._descriptor
         return {
             "backend": descriptor.backend,
@@ -60,6 +64,8 @@ class Sscd(Metric[SscdParams]):
             "normalisation": descriptor.normalisation,
             "threshold": descriptor.threshold,
             "false_positive_rate": descriptor.false_positive_rate,
+            # Left out for others, whose stack and records stay what they were.
+            **({"official": "yes"} if descriptor.official else {}),
         }
 
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:

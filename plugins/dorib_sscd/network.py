@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dorib import DoribError
+from dorib import DoribError, one_line
 
 WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
@@ -84,9 +84,8 @@ class DescriptorNetwork(nn.Module):
             weights = load_file(folder / WEIGHTS)
             network.load_state_dict({name: value.float() for name, value in weights.items()})
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise DoribError(
-                f"descriptor {folder}: cannot be loaded ({reason}); restore its files"
+                f"descriptor {folder}: cannot be loaded ({one_line(error)}); restore its files"
             ) from error
         return network.eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""Weights files: read, checked against their hash, and fetched where that was asked for."""
+"""Weights files: where they are, and fetched where that was asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from dorib import DoribError
+from dorib import DoribError, WeightsFile
 
 OFFICIAL_NAME = "sscd_disc_mixup.torchscript.pt"
 OFFICIAL_URL = f"https://dl.fbaipublicfiles.com/sscd-copy-detection/{OFFICIAL_NAME}"
@@ -21,28 +21,16 @@ def official_path() -> Path:
     return Path.home() / ".cache" / "dorib" / "sscd" / OFFICIAL_NAME
 
 
-def read(path: Path, sha256: str | None) -> tuple[bytes, str]:
-    """The bytes of a file and their sha256.
-
-    The bytes that were hashed are the bytes that are returned, so what is run later is what was
-    checked, whatever happens to the file in between.
-
-    Raises:
-        DoribError: the file cannot be read, or is not the one that `sha256` names.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DoribError(
-            f"metric sscd: {path} cannot be read ({error.strerror}); give path=FILE"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
-        raise DoribError(
-            f"metric sscd: {path} has sha256 {found}, not {sha256}, and was not opened; delete it "
-            "and fetch it anew, or state sha256=... if another file is meant and you trust it"
-        )
-    return content, found
+def file(path: Path, sha256: str | None) -> WeightsFile:
+    """A descriptor's file; `sha256` None for any."""
+    return WeightsFile(
+        path,
+        sha256,
+        "metric sscd",
+        if_missing="give path=FILE",
+        if_another="delete it and fetch it anew, or state sha256=... if another file is meant and "
+        "you trust it",
+    )
 
 
 def fetch_official(path: Path, sha256: str, url: str = OFFICIAL_URL) -> None:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from dorib.config import make_config
 from dorib.host.registry import discover
-from dorib.ranking.entries import Entry, WorkToBreak
+from dorib.ranking.entries import Entry
+from dorib.ranking.rates import WorkToBreak
 from dorib.runner import run
 from dorib.store.files import write_json
 from dorib.suites.suite import Suite

@@ -1,7 +1,7 @@
-"""The command line. This module and `cli_*` print; everything below them raises or returns.
+"""The command line: its commands, plugins' among them, and how each of them ends.
 
-What takes long to import (torch, rich, pydantic) is imported by the command that needs it, so that
-`dorib --help` answers at once.
+This room prints; everything below it raises or returns. What takes long to import (torch, rich) is
+imported by the command that needs it, so that `dorib --help` answers at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dorib.cli import plugins as cli_plugins
 from dorib.cli import run as cli_run
 from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
+from dorib.cli.commands import WithPlugins
 from dorib.errors import DoribError
-from dorib_locality import command as cli_locality
 
 BAD_INPUT = 2
 STOPPED = 130
@@ -29,6 +29,7 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="dorib",
+    cls=WithPlugins,
     help="Has a mitigation erased a memorized image from a text-to-image diffusion model, or only "
     "hidden it?",
     add_completion=False,
@@ -37,7 +38,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(cli_run.run)
-app.command("locality")(cli_locality.locality)
 app.command("site")(cli_site.site)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)

@@ -1,58 +1,147 @@
-"""The options that `dorib run` and `dorib locality` have in common."""
+"""Options that several commands take, each written once, and commands made from them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 import typer
 
 METHOD = "NAME[:PARAMETER=VALUE,...]"
 
-Suite: TypeAlias = Annotated[
-    str | None, typer.Option(help="A registered name or a suite folder (default: tiny).")
-]
-Full: TypeAlias = Annotated[
-    bool | None, typer.Option("--full/--quick", help="The suite's full or quick (default) profile.")
-]
-Device: TypeAlias = Annotated[
-    str | None, typer.Option(help="For example cuda:0 (default: what there is).")
-]
-Dtype: TypeAlias = Annotated[
-    str | None, typer.Option(help="float32, bfloat16 or float16 (default: float32).")
-]
-BatchSize: TypeAlias = Annotated[
-    int | None, typer.Option(help="Items handled together (default: the suite's).")
-]
-GradientCheckpointing: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--gradient-checkpointing",
-        help="Compute activations twice rather than keep them: searches take less memory.",
-    ),
-]
-VaeSlicing: TypeAlias = Annotated[
-    bool | None,
-    typer.Option("--vae-slicing", help="Decode images one by one: it takes less memory."),
-]
-Offload: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--offload",
-        help="Keep text encoders and autoencoder in the host's memory while they are not at work.",
-    ),
-]
-Compile: TypeAlias = Annotated[
-    bool | None, typer.Option("--compile", help="Compile the U-Net by torch.compile.")
-]
-Out: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
-]
+
+class SharedOptions(TypedDict, total=False):
+    """What every command takes that runs a suite's model; holds those that were given.
+
+    A command's own options stand in a subclass.
+    """
+
+    suite: Annotated[
+        str | None, typer.Option(help="A registered name or a suite folder (default: tiny).")
+    ]
+    split: Annotated[
+        str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
+    ]
+    full: Annotated[
+        bool | None,
+        typer.Option("--full/--quick", help="The suite's full or quick (default) profile."),
+    ]
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Evaluation images per sample and trigger, in place of the profile's."),
+    ]
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INTEGER,...",
+            help="Search work per sample in U-Net items, rising; in place of the profile's.",
+        ),
+    ]
+    device: Annotated[str | None, typer.Option(help="For example cuda:0 (default: what there is).")]
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16 (default: float32).")
+    ]
+    batch_size: Annotated[
+        int | None, typer.Option(help="Items handled together (default: the suite's).")
+    ]
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Compute activations twice rather than keep them: searches take less memory.",
+        ),
+    ]
+    vae_slicing: Annotated[
+        bool | None,
+        typer.Option("--vae-slicing", help="Decode images one by one: it takes less memory."),
+    ]
+    offload: Annotated[
+        bool | None,
+        typer.Option(
+            "--offload",
+            help="Keep text encoders and autoencoder in the host's memory while they are not at "
+            "work.",
+        ),
+    ]
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the U-Net by torch.compile.")
+    ]
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
+    ]
+    root_seed: Annotated[
+        int | None, typer.Option(help="What all randomness is derived from (default: 0).")
+    ]
+    offline: Annotated[
+        bool | None,
+        typer.Option(
+            "--offline",
+            help="Open no connection: fail before any work, naming what is missing and what brings "
+            "it.",
+        ),
+    ]
 
 
-def given(**options: Any) -> dict[str, Any]:
+GivenOptions = TypeVar("GivenOptions", bound=SharedOptions)
+
+
+def method_option(*names: str, help: str) -> Any:
+    """A Typer option whose value names a method, with its parameters.
+
+    Args:
+        names: `--mitigation`, `-m`; none: the name of the option's entry.
+        help: what `--help` says of it.
+    """
+    return typer.Option(*names, metavar=METHOD, help=help)
+
+
+def with_options(
+    options: type[GivenOptions],
+) -> Callable[[Callable[[GivenOptions], None]], Callable[..., None]]:
+    """Make a Typer command from a function of one mapping: the options that were given.
+
+    Args:
+        options: `SharedOptions` or a subclass; each entry is annotated as one of Typer's options
+            that is None where it is not given. Its own options are listed ahead of the shared.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    own_first = sorted(hints, key=lambda name: name in SharedOptions.__annotations__)
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hints[name])
+        for name in own_first
+    ]
+
+    def decorate(function: Callable[[GivenOptions], None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**typed: Any) -> None:
+            quiet_libraries()
+            function(_given(typed))  # type: ignore[arg-type]
+
+        # Typer reads both.
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = hints
+        return command
+
+    return decorate
+
+
+def _given(typed: dict[str, Any]) -> dict[str, Any]:
     """Those that were given; the budgets, which come as one text, in parts."""
-    found = {name: value for name, value in options.items() if value is not None}
+    found = {name: value for name, value in typed.items() if value is not None}
     if "budgets" in found:
         found["budgets"] = [part.strip() for part in found["budgets"].split(",")]
     return found
+
+
+def quiet_libraries() -> None:
+    """Their progress bars and hints would stand between ours; errors still come through."""
+    for name, value in {
+        "DIFFUSERS_VERBOSITY": "error",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dorib.contracts.registration import PluginKind
     from dorib.host.registry import Registry
 
-KINDS: tuple[PluginKind, ...] = ("mitigation", "attack", "metric", "rule", "suite")
+KINDS: tuple[PluginKind, ...] = ("mitigation", "attack", "metric", "rule", "suite", "command")
 
 
 class MethodKind(StrEnum):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dorib.cli import options as cli_options
+from dorib.cli.options import SharedOptions, method_option, with_options
 
 if TYPE_CHECKING:
     from dorib.config import RunConfig
@@ -18,117 +17,64 @@ METHOD_FAILED = 1
 """Exit code of a run in which a method failed altogether; the others have their rows."""
 
 
-def run(
+class RunCommandOptions(SharedOptions, total=False):
+    """The options of `dorib run` that were given."""
+
     mitigation: Annotated[
         list[str] | None,
-        typer.Option(
+        method_option(
             "--mitigation",
             "-m",
-            metavar=cli_options.METHOD,
             help="A mitigation, for example wanda:sparsity=0.02; repeat it for several, 'all' for "
             "every one. 'none' and the suite's oracle are always run.",
         ),
-    ] = None,
+    ]
     attack: Annotated[
         list[str] | None,
-        typer.Option(
+        method_option(
             "--attack",
             "-a",
-            metavar=cli_options.METHOD,
             help="An attack; repeat it for several, 'all' for every one, 'required' for those that "
             "ranks take. 'none' is always run.",
         ),
-    ] = None,
+    ]
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar=cli_options.METHOD,
-            help="A metric in place of sscd and clip; repeat it for several.",
-        ),
-    ] = None,
-    suite: cli_options.Suite = None,
-    split: Annotated[
-        str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
-    ] = None,
-    full: cli_options.Full = None,
-    seeds: Annotated[
-        int | None, typer.Option(help="Evaluation images per sample, in place of the profile's.")
-    ] = None,
+        method_option(help="A metric in place of sscd and clip; repeat it for several."),
+    ]
     limit: Annotated[
         int | None, typer.Option(help="At most so many memorized samples, and so many controls.")
-    ] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            metavar="INTEGER,...",
-            help="Search work per sample in U-Net items, rising; in place of the profile's.",
-        ),
-    ] = None,
-    device: cli_options.Device = None,
-    dtype: cli_options.Dtype = None,
-    batch_size: cli_options.BatchSize = None,
-    gradient_checkpointing: cli_options.GradientCheckpointing = None,
-    vae_slicing: cli_options.VaeSlicing = None,
-    offload: cli_options.Offload = None,
-    compile: cli_options.Compile = None,
-    out: cli_options.Out = None,
-    root_seed: Annotated[
-        int | None, typer.Option(help="What all randomness is derived from (default: 0).")
-    ] = None,
-    offline: Annotated[
-        bool | None,
-        typer.Option(
-            "--offline",
-            help="Open no connection: fail before any work, naming what is missing and what brings "
-            "it.",
-        ),
-    ] = None,
+    ]
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Print where a plugin that fails did so.")
-    ] = False,
+        bool | None,
+        typer.Option("--traceback", help="Print where a plugin that fails did so."),
+    ]
     config: Annotated[
         Path | None,
         typer.Option(
             help="YAML file, or the preset finding-dori, with any of these options by name; those "
             "given here win over it."
         ),
-    ] = None,
-) -> None:
+    ]
+
+
+@with_options(RunCommandOptions)
+def run(options: RunCommandOptions) -> None:
     """Score mitigations against attacks; stopped or repeated, it goes on from what is stored."""
-    given = cli_options.given(
-        mitigation=mitigation,
-        attack=attack,
-        metric=metric,
-        suite=suite,
-        split=split,
-        full=full,
-        seeds=seeds,
-        limit=limit,
-        budgets=budgets,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        gradient_checkpointing=gradient_checkpointing,
-        vae_slicing=vae_slicing,
-        offload=offload,
-        compile=compile,
-        out=out,
-        root_seed=root_seed,
-        offline=offline,
-    )
     from dorib.config import run_config
 
-    _run(run_config(given, config), tracebacks=traceback)
+    given: dict[str, Any] = {**options}
+    tracebacks = bool(given.pop("traceback", False))
+    file = given.pop("config", None)
+    _run(run_config(given, file), tracebacks=tracebacks)
 
 
 def _run(config: RunConfig, *, tracebacks: bool) -> None:
     from rich.console import Console
 
+    from dorib import runner
     from dorib.cli import display, progress
     from dorib.host.registry import discover
-
-    quiet_libraries()
-    from dorib import runner
 
     console = Console(highlight=False)
     with progress.reporter_for(console, tracebacks=tracebacks) as reporter:
@@ -136,13 +82,3 @@ def _run(config: RunConfig, *, tracebacks: bool) -> None:
     display.show_result(result, console)
     if result.failed:
         raise typer.Exit(METHOD_FAILED)
-
-
-def quiet_libraries() -> None:
-    """Their progress bars and hints would stand between ours; errors still come through."""
-    for name, value in {
-        "DIFFUSERS_VERBOSITY": "error",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }.items():
-        os.environ.setdefault(name, value)

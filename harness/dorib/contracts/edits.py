@@ -108,10 +108,6 @@ class Edit:
                 if len(scales.reshape(-1, scales.shape[-1])) != rows:
                     raise ValueError(f"{layer}: scales {[*scales.shape]} for {rows} samples")
 
-    def index_of(self, sample: str) -> int:
-        """The row that acts for `sample`: 0 under a global edit."""
-        return self.samples.index(sample) if self.scope == "per_sample" else 0
-
 
 def save_edit(edit: Edit, folder: Path) -> None:
     """Write `edit.json` and, where the edit changes something, `edit.safetensors` into `folder`."""

@@ -1,4 +1,4 @@
-"""What a plugin can implement: five hooks, each handed the function that takes a registration.
+"""What a plugin can implement: six hooks, each handed the function that takes a registration.
 
 The host hands in `register`, so a hook's signature stays as it is while what can be registered
 grows. A plugin module states the contract it was written for as `dorib_contract = 1` and must be
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from dorib.contracts.registration import Register, RegisterSuite
+    from dorib.contracts.registration import Register, RegisterCommand, RegisterSuite
 
 CONTRACT_VERSION = 1
 
@@ -44,3 +44,8 @@ def register_rules(register: Register) -> None:
 @hookspec
 def register_suites(register: RegisterSuite) -> None:
     """Call `register(name, folder, summary=...)` for each suite folder."""
+
+
+@hookspec
+def register_commands(register: RegisterCommand) -> None:
+    """Call `register(name, target, summary=...)` for each command that `dorib` is to have."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 Knowledge = Literal["original image", "prompt", "gradients", "embeddings", "tokens", "edit"]
-Need = Literal["generations", "original", "twin", "utility"]
+Need = Literal["generations", "twin", "utility"]
 Level = Literal["image", "sample", "cell"]
 
 

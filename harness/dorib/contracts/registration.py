@@ -9,6 +9,8 @@ from dorib.contracts.params import Params
 
 MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule"]
 PluginKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "suite", "command"]
+BUILT_IN_COMMANDS = ("run", "site", "fetch", "plugins", "params", "suites")
+"""Names that no plugin can give a command of its own."""
 
 
 class Register(Protocol):
@@ -34,5 +36,6 @@ class RegisterCommand(Protocol):
         """Register `dorib NAME`, the function at `target` ("package.module:function").
 
         Typer reads the function's signature as that of a command of its own; it is imported when
-        the command is run. `summary` is what `dorib --help` says of it.
+        the command is run. `summary` is what `dorib --help` says of it. The names of
+        `BUILT_IN_COMMANDS` are taken.
         """

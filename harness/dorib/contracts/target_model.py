@@ -85,6 +85,14 @@ class TargetModel(ABC):
         """Name and module of each feed-forward output layer, in forward order."""
 
     @abstractmethod
+    def linear_layer(self, name: str) -> nn.Linear:
+        """The linear layer of the U-Net that an edit calls `name`.
+
+        Raises:
+            DoribError: there is none.
+        """
+
+    @abstractmethod
     def trainable_copy(
         self, *, gradient_checkpointing: bool = False
     ) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
@@ -138,7 +146,8 @@ class TargetModel(ABC):
         `u + guidance_scale * (c - u)`.
 
         Raises:
-            ValueError: `latents`, `timesteps` and `samples` differ in length.
+            ValueError: `latents`, `timesteps` and `samples` differ in length, or a per-sample edit
+                has no row of a sample index.
         """
 
     @abstractmethod
@@ -157,10 +166,12 @@ class TargetModel(ABC):
         timesteps: Tensor,
         embeddings: Embeddings,
         samples: Tensor,
+        towards: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of the raw output against its training target, float32 `[B]`.
 
         `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
+        `towards`, `[B, *latent_shape]`, takes the training target's place where it is given.
         """
 
     @abstractmethod

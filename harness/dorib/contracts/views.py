@@ -70,5 +70,8 @@ class Generation:
     """The unmitigated model's images from the sample's own prompt and the same seeds."""
     other_caption: str | None = None
     """For utility prompts: the caption of another prompt (a shuffled pairing)."""
+    captions_of_kind: tuple[str, ...] = ()
+    """For utility prompts: all other captions of the prompt's kind, where the suite tells kinds
+    apart."""
 
     __repr__ = own_fields

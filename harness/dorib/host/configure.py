@@ -13,7 +13,7 @@ from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.host.classes import flaw_of
 from dorib.host.registry import Registration, Registry
-from dorib.store.fingerprint import code_digest, digest
+from dorib.store.fingerprint import code_digest, digest, method_slug
 from dorib.validation import checked
 
 NONE = "none"
@@ -58,9 +58,7 @@ class Configured:
     @property
     def slug(self) -> str:
         """The label as part of a file name."""
-        if self.label == self.name:
-            return self.name
-        return f"{self.name}-{digest(self.params)[:8]}"
+        return method_slug(self.name, self.label, self.params)
 
     @property
     def mitigation(self) -> Mitigation[Any]:

@@ -1,4 +1,4 @@
-"""Discovery: which methods and suites are there, and what is wrong with those that are not."""
+"""Discovery: which methods, suites and commands are there, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,18 +15,17 @@ import pluggy
 
 from dorib.contracts import hookspecs
 from dorib.contracts.params import Params
-from dorib.contracts.registration import PluginKind
+from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
 
 GROUP = "dorib"
-DISTRIBUTION = "dorib"
 # Names become parts of file names in the results folder.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Registration:
-    """One named method or suite of one plugin."""
+    """One named method, suite or command of one plugin."""
 
     kind: PluginKind
     name: str
@@ -37,21 +36,20 @@ class Registration:
     built_in: bool = False
     """Brought by the distribution `dorib` itself."""
 
-    def load(self) -> type[Any]:
-        """Import the class.
+    def load(self) -> Any:
+        """Import what `target` names: a method's class, a command's function.
 
         Raises:
             DoribError: it cannot be imported.
         """
         module, _, attribute = self.target.partition(":")
         try:
-            loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+            return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise DoribError(
                 f"plugin {self.plugin}: cannot load {self.target} for {self.kind} "
                 f"{self.name!r} ({error}); reinstall or remove the plugin"
             ) from error
-        return loaded
 
 
 @dataclass(frozen=True)
@@ -99,19 +97,24 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
     registry = Registry()
     points = list(entry_points(group=GROUP)) if found is None else found
     # Ours first, so that a third party cannot take a built-in name by sorting before it.
-    for point in sorted(points, key=lambda p: (not _is_built_in(p), p.name)):
+    ours = _built_in()
+    for point in sorted(points, key=lambda p: (p.value not in ours, p.name)):
         try:
             module = point.load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does on import
             registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
             continue
-        _add_plugin(registry, point.name, module, built_in=_is_built_in(point))
+        _add_plugin(registry, point.name, module, built_in=point.value in ours)
     return registry
 
 
-def _is_built_in(point: EntryPoint) -> bool:
-    """Whether the distribution `dorib` itself brings it, whatever the package is called."""
-    return point.dist is not None and point.dist.name == DISTRIBUTION
+def _built_in() -> set[str]:
+    """The modules that dorib's own distribution declares: a package's name tells nothing."""
+    try:
+        declared = distribution(GROUP).entry_points
+    except PackageNotFoundError:
+        return set()
+    return {point.value for point in declared if point.group == GROUP}
 
 
 def _add_plugin(registry: Registry, plugin: str, module: ModuleType, *, built_in: bool) -> None:
@@ -139,6 +142,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
         ("metric", hook.register_metrics),
         ("rule", hook.register_rules),
         ("suite", hook.register_suites),
+        ("command", hook.register_commands),
     ]
 
 
@@ -148,17 +152,24 @@ def _taker(
     def register(
         name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
     ) -> None:
-        if not NAME.fullmatch(name):
-            reason = f"{kind} {name!r}: a name is lower-case letters, digits and hyphens"
-            registry.broken.append(BrokenPlugin(plugin, reason))
-            return
-        taken = registry.registrations.get((kind, name))
-        if taken is not None:
-            reason = f"{kind} {name!r} is already registered by plugin {taken.plugin}"
-            registry.broken.append(BrokenPlugin(plugin, reason))
+        reason = _refusal(registry, kind, name, params)
+        if reason is not None:
+            registry.broken.append(BrokenPlugin(plugin, f"{kind} {name!r}{reason}"))
             return
         registry.registrations[kind, name] = Registration(
             kind, name, plugin, str(target), params, summary, built_in
         )
 
     return register
+
+
+def _refusal(registry: Registry, kind: PluginKind, name: object, params: object) -> str | None:
+    """Why a registration is not taken, in words that follow its kind and name."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return ": a name is lower-case letters, digits and hyphens"
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        return ": its params are no subclass of dorib.Params"
+    if kind == "command" and name in BUILT_IN_COMMANDS:
+        return " is one of dorib's own"
+    taken = registry.registrations.get((kind, name))
+    return f" is already registered by plugin {taken.plugin}" if taken is not None else None

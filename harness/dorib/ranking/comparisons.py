@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from dorib.host.configure import NONE
-from dorib.ranking.entries import Interval, WorkToBreak
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.outcomes import Outcomes, Role
+from dorib.ranking.rates import Interval, ThresholdRates, WorkToBreak
 from dorib.ranking.statistics import paired_difference, recovered_share, unpaired_difference
 from dorib.ranking.survival import kaplan_meier
 
@@ -19,7 +19,7 @@ GapReference = Literal["oracle", "controls"]
 
 
 def erasure_gap(outcomes: Outcomes, cell: CellFacts) -> tuple[Interval | None, GapReference | None]:
-    """The rate minus the oracle's under the same attack at the same, largest, budget.
+    """The rate minus the oracle's under the same attack within the same, largest, budget.
 
     Minus the controls' rate where there is no oracle; None where there are no controls either, and
     for the oracle, which is no mitigation.
@@ -42,7 +42,7 @@ def erasure_gap(outcomes: Outcomes, cell: CellFacts) -> tuple[Interval | None, G
 
 
 def share_recovered(outcomes: Outcomes, cell: CellFacts) -> float | None:
-    """What the attack brings back of what the mitigation hid, at the largest budget."""
+    """What the attack brings back of what the mitigation hid, within the largest budget."""
     attacked = outcomes.last(cell, "memorized")
     mitigated = outcomes.last(outcomes.cell(cell.mitigation.label, NONE), "memorized")
     unmitigated = outcomes.last(outcomes.cell(NONE, NONE), "memorized")
@@ -52,10 +52,7 @@ def share_recovered(outcomes: Outcomes, cell: CellFacts) -> float | None:
 
 
 def work_to_break(outcomes: Outcomes, cell: CellFacts, role: Role) -> WorkToBreak | None:
-    """Survival over the budgets; None where nothing is searched or nothing tells of replication.
-
-    A sample that breaks at a small budget has broken, whatever the larger ones bring.
-    """
+    """Survival over the budgets; None where nothing is searched or nothing tells of replication."""
     budgets = outcomes.budgets(cell)
     by_budget = [outcome for b in budgets if (outcome := outcomes.at(cell, b, role))]
     if not cell.searches or not by_budget:
@@ -71,3 +68,22 @@ def work_to_break(outcomes: Outcomes, cell: CellFacts, role: Role) -> WorkToBrea
         censored=broken.count(False),
         n=len(broken),
     )
+
+
+def rates_at_thresholds(outcomes: Outcomes, cell: CellFacts) -> tuple[ThresholdRates, ...]:
+    """The rates within the largest budget at each of the run's other thresholds."""
+    found = []
+    for threshold in outcomes.run.thresholds:
+        memorized = outcomes.last(cell, "memorized", threshold)
+        controls = outcomes.last(cell, "control", threshold)
+        oracle = outcomes.last(outcomes.oracle(cell), "memorized", threshold)
+        if memorized:
+            found.append(
+                ThresholdRates(
+                    threshold=threshold,
+                    memorized=memorized.rate,
+                    controls=controls.rate if controls else None,
+                    oracle=oracle.rate if oracle else None,
+                )
+            )
+    return tuple(found)

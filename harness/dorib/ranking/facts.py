@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dorib.contracts.methods import Quantity
-from dorib.ranking.entries import (
+from dorib.ranking.entry_fields import (
     Digests,
     Environment,
     MethodFacts,
@@ -48,6 +48,10 @@ class RunFacts:
     """The label of the mitigation that is the oracle; None where it was not run."""
     utility_kinds: Mapping[str, str] = field(default_factory=dict)
     """Kinds of the utility prompts that have one, by id."""
+    required_attacks: tuple[str, ...] = ()
+    """Labels of those that the suite ranks by; empty where all that were run do."""
+    thresholds: tuple[float, ...] = ()
+    """Cosines, rising, at which the rates are told beside the suite's threshold."""
     unscorable: int = 0
     """Samples left out before the run, having no original image."""
 

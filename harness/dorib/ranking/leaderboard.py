@@ -9,18 +9,12 @@ from typing import Literal
 from pydantic import Field
 
 from dorib.errors import DoribError
-from dorib.ranking.entries import (
-    Entry,
-    Facts,
-    Interval,
-    MethodFacts,
-    ProfileName,
-    Rate,
-    ScopeName,
-    SuiteFacts,
-)
+from dorib.ranking.comparable import contradictions
+from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import MethodFacts, ProfileName, ScopeName, SuiteFacts
+from dorib.ranking.rates import Count, Facts, Interval, Positive, Rate, UtilityShare
 from dorib.store.files import write_json
-from dorib.store.fingerprint import digest
+from dorib.store.fingerprint import method_slug
 
 LEADERBOARD_FILE = "leaderboard.json"
 
@@ -35,7 +29,7 @@ class CellSummary(Facts):
     oracle_rate: Rate | None
     erasure_gap: Interval | None
     recovered_share: float | None
-    errors: int = Field(ge=0)
+    errors: Count
     bypass: bool
     reason_not_ranked: str | None
     entry: str
@@ -49,13 +43,13 @@ class Row(Facts):
     """1 is best; rows of the same gap share a rank; None for rows that are not ranked."""
     mitigation: MethodFacts
     scope: ScopeName
-    utility: Interval | None
-    utility_by_kind: dict[str, Interval] = Field(default_factory=dict)
+    utility: UtilityShare | None
+    utility_by_kind: dict[str, UtilityShare] = Field(default_factory=dict)
     """Where the suite tells kinds of utility prompts apart."""
     worst_gap: Interval | None
     """The largest erasure gap over the required attacks."""
     worst_attack: str | None
-    errors: int = Field(ge=0)
+    errors: Count
     """Over all its cells; an error in the utility prompts counts in each."""
     reason_not_ranked: str | None
     cells: tuple[CellSummary, ...]
@@ -64,11 +58,12 @@ class Row(Facts):
 class Leaderboard(Facts):
     """All rows of one suite, split and profile."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
+    """That of its entries."""
     suite: SuiteFacts
     split: str
     profile: ProfileName
-    k: int = Field(gt=0)
+    k: Positive
     required_attacks: tuple[str, ...]
     """A row's rank is its worst erasure gap over these."""
     rows: tuple[Row, ...]
@@ -86,14 +81,17 @@ def leaderboard(
 
     Args:
         entries: Cells of one suite, split, profile and number of images.
-        required_attacks: Labels of the attacks that decide; None for every attack in `entries`.
+        required_attacks: Labels of the attacks that decide, for entries of version 1, which do not
+            state them; None for every attack in `entries`.
 
     Raises:
         DoribError: there are no entries, two are of the same cell, or they cannot be compared.
     """
-    _check_comparable(entries)
-    attacks = tuple(dict.fromkeys(entry.attack.label for entry in entries))
-    required = attacks if required_attacks is None else tuple(required_attacks)
+    if not entries:
+        raise DoribError("leaderboard: no entries; run at least one mitigation and attack")
+    for entry, problem in contradictions(entries):
+        raise DoribError(f"leaderboard: {entry_file(entry)} {problem}")
+    required = _required(entries, required_attacks)
     of_mitigation: dict[str, list[Entry]] = {}
     for entry in entries:
         of_mitigation.setdefault(entry.mitigation.label, []).append(entry)
@@ -108,6 +106,7 @@ def leaderboard(
             per_sample_rows.append(row)
     first = entries[0]
     return Leaderboard(
+        schema_version=first.schema_version,
         suite=first.suite,
         split=first.split,
         profile=first.profile,
@@ -145,31 +144,24 @@ def write_leaderboard(
 
 def entry_file(entry: Entry) -> str:
     """An entry's file, relative to its leaderboard's folder."""
-    return f"entries/{_slug(entry.mitigation)}.{_slug(entry.attack)}.json"
+    slugs = [method_slug(m.name, m.label, m.params) for m in (entry.mitigation, entry.attack)]
+    return f"entries/{'.'.join(slugs)}.json"
 
 
-def _slug(method: MethodFacts) -> str:
-    if method.label == method.name:
-        return method.name
-    return f"{method.name}-{digest(method.params)[:8]}"
-
-
-def _check_comparable(entries: Sequence[Entry]) -> None:
-    if not entries:
-        raise DoribError("leaderboard: no entries; run at least one mitigation and attack")
-    first, seen = entries[0], set()
-    for entry in entries:
-        cell = entry.mitigation.label, entry.attack.label
-        name = " x ".join(cell)
-        for what in ("suite", "split", "profile", "k"):
-            if getattr(entry, what) != getattr(first, what):
-                raise DoribError(
-                    f"leaderboard: entry {name} has another {what} than the first entry; "
-                    "rank each on its own"
-                )
-        if cell in seen:
-            raise DoribError(f"leaderboard: entry {name} stands twice; leave one out")
-        seen.add(cell)
+def _required(entries: Sequence[Entry], stated: Sequence[str] | None) -> tuple[str, ...]:
+    own = entries[0].required_attacks
+    if own is not None:
+        if stated is not None and tuple(stated) != own:
+            raise DoribError(
+                f"leaderboard: required_attacks {', '.join(stated) or 'none'} are not those that "
+                f"its entries state, {', '.join(own)}"
+            )
+        return own
+    if stated is None:
+        return tuple(dict.fromkeys(entry.attack.label for entry in entries))
+    if not stated or len(set(stated)) != len(stated):
+        raise DoribError("leaderboard: required_attacks must be at least one, each once")
+    return tuple(stated)
 
 
 def _row(cells: Sequence[Entry], required: Sequence[str]) -> Row:
@@ -198,8 +190,6 @@ def _row(cells: Sequence[Entry], required: Sequence[str]) -> Row:
 def _reasons_not_ranked(by_attack: dict[str, Entry], required: Sequence[str]) -> list[str]:
     missing = [attack for attack in required if attack not in by_attack]
     reasons = [f"not attacked by {attack}" for attack in missing]
-    if not required:
-        reasons.append("no attack is required")
     for attack in required:
         reason = by_attack[attack].reason_not_ranked if attack in by_attack else None
         if reason is not None:

@@ -9,10 +9,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dorib.contracts.methods import Quantity
-from dorib.ranking.entries import Summary
+from dorib.errors import DoribError
+from dorib.ranking.entry_fields import Summary
 from dorib.ranking.records import Record
 
 REPLICATES = "replicates"
+LIKENESS = "sscd_original"
+"""What `replicates` is decided by: an image's cosine with the nearest original."""
 
 UNSCORABLE = "unscorable"
 """In a metric's place in the records of samples without an original: no fault of the cell."""
@@ -29,7 +32,11 @@ class Place(NamedTuple):
 
 
 class Observations:
-    """All records of a run. A value that comes twice counts once: the first."""
+    """All records of a run. A value that comes twice counts once.
+
+    Raises:
+        DoribError: two values of one place differ.
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._values: dict[tuple[Place, str], dict[tuple[str | None, int | None], float]] = {}
@@ -42,7 +49,13 @@ class Observations:
                 self._errors.setdefault(place, set()).add(record.sample or record.metric)
             else:
                 values = self._values.setdefault((place, record.metric), {})
-                values.setdefault((record.sample, record.seed), record.value)
+                kept = values.setdefault((record.sample, record.seed), record.value)
+                if kept != record.value:
+                    raise DoribError(
+                        f"records: {record.metric} of sample {record.sample}, seed {record.seed}, "
+                        f"{record.mitigation} x {record.attack} at {record.budget} is both {kept} "
+                        f"and {record.value}; delete the store's records and run again"
+                    )
 
     def errors(self, place: Place) -> frozenset[str]:
         """The samples that any metric has an error for, and metrics that failed on all of them."""

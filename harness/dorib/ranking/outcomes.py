@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from dorib.ranking.entries import Rate
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
-from dorib.ranking.observations import REPLICATES, Observations, Place
+from dorib.ranking.observations import LIKENESS, REPLICATES, Observations, Place
+from dorib.ranking.rates import Rate
 from dorib.ranking.statistics import clopper_pearson
 
 Role = Literal["memorized", "control"]
@@ -18,18 +18,20 @@ Role = Literal["memorized", "control"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which samples of a group replicate at one budget; in the order of the group.
+    """Which samples of a group are broken within one budget; in the order of the group.
+
+    An attacker keeps what worked: a sample that breaks at a smaller budget is broken.
 
     What was not seen to replicate counts as not doing so: a crash never shrinks the denominator,
     and `errors` says whom it touched.
     """
 
     hits: tuple[bool, ...]
-    """At least one of the sample's k images replicates."""
+    """At least one of the sample's k images replicates, at this budget or a smaller one."""
     replication_rate: float
-    """Mean share of a sample's k images that replicate."""
+    """Mean share of a sample's k images at this very budget that replicate."""
     errors: frozenset[str]
-    """Samples that lack one of their k values."""
+    """Samples that lack one of their k values, at this budget or a smaller one."""
 
     @property
     def rate(self) -> Rate:
@@ -63,30 +65,48 @@ class Outcomes:
             return ()
         return self.run.budgets if cell.searches else (0,)
 
-    def at(self, cell: CellFacts | None, budget: int, role: Role) -> Outcome | None:
-        """The outcome at one budget.
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """The labels of all attacks that were run, in order."""
+        return tuple(dict.fromkeys(attack for _, attack in self._cells))
+
+    def at(
+        self, cell: CellFacts | None, budget: int, role: Role, threshold: float | None = None
+    ) -> Outcome | None:
+        """What is broken within one budget: of images that replicate by the suite's threshold, or
+        whose likeness reaches `threshold`.
 
         None where the cell was not run at it, the group is empty or nothing tells of replication.
         """
         group = self._group(role)
+        quantity = REPLICATES if threshold is None else LIKENESS
         if cell is None or budget not in self.budgets(cell) or not group:
             return None
-        if REPLICATES not in self.run.quantities:
+        if quantity not in self.run.quantities:
             return None
-        seen = self._observations.by_sample(place(cell, budget, role), REPLICATES)
-        values = [seen.get(sample.id, []) for sample in group]
+        hits, errors = set[str](), set[str]()
+        shares: list[float] = []
+        for each in (b for b in self.budgets(cell) if b <= budget):
+            seen = self._observations.by_sample(place(cell, each, role), quantity)
+            shares = []
+            for sample in group:
+                values = seen.get(sample.id, [])
+                replicas = [v > 0 if threshold is None else v >= threshold for v in values]
+                shares.append(sum(replicas) / self.run.k)
+                hits |= {sample.id} if any(replicas) else set()
+                errors |= {sample.id} if len(values) < self.run.k else set()
         return Outcome(
-            hits=tuple(any(images) for images in values),
-            replication_rate=float(np.mean([sum(map(bool, v)) / self.run.k for v in values])),
-            errors=frozenset(
-                s.id for s, v in zip(group, values, strict=True) if len(v) < self.run.k
-            ),
+            hits=tuple(sample.id in hits for sample in group),
+            replication_rate=float(np.mean(shares)),
+            errors=frozenset(errors),
         )
 
-    def last(self, cell: CellFacts | None, role: Role) -> Outcome | None:
-        """The outcome at the largest budget."""
+    def last(
+        self, cell: CellFacts | None, role: Role, threshold: float | None = None
+    ) -> Outcome | None:
+        """What is broken within the largest budget, as `at` has it."""
         budgets = self.budgets(cell) if cell else ()
-        return self.at(cell, budgets[-1], role) if budgets else None
+        return self.at(cell, budgets[-1], role, threshold) if budgets else None
 
     def errors(self, cell: CellFacts) -> set[str]:
         """Samples with an error, or without a value that was asked for, at any budget."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from dorib.host.configure import NONE
-from dorib.ranking.comparisons import erasure_gap, share_recovered, work_to_break
-from dorib.ranking.entries import BudgetPoint, Entry, Interval, Samples, Summaries, Work
+from dorib.ranking.comparisons import (
+    erasure_gap,
+    rates_at_thresholds,
+    share_recovered,
+    work_to_break,
+)
+from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import BudgetPoint, Samples, Summaries, Work
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
-from dorib.ranking.observations import REPLICATES, Observations, Place
+from dorib.ranking.observations import Observations, Place
 from dorib.ranking.outcomes import Outcomes, place
+from dorib.ranking.reasons import reasons_not_ranked
 from dorib.ranking.records import Record
-from dorib.ranking.utility import ALIGNMENT, THRESHOLD, Utility, measure_utility
+from dorib.ranking.utility import ALIGNMENT, Utility, measure_utility
 
 
 def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -> list[Entry]:
@@ -44,7 +51,18 @@ def _entry(
     last = curve[-1] if curve else None
     gap, gap_reference = erasure_gap(outcomes, cell)
     errors = len(outcomes.errors(cell) | utility.errors)
-    reasons = list(_reasons_not_ranked(outcomes, cell, gap, utility, errors))
+    reasons = "; ".join(
+        reasons_not_ranked(
+            reference_line=_is_reference(run, cell),
+            not_applicable=cell.not_applicable,
+            memorization_rate=last.memorized if last else None,
+            oracle_rate=last.oracle if last else None,
+            erasure_gap=gap,
+            utility=utility.share,
+            errors=errors,
+            prompts_without_reference=len(utility.reference_errors),
+        )
+    )
     return Entry(
         suite=run.suite,
         split=run.split,
@@ -57,6 +75,7 @@ def _entry(
         bypass=cell.bypass,
         not_applicable=cell.not_applicable,
         k=run.k,
+        required_attacks=run.required_attacks or outcomes.attacks,
         samples=_samples(run),
         curve=curve,
         memorization_rate=last.memorized if last else None,
@@ -66,8 +85,10 @@ def _entry(
         erasure_gap=gap,
         gap_reference=gap_reference,
         recovered_share=share_recovered(outcomes, cell),
+        rates_at_thresholds=rates_at_thresholds(outcomes, cell),
         utility=utility.share,
         utility_by_kind=utility.by_kind,
+        prompts_without_reference=len(utility.reference_errors),
         summaries=_summaries(outcomes, observations, cell),
         work_to_break=work_to_break(outcomes, cell, "memorized"),
         work_to_break_controls=work_to_break(outcomes, cell, "control"),
@@ -75,36 +96,12 @@ def _entry(
         smallest_batch=cell.smallest_batch,
         errors=errors,
         ranked=not reasons,
-        reason_not_ranked="; ".join(reasons) or None,
+        reason_not_ranked=reasons or None,
         reference_line=_is_reference(run, cell),
         stack={metric: dict(stack) for metric, stack in sorted(run.stack.items())},
         environment=run.environment,
         digests=cell.digests,
     )
-
-
-def _reasons_not_ranked(
-    outcomes: Outcomes, cell: CellFacts, gap: Interval | None, utility: Utility, errors: int
-) -> Iterator[str]:
-    if _is_reference(outcomes.run, cell):
-        yield "a reference line"
-    if cell.not_applicable is not None:
-        yield f"not applicable: {cell.not_applicable}"
-    elif REPLICATES not in outcomes.run.quantities:
-        yield "no metric tells of replication"
-    elif gap is None:
-        yield "neither an oracle nor controls to compare with"
-    if errors:
-        yield f"errors: {errors} samples or prompts lack a value"
-    oracle = outcomes.last(outcomes.oracle(cell), "memorized")
-    if oracle and oracle.errors:
-        yield f"errors: {len(oracle.errors)} of the oracle's samples lack a value"
-    if utility.reference_errors:
-        yield f"errors: {len(utility.reference_errors)} prompts lack the unmitigated model's value"
-    if utility.share is None:
-        yield "utility not measured"
-    elif utility.share.value < THRESHOLD:
-        yield f"utility {utility.share.value:.2f} is below {THRESHOLD}"
 
 
 def _is_reference(run: RunFacts, cell: CellFacts) -> bool:

@@ -24,9 +24,7 @@ class Survival:
 
     def restricted_mean(self, horizon: float) -> float:
         """Area under the curve from 0 to `horizon`: the mean time, at most `horizon`."""
-        starts = [0.0, *(time for time in self.times if time < horizon)]
-        lengths = np.diff([*starts, horizon])
-        return float(sum(self.at(s) * length for s, length in zip(starts, lengths, strict=True)))
+        return restricted_mean(self.times, self.shares, horizon)
 
 
 def kaplan_meier(times: Sequence[float], broken: Sequence[bool]) -> Survival:
@@ -49,3 +47,10 @@ def kaplan_meier(times: Sequence[float], broken: Sequence[bool]) -> Survival:
     broke = ((when[None, :] == distinct[:, None]) & event[None, :]).sum(axis=1)
     shares = np.cumprod(1 - broke / at_risk)
     return Survival(tuple(distinct.tolist()), tuple(shares.tolist()))
+
+
+def restricted_mean(times: Sequence[float], shares: Sequence[float], horizon: float) -> float:
+    """Area from 0 to `horizon` under the step function that falls to `shares` at `times`."""
+    steps = [(0.0, 1.0), *(step for step in zip(times, shares, strict=True) if step[0] < horizon)]
+    lengths = np.diff([*(time for time, _ in steps), horizon])
+    return float(sum(share * length for (_, share), length in zip(steps, lengths, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
-PALETTE = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-"""Of lines or points that belong together, in this order."""
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Blue, vermilion, green, purple, orange and sky blue: of what belongs together, in this order."""
+GREY = "#7F7F7F"
+"""Of what the coloured is read against."""
 TEXT_WIDTH = 7.0
 """Inches: that of a two-column paper."""
 DOTS_PER_INCH = 300
@@ -39,19 +41,19 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def require_matplotlib(command: str) -> None:
-    """See that `command` can draw its figures, before any work.
+def require_figures(command: str) -> None:
+    """See that `command` can draw its figures and write its pages, before any work.
 
     Raises:
-        DoribError: matplotlib is not installed.
+        DoribError: a library of the extra `figures` is not installed.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DoribError(
-            f"{command}: matplotlib is missing, which draws the figures; "
-            'pip install "dorib[figures]"'
-        ) from error
+    for library, use in {"matplotlib": "draws the figures", "jinja2": "writes the pages"}.items():
+        try:
+            import_module(library)
+        except ImportError as error:
+            raise DoribError(
+                f'{command}: {library} is missing, which {use}; pip install "dorib[figures]"'
+            ) from error
 
 
 @contextmanager

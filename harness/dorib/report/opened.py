@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dorib.errors import DoribError
+from dorib.host.registry import discover
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, entry_file
 from dorib.ranking.records import Record, read_records
@@ -117,5 +118,5 @@ def open_results(folder: Path) -> Results:
             else ("give the folder that a finished `dorib run --out` wrote")
         )
         raise DoribError(f"{folder}: no {LEADERBOARD_FILE} in it; {advice}")
-    board = read_board(folder)
+    board = read_board(folder, discover())
     return Results(folder, board.leaderboard, board.entries)

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from dorib.ranking.entries import BudgetPoint, Entry, ProfileName, Rate
+from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import BudgetPoint, ProfileName
+from dorib.ranking.rates import Rate
 
 ABSENT = "-"
 FIGURES = ("memorized", "controls", "oracle", "utility", "work")
@@ -71,7 +73,7 @@ def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
     first = entries[0]
     rate = f"memorized, controls, oracle: memorization_rate@{first.k}"
     searched = any(point.budget for point in _points(entries))
-    yield f"{rate} at the largest budget" if searched else rate
+    yield f"{rate} within the largest budget" if searched else rate
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
     yield from _reasons(entries)
     if not first.samples.controls:

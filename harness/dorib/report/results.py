@@ -11,9 +11,11 @@ from pathlib import Path
 from dorib.contracts.methods import Quantity
 from dorib.host.configure import NONE, ORACLE, Configured
 from dorib.host.rules import bypassed
-from dorib.ranking.entries import Digests, Entry, Environment, MethodFacts, ProfileName, SuiteFacts
+from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.leaderboard import entry_file, write_leaderboard
+from dorib.ranking.observations import REPLICATES
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record, write_records
 from dorib.report.failures import failed_altogether
@@ -26,6 +28,10 @@ from dorib.verbs.context import Subject
 from dorib.verbs.generate import Request
 from dorib.verbs.judging import Cell
 from dorib.verbs.memory import smallest_batch
+
+LITERATURE_THRESHOLDS = 0.5, 0.7
+"""Cosines of the official SSCD from which an image is called a copy: Somepalli et al., arXiv
+2212.03860, and Kowalczuk et al., arXiv 2507.16880."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def finish(this: Run, *, reused: bool) -> RunResult:
 
 
 def _columns(this: Run, cell: Cell) -> list[Column]:
-    """Unmitigated, mitigated, attacked: each at its largest budget."""
+    """Unmitigated, mitigated, attacked: each within its largest budget."""
     columns = {
         "unmitigated": this.made[NONE, NONE],
         cell.mitigation: this.made[cell.mitigation, NONE],
@@ -158,26 +164,27 @@ def _columns(this: Run, cell: Cell) -> list[Column]:
 
 
 def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
-    """By sample: of its evaluation images the one nearest to the original, as the rate judges."""
+    """By sample: of its evaluation images the one nearest to the original, as the rate judges.
+
+    Of the images at all budgets: what broke at a smaller one is broken, and shown.
+    """
     assert cell.attacked is not None
-    if not cell.attacked.budgets:
-        return {}
-    budget = cell.attacked.budgets[-1]
     nearness = {
-        (record.sample, record.seed): record.value
+        (record.sample, record.budget, record.seed): record.value
         for record in this.records
         if record.mitigation == cell.mitigation
         and record.attack == cell.attack
-        and record.budget == budget
         and record.metric == "sscd_original"
         and record.value is not None
     }
     best: dict[str, Path] = {}
     for subject in this.context.memorized:
-        requests = [Request(subject, budget, seed) for seed in cell.seeds]
+        # The largest first, so that it is shown where no likeness tells.
+        budgets = reversed(cell.attacked.budgets)
+        requests = [Request(subject, budget, seed) for budget in budgets for seed in cell.seeds]
         there = [request for request in requests if request.item in cell.generated.shelf]
         if there:
-            nearest = max(there, key=lambda r: nearness.get((r.subject.id, r.seed), -1.0))
+            nearest = max(there, key=lambda r: nearness.get((r.subject.id, r.budget, r.seed), -1.0))
             best[subject.id] = cell.generated.path(nearest)
     return best
 
@@ -212,8 +219,18 @@ def _run_facts(this: Run) -> RunFacts:
             **library_versions(),
         ),
         oracle=labels.get(ORACLE),
+        required_attacks=manifest.required_attacks,
+        thresholds=_thresholds(this),
         unscorable=len(context.unscorable),
     )
+
+
+def _thresholds(this: Run) -> tuple[float, ...]:
+    """Those of the literature, where the official descriptor decides what replicates."""
+    for metric in this.metrics:
+        if REPLICATES in metric.metric.quantities and metric.metric.stack().get("official"):
+            return LITERATURE_THRESHOLDS
+    return ()
 
 
 def _method_facts(method: Configured) -> MethodFacts:

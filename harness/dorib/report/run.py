@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dorib.host.configure import Configured
-from dorib.ranking.entries import ProfileName
+from dorib.ranking.entry_fields import ProfileName
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.records import Record
 from dorib.verbs.context import RunContext, Subject

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +16,7 @@ from dorib.errors import DoribError
 
 NUMERICS = (
     "dorib.target",
+    "dorib.kit",
     "dorib.contracts.seeds",
     "dorib.contracts.edits",
     "dorib.contracts.embeddings",
@@ -29,6 +31,11 @@ def digest(content: Any) -> str:
     """sha256 of a JSON value in canonical form."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def method_slug(name: str, label: str, params: Mapping[str, Any]) -> str:
+    """A method as part of a file name: its name, and a digest of `params` where `label` has any."""
+    return name if label == name else f"{name}-{digest(params)[:8]}"
 
 
 def file_digest(path: Path) -> str:
@@ -67,7 +74,7 @@ def library_versions() -> dict[str, str]:
 
 
 def numerics_digest() -> str:
-    """Digest of dorib's own numerics: the target model, the seeds, the edits, the starts."""
+    """Digest of dorib's own numerics: the target model, the kit, the seeds, the edits."""
     return digest([code_digest(part) for part in NUMERICS])
 
 

@@ -50,7 +50,7 @@ def _install(stack: ExitStack, unet: nn.Module, change: Change, rows: Rows | Non
             stack.enter_context(_swapped(_module(unet, owner), parameter, weight, name))
     elif isinstance(change, MaskWeights):
         for name, indices in change.indices.items():
-            layer = _linear(unet, name)
+            layer = linear_layer(unet, name)
             if not all(_within(row, layer.weight.numel()) for row in indices):
                 raise DoribError(f"edit: {name} has another size here; fit the edit to this model")
             if rows is None:
@@ -62,7 +62,7 @@ def _install(stack: ExitStack, unet: nn.Module, change: Change, rows: Rows | Non
                 stack.callback(layer.register_forward_hook(_subtract(removed, rows)).remove)
     elif isinstance(change, ScaleOutputs):
         for name, scales in change.scales.items():
-            layer = _linear(unet, name)
+            layer = linear_layer(unet, name)
             if scales.shape[-1] != layer.out_features:
                 raise DoribError(f"edit: {name} has another width here; fit the edit to this model")
             table = scales.reshape(-1, scales.shape[-1]).to(layer.weight)
@@ -161,7 +161,12 @@ def _module(unet: nn.Module, name: str) -> nn.Module:
         raise DoribError(f"edit: this model has no layer {name}; fit the edit to it") from error
 
 
-def _linear(unet: nn.Module, name: str) -> nn.Linear:
+def linear_layer(unet: nn.Module, name: str) -> nn.Linear:
+    """The linear layer that an edit calls `name`.
+
+    Raises:
+        DoribError: the edit was made for another model.
+    """
     module = _module(unet, name)
     if not isinstance(module, nn.Linear):
         raise DoribError(f"edit: {name} is no linear layer here; fit the edit to this model")

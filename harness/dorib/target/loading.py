@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.validation import one_line
 
 _LOADING_ERRORS = (
     AttributeError,
@@ -51,7 +52,7 @@ def load_pipeline(
             )
     except _LOADING_ERRORS as error:
         raise DoribError(
-            f"pipeline {source}: cannot be loaded ({_one_line(error)}); it needs a complete "
+            f"pipeline {source}: cannot be loaded ({one_line(error)}); it needs a complete "
             "diffusers folder with safetensors weights, or a hub id and a connection"
         ) from error
     obstacle = _obstacle(pipeline)
@@ -100,9 +101,7 @@ def load_unet_weights(folder: Path) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DoribError(
-            f"{path}: cannot be read ({_one_line(error)}); restore the file"
-        ) from error
+        raise DoribError(f"{path}: cannot be read ({one_line(error)}); restore the file") from error
     return {name: weight.to(torch.float32) for name, weight in weights.items()}
 
 
@@ -125,8 +124,3 @@ def quiet() -> Iterator[None]:
     finally:
         for library, verbosity in zip(libraries, before, strict=True):
             library.set_verbosity(verbosity)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -25,7 +25,7 @@ from dorib.host.registry import Registry, discover
 from dorib.host.rules import rule_behind
 from dorib.target import conditioning, layers
 from dorib.target.counting import WorkCounter
-from dorib.target.editing import float32_copies, installed
+from dorib.target.editing import float32_copies, installed, linear_layer
 from dorib.target.sampling import planned_scheduler, sample_latents
 
 
@@ -101,6 +101,10 @@ class DiffusersModel(TargetModel):
     @override
     def feed_forward_layers(self) -> dict[str, nn.Linear]:
         return layers.feed_forward_layers(self.unet)
+
+    @override
+    def linear_layer(self, name: str) -> nn.Linear:
+        return linear_layer(self.unet, name)
 
     @override
     @contextmanager
@@ -212,13 +216,15 @@ class DiffusersModel(TargetModel):
         timesteps: Tensor,
         embeddings: Embeddings,
         samples: Tensor,
+        towards: Tensor | None = None,
     ) -> Tensor:
         latents, noise = latents.to(self.device), noise.to(self.device)
         timesteps = timesteps.to(self.device)
         noisy = self.add_noise(latents, noise, timesteps)
         output = self.predict(noisy.to(self.dtype), timesteps, embeddings, samples)
-        target = self.training_target(latents, noise, timesteps)
-        return (output.float() - target.float()).square().flatten(1).mean(dim=1)
+        if towards is None:
+            towards = self.training_target(latents, noise, timesteps)
+        return (output.float() - towards.float()).square().flatten(1).mean(dim=1)
 
     @torch.no_grad()
     @override
@@ -315,6 +321,13 @@ class DiffusersModel(TargetModel):
     ) -> Tensor:
         if not len(latents) == len(timesteps) == len(samples):
             raise ValueError("latents, timesteps and samples differ in length")
+        if self._edit is not None and self._edit.scope == "per_sample":
+            # A negative index would pick a row from the end: another sample's edit.
+            rows = len(self._edit.samples if self._rows is None else self._rows)
+            if bool(((samples < 0) | (samples >= rows)).any()):
+                raise ValueError(
+                    f"samples {samples.tolist()}: the per-sample edit has rows 0 to {rows - 1}"
+                )
         height, width = self.sampling.height, self.sampling.width
         arguments = conditioning.unet_arguments(self.pipeline, embeddings, height, width)
         with self._flying(samples.to(self.device)):

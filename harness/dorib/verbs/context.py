@@ -42,11 +42,19 @@ class Subject:
     other_caption: str | None = None
     kind: str | None = None
     """Of a utility prompt, where its suite tells kinds apart."""
+    captions_of_kind: tuple[str, ...] = ()
+    """All other captions of that kind in the suite."""
 
     @cached_property
     def tag(self) -> str:
         """The id with a digest of all it stands for: its name in the store."""
-        content = [self.caption, self.other_caption, [file_digest(path) for path in self.originals]]
+        content: list[Any] = [
+            self.caption,
+            self.other_caption,
+            [file_digest(path) for path in self.originals],
+        ]
+        if self.captions_of_kind:
+            content.append(self.captions_of_kind)
         return f"{self.id}-{digest(content)[:12]}"
 
 
@@ -153,8 +161,12 @@ class RunContext:
 
     @cached_property
     def utility_prompts(self) -> tuple[Subject, ...]:
-        """Prompts outside the memorized set, each with another prompt's caption beside it."""
+        """Prompts outside the memorized set, each with another prompt's caption beside it, and with
+        all others of its kind."""
         prompts = self.suite.utility_prompts
+        of_kind: dict[str | None, list[str]] = {}
+        for prompt in prompts:
+            of_kind.setdefault(prompt.kind, []).append(prompt.caption)
         return tuple(
             Subject(
                 id=f"utility-{number:04d}",
@@ -163,6 +175,11 @@ class RunContext:
                 cluster=f"utility-{number:04d}",
                 other_caption=prompts[(number + 1) % len(prompts)].caption,
                 kind=prompt.kind,
+                captions_of_kind=tuple(
+                    caption
+                    for caption in dict.fromkeys(of_kind[prompt.kind])
+                    if prompt.kind and caption != prompt.caption
+                ),
             )
             for number, prompt in enumerate(prompts[: self.profile.utility])
         )

@@ -81,6 +81,7 @@ class Cell:
             originals=context.originals(judged.subject),
             twins=twins,
             other_caption=judged.subject.other_caption,
+            captions_of_kind=judged.subject.captions_of_kind,
         )
 
     def _requests(self, judged: Judged) -> list[Request]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from dorib.errors import DoribError
+from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard
+from dorib.report.site.suites import check_against_suite
 from dorib.validation import first_problem
 
 
@@ -40,8 +43,10 @@ def find_boards(root: Path) -> list[Path]:
     return found
 
 
-def read_board(folder: Path) -> Board:
+def read_board(folder: Path, registry: Registry) -> Board:
     """The leaderboard in `folder`, ranked anew from its entries.
+
+    `registry` holds the suites that are installed: a leaderboard of one of them is held against it.
 
     Raises:
         DoribError: a file cannot be read, or the leaderboard does not follow from the entries.
@@ -54,11 +59,33 @@ def read_board(folder: Path) -> Board:
     except ValidationError as error:
         raise DoribError(f"{path}: no leaderboard ({first_problem(error)}); run again") from error
     entries = tuple(read_entry(_entry_path(folder, name)) for name in _entry_names(published))
-    if leaderboard(entries, published.required_attacks) != published:
+    try:
+        ranked = leaderboard(entries, published.required_attacks)
+    except DoribError as error:
+        raise DoribError(f"{folder}: {error}; restore the files, or run again") from error
+    if ranked != published:
         raise DoribError(
-            f"{path}: does not follow from the entries it names; restore the files, or run again"
+            f"{path}: {_first_difference(published, ranked)} does not follow from the entries it "
+            "names; restore the files, or run again"
         )
+    check_against_suite(path, published, entries, registry)
     return Board(folder, published, entries)
+
+
+def _first_difference(published: Leaderboard, ranked: Leaderboard) -> str:
+    """The first field that differs, by its path."""
+    one, other, path = published.model_dump(mode="json"), ranked.model_dump(mode="json"), ""
+    while True:
+        if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+            names: list[Any] = list(one)
+        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            names = list(range(len(one)))
+        else:
+            return path.removeprefix(".")
+        name = next((name for name in names if one[name] != other[name]), None)
+        if name is None:
+            return path.removeprefix(".")
+        one, other, path = one[name], other[name], f"{path}.{name}"
 
 
 def _entry_names(board: Leaderboard) -> list[str]:

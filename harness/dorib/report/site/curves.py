@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dorib.host.configure import NONE
-from dorib.ranking.entries import Entry, Rate
+from dorib.ranking.entries import Entry
+from dorib.ranking.rates import Rate
 from dorib.report.figures import GREY, PALETTE, TEXT_WIDTH
 
 COLUMNS = 3

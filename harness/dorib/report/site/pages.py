@@ -6,16 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dorib.ranking.entries import Entry, Interval, Rate
+from dorib.host.registry import Registry, discover
+from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import CellSummary, Row, entry_file
-from dorib.report.figures import house_style, require_matplotlib, save_figure
+from dorib.ranking.rates import Interval, Rate, UtilityShare
+from dorib.report.figures import house_style, require_figures, save_figure
 from dorib.report.site.boards import Board, find_boards, read_board
-from dorib.report.webpages import require_jinja, template_environment
+from dorib.report.webpages import template_environment
 from dorib.store.files import named_write_errors, write_text
 
 PAGE = "index.html"
 FIGURE = "rates.svg"
-LOCALITY = f"locality/{PAGE}"
+LOCALITY = f"locality/*/{PAGE}"
+"""Where `dorib locality` leaves its pages below a run's folder: one for each attack."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,20 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def write_site(root: Path) -> list[Path]:
+def write_site(root: Path, registry: Registry | None = None) -> list[Path]:
     """Write `index.html` into each board's folder, and one that lists them into `root`.
+
+    Leaderboards of suites in `registry` (None: all installed) are held against them.
 
     Gives the pages, the one to open first at the front.
 
     Raises:
         DoribError: a library is missing, a board is broken, or the disk is full or not writable.
     """
-    require_jinja("site")
-    require_matplotlib("site")
+    require_figures("site")
     # All are read before anything is written.
-    boards = [read_board(folder) for folder in find_boards(root)]
+    known = registry or discover()
+    boards = [read_board(folder, known) for folder in find_boards(root)]
     pages = []
     with named_write_errors(root):
         for board in boards:
@@ -65,7 +70,7 @@ def _write_board(board: Board) -> Path:
         sections=_sections(board),
         attacks=_attacks(board),
         figure=FIGURE if figure is not None else None,
-        locality=LOCALITY if (board.folder / LOCALITY).is_file() else None,
+        studies=_studies(board),
         strips=_strips(board),
         cell_of=_cell_of,
     )
@@ -113,11 +118,24 @@ def _strips(board: Board) -> list[tuple[Entry, str]]:
     return found
 
 
+def _studies(board: Board) -> dict[str, str]:
+    """Pages of locality studies beside the leaderboard, by attack."""
+    # An entry's file is named by mitigation and attack, a study's folder by attack.
+    labels = {entry_file(entry).split(".")[1]: entry.attack.label for entry in board.entries}
+    pages = sorted(path for path in board.folder.glob(LOCALITY) if path.is_file())
+    return {
+        labels.get(page.parent.name, page.parent.name): page.relative_to(board.folder).as_posix()
+        for page in pages
+    }
+
+
 def _cell_of(row: Row, attack: str) -> CellSummary | None:
     return next((cell for cell in row.cells if cell.attack == attack), None)
 
 
-def _range(value: Interval | Rate) -> str:
+def _range(value: Interval | Rate | UtilityShare) -> str:
+    if value.low is None or value.high is None:
+        return "too few prompts for an interval"
     return f"{value.low:.2f} to {value.high:.2f}"
 
 

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
 from dorib.suites.fetch.addresses import ForbiddenAddress, guarded_pools
 from dorib.suites.prompt_tables.columns import is_web_address
+from dorib.validation import one_line
 
 REDIRECTS = (301, 302, 303, 307, 308)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -155,9 +156,9 @@ class Downloader:
         except ForbiddenAddress as error:
             raise DownloadError(str(error)) from error
         except SSLError as error:
-            raise DownloadError(f"no trusted connection ({_one_line(error)})") from error
+            raise DownloadError(f"no trusted connection ({_reason(error)})") from error
         except (HTTPError, HTTPException, OSError) as error:
-            reason = f"not done within {seconds:g} s" if late() else _one_line(error)
+            reason = f"not done within {seconds:g} s" if late() else _reason(error)
             raise DownloadError(reason, again=True) from error
         finally:
             clock.cancel()
@@ -226,8 +227,8 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isdigit() else None
 
 
-def _one_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     # urllib3 puts its connection object before what it has to say, or a cause after it.
     said = error.args[0] if isinstance(error, ProtocolError) and error.args else error
-    text = re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", " ".join(str(said).split()))
-    return text[:200] or type(error).__name__
+    text = re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", one_line(said))
+    return text or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dorib.suites.fetch.download import DownloadError
+from dorib.validation import one_line
 
 PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Configurations, tokenizers and safetensors: pickled weights are not read, so not fetched."""
@@ -29,7 +30,7 @@ def fetch_hub(identifier: str) -> str:
             identifier, allow_patterns=list(PATTERNS), ignore_patterns=list(LEFT_OUT)
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise DownloadError(" ".join(str(error).split())[:200]) from error
+        raise DownloadError(one_line(error)) from error
     return f"{identifier}@{Path(folder).name}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +11,7 @@ from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
 from dorib.errors import DoribError
-
-Start: TypeAlias = Literal["prompt", "other", "random"]
+from dorib.kit.search_params import Start
 
 
 def starting_embeddings(

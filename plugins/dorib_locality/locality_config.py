@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from dorib.config import RunConfig
-from dorib.contracts.specs import MethodSpec
-from dorib.errors import DoribError
-from dorib.validation import first_problem
+from dorib import MethodSpec, RunConfig
 
 LARGEST_COUNT = 1000
 
@@ -38,18 +35,3 @@ class LocalityConfig(RunConfig):
         if len(value) != 1 or value[0].name == "all":
             raise ValueError("give one attack; triggers of several are compared run by run")
         return value
-
-
-def make_locality_config(content: dict[str, Any]) -> LocalityConfig:
-    """Check options.
-
-    Raises:
-        DoribError: the first wrong one, by name.
-    """
-    try:
-        return LocalityConfig.model_validate(content)
-    except ValidationError as error:
-        known = ", ".join(LocalityConfig.model_fields)
-        raise DoribError(
-            f"command line: {first_problem(error)}; mend it (options: {known})"
-        ) from error

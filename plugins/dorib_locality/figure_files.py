@@ -1,4 +1,4 @@
-"""Which figures there are, from the report alone."""
+"""The files of the figures: which there are, from the findings alone."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dorib.report.figures import house_style, save_figure
-from dorib_locality.report import Analysis, Report
+from dorib import house_style, save_figure
+from dorib_locality.findings import Analysis, Findings
 
 
-def draw(report: Report, folder: Path) -> dict[str, str]:
+def draw(findings: Findings, folder: Path) -> dict[str, str]:
     """Write `<name>.svg` and `<name>.png` for each figure; gives the file stems by name.
 
     The analysis of the successful triggers is drawn where there is one, else that of all.
     """
     from dorib_locality import plots, plots_weights
 
-    shown = report.shown
+    shown = findings.shown
     painters: dict[str, Callable[[Analysis], Any]] = {
         "embedding-space": plots.embedding_space,
         "activations": plots.activations,

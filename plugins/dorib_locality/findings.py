@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from dorib import StrictModel
 from dorib_locality.geometry import Measure
 from dorib_locality.pairs import Separation
 
@@ -15,11 +15,7 @@ Selection = Literal["successful", "all"]
 Unit = Literal["neurons", "weights"]
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Group(_Facts):
+class Group(StrictModel):
     """The values of one kind of pairs, and their summary (None where there is no pair)."""
 
     label: str
@@ -51,7 +47,7 @@ class Group(_Facts):
         )
 
 
-class SeparationTest(_Facts):
+class SeparationTest(StrictModel):
     """Whether pairs of one image are closer than pairs of different images."""
 
     within: float
@@ -69,7 +65,7 @@ class SeparationTest(_Facts):
         return None if found is None else cls.model_validate(found._asdict())
 
 
-class Point(_Facts):
+class Point(StrictModel):
     """One embedding on the two principal axes."""
 
     kind: Literal["trigger", "starting point", "prompt", "random prompt"]
@@ -79,7 +75,7 @@ class Point(_Facts):
     y: float
 
 
-class Spread(_Facts):
+class Spread(StrictModel):
     """Distances under one measure."""
 
     measure: Measure
@@ -100,7 +96,7 @@ class Spread(_Facts):
     lie far apart cannot hide a common direction here."""
 
 
-class EmbeddingSpace(_Facts):
+class EmbeddingSpace(StrictModel):
     """Claim 1: triggers of one image are spread as widely as random prompts."""
 
     tokens: int
@@ -111,7 +107,7 @@ class EmbeddingSpace(_Facts):
     """Share of the variance of all points along each axis."""
 
 
-class LayerDiscrepancy(_Facts):
+class LayerDiscrepancy(StrictModel):
     """Mean discrepancy of pairs in one layer at one timestep."""
 
     kind: Literal["value", "feed_forward"]
@@ -128,7 +124,7 @@ class LayerDiscrepancy(_Facts):
     """Chance that a pair of different images differs more than one of the same image."""
 
 
-class ActivationTest(_Facts):
+class ActivationTest(StrictModel):
     """The test on the mean discrepancy (1 - cosine) over all layers of a kind, by timestep."""
 
     kind: Literal["value", "feed_forward"]
@@ -136,7 +132,7 @@ class ActivationTest(_Facts):
     test: SeparationTest | None
 
 
-class Activations(_Facts):
+class Activations(StrictModel):
     """Claim 2: triggers of one image reach it through different activations."""
 
     reduction: str
@@ -146,7 +142,7 @@ class Activations(_Facts):
     tests: tuple[ActivationTest, ...]
 
 
-class RandomOverlap(_Facts):
+class RandomOverlap(StrictModel):
     """What random picks of the same size give for the pairs of one group."""
 
     expected: float | None
@@ -160,7 +156,7 @@ class RandomOverlap(_Facts):
     draws: int
 
 
-class LayerOverlap(_Facts):
+class LayerOverlap(StrictModel):
     """Mean intersection over union in one layer."""
 
     layer: str
@@ -172,7 +168,7 @@ class LayerOverlap(_Facts):
     """Expected for pairs of one image."""
 
 
-class MethodPicks(_Facts):
+class MethodPicks(StrictModel):
     """The picks of one mitigation."""
 
     mitigation: str
@@ -197,7 +193,7 @@ class MethodPicks(_Facts):
     """On 1 - intersection over union."""
 
 
-class MethodPair(_Facts):
+class MethodPair(StrictModel):
     """The picks of two mitigations for the same triggers."""
 
     first: str
@@ -220,14 +216,14 @@ class MethodPair(_Facts):
     constant."""
 
 
-class Weights(_Facts):
+class Weights(StrictModel):
     """Claim 3: picks for one image agree little between triggers and between methods."""
 
     methods: tuple[MethodPicks, ...]
     pairs: tuple[MethodPair, ...]
 
 
-class Analysis(_Facts):
+class Analysis(StrictModel):
     """All three questions for one selection of triggers."""
 
     selection: Selection
@@ -239,7 +235,7 @@ class Analysis(_Facts):
     """None where no mitigation was named."""
 
 
-class TriggerFacts(_Facts):
+class TriggerFacts(StrictModel):
     """One trigger."""
 
     sample: str
@@ -251,7 +247,7 @@ class TriggerFacts(_Facts):
     """sha256 over the stored trigger's files."""
 
 
-class Report(_Facts):
+class Findings(StrictModel):
     """Everything that one `dorib locality` found."""
 
     suite: str

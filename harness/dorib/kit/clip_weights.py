@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from dorib.contracts.suite_view import SuiteView
 from dorib.errors import DoribError
+from dorib.validation import one_line
 
 NOT_LOADED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 """What transformers raises for missing, truncated or foreign files."""
@@ -43,11 +44,10 @@ def clip_files(source: str, metric: str) -> Iterator[None]:
     try:
         yield
     except NOT_LOADED as error:
-        reason = " ".join(str(error).split())[:200]
         raise DoribError(
-            f"metric {metric}: {source} cannot be loaded ({reason}); it needs a folder with a "
-            "CLIPModel's config, safetensors, tokenizer and preprocessor_config.json, or a hub id "
-            "and a connection"
+            f"metric {metric}: {source} cannot be loaded ({one_line(error)}); it needs a folder "
+            "with a CLIPModel's config, safetensors, tokenizer and preprocessor_config.json, or a "
+            "hub id and a connection"
         ) from error
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from dorib.contracts.edits import Edit, MaskWeights
-from dorib.host.configure import Configured
-from dorib.verbs.context import RunContext
+from dorib import Configured, Edit, MaskWeights, Session
 from dorib_locality.agreement import MethodTable
 from dorib_locality.gather import FoundTrigger
 from dorib_locality.overlap import picks_of, tabulate
@@ -25,21 +22,21 @@ def pick_tables(
     failures: dict[str, str] = {}
     subjects = list(dict.fromkeys(trigger.subject for trigger in found))
     for method in this.mitigations:
-        usual = fit_triggers(this.context, method, found, "usual")
-        other = fit_triggers(this.context, method, found, "other")
-        prompts = fit_prompts(this.context, method, subjects)
+        usual = fit_triggers(this.session, method, found, "usual")
+        other = fit_triggers(this.session, method, found, "other")
+        prompts = fit_prompts(this.session, method, subjects)
         edits = [*usual.edits, *other.edits, *prompts.edits]
         failures |= usual.failures | other.failures | prompts.failures
         made = [edit for edit in edits if edit is not None]
         if not made:
             continue
         names = [subject.id for subject in subjects]
-        tables.append(_table(this.context, method, edits, made, len(found), names))
+        tables.append(_table(this.session, method, edits, made, len(found), names))
     return tables, failures
 
 
 def _table(
-    context: RunContext,
+    session: Session,
     method: Configured,
     edits: Sequence[Edit | None],
     made: Sequence[Edit],
@@ -49,11 +46,10 @@ def _table(
     picks = [{} if edit is None else picks_of(edit) for edit in edits]
     masks = isinstance(made[0].change, MaskWeights)
     layers = list(dict.fromkeys(layer for pick in picks for layer in pick))
-    modules = {layer: context.model.unet.get_submodule(layer) for layer in layers}
+    linear = {name: session.model.linear_layer(name) for name in layers}
     populations = {
-        layer: int(module.weight.numel() if masks else module.out_features)
-        for layer, module in modules.items()
-        if isinstance(module, torch.nn.Linear)
+        name: layer.weight.numel() if masks else layer.out_features
+        for name, layer in linear.items()
     }
     return MethodTable(
         mitigation=method.label,

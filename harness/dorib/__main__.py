@@ -1,0 +1,5 @@
+"""`python -m dorib`: the command line."""
+
+from dorib.cli.app import main
+
+main()

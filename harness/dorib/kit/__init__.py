@@ -1,0 +1,6 @@
+"""What methods of several plugins build on: embedding searches, noise pairs, weights files.
+
+A module lives here if two plugins would otherwise write it twice. It sees target models and suites
+through the interfaces of `contracts`, so it knows neither diffusers nor where a suite comes from;
+plugins import what it offers from `dorib`, like every public name.
+"""

@@ -1,0 +1,23 @@
+"""What every search in embedding space can be told."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from dorib.contracts.params import Params
+
+Start: TypeAlias = Literal["prompt", "other", "random"]
+
+
+class EmbeddingSearchParams(Params):
+    """Base of the parameters of an `EmbeddingSearch`."""
+
+    start: Start = Field(
+        "prompt",
+        description="where the search starts: the sample's own prompt, the caption of another "
+        "image, or Gaussian noise with the mean and the standard deviation of all entries of the "
+        "prompt's embedding",
+    )
+    restarts: int = Field(1, ge=1, description="independent searches that share a budget")

@@ -1,0 +1,129 @@
+"""Forged entries and leaderboards: each is refused in one line, and none is shown.
+
+A forger here is thorough: where one entry is changed, the leaderboard is written anew from the
+changed entries, so that only what the entries themselves contradict gives them away.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dorib.cli.app import BAD_INPUT, main
+from dorib.errors import DoribError
+from dorib.host.registry import Registry, discover
+from dorib.ranking.leaderboard import write_leaderboard
+from dorib.ranking.rank import rank
+from dorib.report.site.boards import read_board
+from fixtures.forgeries import (
+    BOARD_FORGERIES,
+    ENTRY_FORGERIES,
+    PUBLISHED_FORGERIES,
+    mirror_on_board,
+)
+from fixtures.scored import CELLS, RECORDS, RUN
+
+PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny"
+CASES = sorted((Path(__file__).parents[2] / "shared" / "cases").glob("forge-*"))
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return discover()
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A leaderboard of a made-up run, whose suite is installed nowhere."""
+    folder = tmp_path_factory.mktemp("honest")
+    write_leaderboard(folder, rank(RUN, CELLS, RECORDS))
+    return folder
+
+
+def forged(source: Path, copy: Path) -> Path:
+    shutil.copytree(source / "entries", copy / "entries")
+    shutil.copy(source / "leaderboard.json", copy)
+    return copy
+
+
+def change(path: Path, edit: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def assert_refused(folder: Path, registry: Registry, said: str) -> None:
+    with pytest.raises(DoribError) as caught:
+        read_board(folder, registry)
+    message = str(caught.value)
+    assert any(field in message for field in said.split("|")), message
+    assert message.startswith(str(folder)) and "\n" not in message and len(message) < 1000
+
+
+def test_there_are_at_least_seventy() -> None:
+    assert len(ENTRY_FORGERIES) + len(BOARD_FORGERIES) + len(PUBLISHED_FORGERIES) >= 70
+
+
+def test_the_honest_ones_are_shown(honest: Path, registry: Registry) -> None:
+    assert read_board(honest, registry).entries[0].schema_version == 2
+    assert read_board(PUBLISHED, registry).entries[0].schema_version == 1
+
+
+@pytest.mark.parametrize("name", ENTRY_FORGERIES)
+def test_a_forged_entry_is_refused(
+    name: str, honest: Path, registry: Registry, tmp_path: Path
+) -> None:
+    file, forge, said = ENTRY_FORGERIES[name]
+    folder = forged(honest, tmp_path / "forged")
+    path = folder / "entries" / file
+    before = path.read_text()
+    change(path, forge)
+    assert json.loads(path.read_text()) != json.loads(before), "nothing was forged"
+    mirror_on_board(folder, file)
+    assert_refused(folder, registry, said)
+
+
+@pytest.mark.parametrize("name", BOARD_FORGERIES)
+def test_a_forged_leaderboard_is_refused(
+    name: str, honest: Path, registry: Registry, tmp_path: Path
+) -> None:
+    forge, said = BOARD_FORGERIES[name]
+    folder = forged(honest, tmp_path / "forged")
+    forge(folder)
+    assert_refused(folder, registry, said)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_FORGERIES)
+def test_a_leaderboard_forged_beside_its_suite_is_refused(
+    name: str, registry: Registry, tmp_path: Path
+) -> None:
+    """The published one names an installed suite, which knows what was to be run."""
+    forge, said = PUBLISHED_FORGERIES[name]
+    folder = forged(PUBLISHED, tmp_path / "forged")
+    forge(folder)
+    assert_refused(folder, registry, said)
+
+
+def test_nothing_is_written_beside_a_forged_one(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = forged(honest, tmp_path / "forged")
+    file, forge, _ = ENTRY_FORGERIES["more hits than samples"]
+    change(folder / "entries" / file, forge)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(["site", str(folder)])
+    assert ended.value.code == BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.skipif(not CASES, reason="no recorded forgeries beside the checkout")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_recorded_forgery_is_refused(case: Path, registry: Registry, tmp_path: Path) -> None:
+    assert_refused(forged(case, tmp_path / "forged"), registry, "leaderboard|entr")
