@@ -18,6 +18,9 @@ from .contracts.methods import Mitigation as Mitigation
 from .contracts.methods import PromptRule as PromptRule
 from .contracts.methods import Quantity as Quantity
 from .contracts.methods import Rule as Rule
+from .contracts.params import FileParam as FileParam
+from .contracts.params import FolderParam as FolderParam
+from .contracts.params import ModelParam as ModelParam
 from .contracts.params import Params as Params
 from .contracts.registration import Register as Register
 from .contracts.registration import RegisterCommand as RegisterCommand
@@ -37,5 +40,6 @@ from .target.clip_weights import clip_files as clip_files
 from .target.clip_weights import clip_sha256 as clip_sha256
 from .target.clip_weights import clip_source as clip_source
 from .target.clip_weights import load_clip as load_clip
+from .target.clip_weights import model_name as model_name
 from .target.loading import load_unet_weights as load_unet_weights
 from .target.starts import starting_embeddings as starting_embeddings

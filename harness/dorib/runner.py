@@ -67,7 +67,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     metrics = configure_all(registry, "metric", config.metric)
     _refuse_double_quantities(metrics)
     profile, name = _profile(suite, config)
-    store = Store(config.out / "store")
+    store = Store(config.out / "store", reporter.note)
     context = RunContext(suite, config, profile, store, reporter, registry)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):

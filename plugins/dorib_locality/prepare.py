@@ -38,9 +38,8 @@ def prepare(config: LocalityConfig, registry: Registry, reporter: Reporter) -> S
     """
     suite = load_suite(config.suite, registry)
     profile = _profile(suite, config)
-    context = RunContext(
-        suite, config, profile, Store(config.out / "store"), reporter, registry=registry
-    )
+    store = Store(config.out / "store", reporter.note)
+    context = RunContext(suite, config, profile, store, reporter, registry=registry)
     attack = configure(registry, "attack", config.attack[0])
     if not attack.attack.searches:
         raise DoribError(

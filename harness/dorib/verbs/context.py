@@ -17,12 +17,12 @@ from dorib.contracts.views import Target
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
+from dorib.store.code import closure_digest
 from dorib.store.fingerprint import (
+    deciding_versions,
     digest,
     file_digest,
-    folder_digest,
-    library_versions,
-    numerics_digest,
+    model_digest,
 )
 from dorib.store.store import Store
 from dorib.suites.fetch.hub import commit_of
@@ -129,7 +129,7 @@ class RunContext:
     def pipeline_version(self) -> str | None:
         """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
         source = self.suite.component(self.suite.manifest.pipeline)
-        return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+        return model_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
 
     @cached_property
     def model_key(self) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class RunContext:
             "dtype": self.settings.dtype,
             "device": self.device.type,
             "compiled": self.settings.compile,
-            "libraries": library_versions(),
-            "numerics": numerics_digest(),
+            "libraries": deciding_versions(),
+            "code": closure_digest(__name__),
             "root_seed": self.settings.root_seed,
         }
 

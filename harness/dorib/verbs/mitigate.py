@@ -21,9 +21,11 @@ from dorib.contracts.ledger import Ledger
 from dorib.contracts.views import DefenderView
 from dorib.errors import DoribError
 from dorib.host.configure import Configured
+from dorib.host.rules import rule_fingerprint
 from dorib.store.batches import planned_batches
+from dorib.store.code import closure_digest
 from dorib.store.files import write_json
-from dorib.store.fingerprint import digest, folder_digest
+from dorib.store.fingerprint import digest, model_digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
 
@@ -39,11 +41,13 @@ class Mitigated:
     shelf: Shelf
     failure: str | None = None
     """The error that came in place of the edit."""
+    rule: str | None = None
+    """Fingerprint of the sampling rule that the edit names, whose code acts in its place."""
 
     @property
     def key(self) -> str:
         """What any result under this edit depends on."""
-        return self.shelf.key
+        return digest([self.shelf.key, self.rule])
 
     def edit(self, subjects: Sequence[Subject]) -> tuple[Edit, list[int]]:
         """The edit that acts for `subjects` (memorized samples), and its row for each of them."""
@@ -74,7 +78,7 @@ class Mitigated:
         if self.failure:
             return ""
         items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
-        return digest([folder_digest(self._folder(item)) for item in items])
+        return digest([self.shelf.digest(item) for item in items])
 
     def _folder(self, item: str) -> Path:
         return self.shelf[item] / item
@@ -101,7 +105,7 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         )
     for group in groups:
         try:
-            with mitigated.shelf.scratch([subject.tag for subject in group]) as scratch:
+            with mitigated.shelf.scratch(_items(scope, group)) as scratch:
                 _fit(context, mitigated, group, scratch)
         except DoribError:
             raise
@@ -109,7 +113,14 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
             reason = f"{type(error).__name__}: {error}"
             context.reporter.note(f"{method.label} failed: {reason}")
             return replace(mitigated, failure=reason)
-    return mitigated
+    change = mitigated.sampling_rule
+    rule = rule_fingerprint(change, context.registry) if change else None
+    return replace(mitigated, rule=rule)
+
+
+def _items(scope: Scope, group: Sequence[Subject]) -> list[str]:
+    """What the edits fitted to `group` are called in the store."""
+    return [GLOBAL] if scope == "global" else [subject.tag for subject in group]
 
 
 def _fit(
@@ -146,11 +157,12 @@ def _key(context: RunContext, method: Configured) -> dict[str, object]:
     memorized = [subject.tag for subject in context.memorized_of_split]
     oracle = _oracle(context)
     return {
+        "code": closure_digest(__name__),
         "model": context.model_key,
         "mitigation": method.fingerprint,
         "memorized": memorized,
         "general": digest(context.suite.general_captions),
-        "oracle": folder_digest(oracle) if oracle else None,
+        "oracle": model_digest(oracle) if oracle else None,
     }
 
 
