@@ -53,7 +53,8 @@ from planted_helper import SHIFT
 class Shrink(Mitigation):
     def fit(self, model, view, seeds, ledger):
         # A comment.
-        factor = self.params.factor + SHIFT + float(Path(__file__).with_name("data.txt").read_text())
+        more = float(Path(__file__).with_name("data.txt").read_text())
+        factor = self.params.factor + SHIFT + more
         layers = model.cross_attention_value_layers().items()
         return Edit(ScaleOutputs({n: torch.full((l.out_features,), factor) for n, l in layers}))
 
@@ -90,7 +91,8 @@ found = metadata.entry_points
 def with_planted(**named):
     points = list(found(**named))
     if named.get("group") == "dorib":
-        points += [metadata.EntryPoint(n, n, "dorib") for n in ("dorib_planted", "dorib_planted_rule")]
+        planted = ("dorib_planted", "dorib_planted_rule")
+        points += [metadata.EntryPoint(name, name, "dorib") for name in planted]
     return points
 metadata.entry_points = with_planted
 """
@@ -325,7 +327,7 @@ def test_another_setting_is_another_result(
 def with_comments(place: Place) -> None:
     for path in [*place.harness.rglob("*.py"), *place.plugin.parent.rglob("*.py")]:
         path.write_text("# A comment.\n\n" + path.read_text() + "\n\n# Another one.\n")
-    rewrite(place.plugin / "mitigation.py", "# A comment.\n        factor", "factor")
+    rewrite(place.plugin / "mitigation.py", "# A comment.\n        more", "more")
 
 
 def with_docstrings(place: Place) -> None:
