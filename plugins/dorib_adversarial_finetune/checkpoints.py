@@ -60,7 +60,6 @@ class Checkpoints:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Named as the store names what is unfinished, so that it is swept where it stays behind.
         temporary = self.folder / f".writing-{secrets.token_hex(8)}"
         content = {
             "state": state,
