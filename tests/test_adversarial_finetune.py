@@ -38,6 +38,7 @@ from dorib.suites.suite import Suite
 from dorib.verbs.context import RunContext
 from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
+from dorib_adversarial_finetune.checkpoints import Checkpoints
 from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
 from dorib_adversarial_finetune.similarity import copy_threshold, correlation
 from dorib_adversarial_finetune.training import Training, training
@@ -345,9 +346,50 @@ def test_a_fit_cut_short_goes_on_from_its_checkpoint(
     assert same(resumed, whole)
     assert resumed.notes == whole.notes
     assert ledger == counted
-    (tmp_path / "scratch" / "training.pt").write_bytes(b"torn")
-    with pytest.raises(DoribError, match="delete it and run again"):
-        fit(small_model, scratch=tmp_path / "scratch", **options)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"torn",
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content[: len(content) // 2] + b"x" + content[len(content) // 2 + 1 :],
+    ],
+)
+def test_a_damaged_checkpoint_is_warned_of_and_the_fit_starts_anew(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    state = {
+        "rounds": 2,
+        "trace": [[0, 0.1, 1 / 3]],
+        "weights": {"w": torch.arange(6.0).reshape(2, 3), "half": torch.ones(3).bfloat16()},
+        "optimizer": {"state": {0: {"step": torch.tensor(2.0)}}, "betas": (0.9, 0.999)},
+        "scaler": None,
+    }
+    ledger = Ledger()
+    ledger.forward_items[3] = 7
+    Checkpoints(tmp_path, ledger).save("training", state)
+    [path] = tmp_path.iterdir()
+    later = Ledger()
+    found = Checkpoints(tmp_path, later).load("training")
+    assert found is not None
+    assert later.forward_items == {3: 7}
+    assert found["trace"] == state["trace"]
+    assert found["optimizer"]["state"][0]["step"] == 2.0
+    assert found["optimizer"]["betas"] == [0.9, 0.999]
+    assert found["scaler"] is None
+    for name, tensor in state["weights"].items():
+        assert torch.equal(found["weights"][name], tensor)
+        assert found["weights"][name].dtype == tensor.dtype
+    path.write_bytes(damage(path.read_bytes()))
+    later = Ledger()
+    with pytest.warns(UserWarning, match=r"damaged .*; the fit starts from its beginning"):
+        assert Checkpoints(tmp_path, later).load("training") is None
+    assert later == Ledger()
+    Checkpoints(tmp_path, ledger).save("training", state)
+    assert Checkpoints(tmp_path, later).load("training") is not None
 
 
 def fit_on(suite: Path, out: Path) -> Path:
@@ -396,7 +438,7 @@ def test_killed_and_run_again_it_stores_the_same_bytes(
     done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     killed = tmp_path / "killed" / "store" / "edits"
-    assert [file.name for file in killed.glob("*/scratch-*/training.pt")] == ["training.pt"]
+    assert len(list(killed.glob("*/scratch-*/training.safetensors"))) == 1
     torch.set_num_threads(1)
     try:
         assert fit_on(tiny_suite_folder, tmp_path / "killed") == killed

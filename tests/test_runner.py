@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file, save_file
 
 from dorib.config import make_config
 from dorib.errors import DoribError
@@ -101,18 +93,6 @@ def test_other_batches_give_the_same_noise_and_nearly_the_same_values(
         assert first["value"] == pytest.approx(second["value"], abs=0.02)
 
 
-def test_changed_weights_are_never_served_a_stale_result(
-    suite_copy: Path, tmp_path: Path, registry: Registry
-) -> None:
-    before = run_on(suite_copy, tmp_path / "out", registry)
-    weights = suite_copy / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
-    save_file({name: value * 1.5 for name, value in load_file(weights).items()}, weights)
-    after = run_on(suite_copy, tmp_path / "out", registry)
-    assert not after.reused
-    assert before.entries[0].digests.model != after.entries[0].digests.model
-    assert before.entries[0].digests.images != after.entries[0].digests.images
-
-
 def test_a_changed_parameter_is_another_mitigation(
     tiny_suite_folder: Path, tmp_path: Path, registry: Registry
 ) -> None:
@@ -168,46 +148,6 @@ def test_a_mitigation_that_crashes_does_not_stop_the_others(
         assert entries["crashing", attack].errors > 0
         assert not entries["crashing", attack].ranked
         assert entries["wanda:sparsity=0.1", attack].errors == 0
-
-
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_a_run_ends_with_the_same_records(
-    suite_copy: Path, tmp_path: Path, registry: Registry, kills: int
-) -> None:
-    change_manifest(suite_copy, batch_size=1)
-    threads = torch.get_num_threads()
-    # Sums may be split otherwise on another number of threads.
-    torch.set_num_threads(1)
-    whole = run_on(suite_copy, tmp_path / "whole", registry)
-    command = [sys.executable, "-c", KILLED, str(suite_copy), str(tmp_path / "killed")]
-    rng = random.Random(7)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for _ in range(kills):
-        # The run writes its first line once the imports are done: kill it while it works.
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(rng.uniform(0.05, 2.0))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-    resumed = run_on(suite_copy, tmp_path / "killed", registry)
-    torch.set_num_threads(threads)
-    assert resumed.records.read_bytes() == whole.records.read_bytes()
-
-
-KILLED = """
-import sys
-from dorib.config import make_config
-from dorib.host.registry import discover
-from dorib.runner import run
-import diffusers, dorib.target.model
-suite, out = sys.argv[1:]
-config = make_config({"suite": suite, "out": out, "mitigation": ["wanda:sparsity=0.1"],
-                      "attack": ["dori"], "metric": ["sscd"]})
-print("started", flush=True)
-run(config, discover())
-"""
 
 
 def change_manifest(suite: Path, **changes: Any) -> None:

@@ -34,6 +34,9 @@ from .contracts.methods import Mitigation as Mitigation
 from .contracts.methods import PromptRule as PromptRule
 from .contracts.methods import Quantity as Quantity
 from .contracts.methods import Rule as Rule
+from .contracts.params import FileParam as FileParam
+from .contracts.params import FolderParam as FolderParam
+from .contracts.params import ModelParam as ModelParam
 from .contracts.params import Params as Params
 from .contracts.registration import Register as Register
 from .contracts.registration import RegisterCommand as RegisterCommand
@@ -55,6 +58,7 @@ from .kit.clip_weights import clip_files as clip_files
 from .kit.clip_weights import clip_sha256 as clip_sha256
 from .kit.clip_weights import clip_source as clip_source
 from .kit.clip_weights import load_clip as load_clip
+from .kit.clip_weights import model_name as model_name
 from .kit.embedding_search import EmbeddingSearch as EmbeddingSearch
 from .kit.embedding_search import SearchBatch as SearchBatch
 from .kit.embedding_search import SearchCost as SearchCost

@@ -54,7 +54,7 @@ class Session(RunContext):
         suite = load_suite(config.suite, registry)
         if config.offline:
             require_on_disk(suite)
-        store = Store(config.out / "store")
+        store = Store(config.out / "store", (reporter or Silent()).note)
         return cls(
             suite, config, config.profile(suite.manifest), store, reporter or Silent(), registry
         )

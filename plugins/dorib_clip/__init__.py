@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import ModelParam, Params, Register, hookimpl
 
 dorib_contract = 1
 
@@ -12,9 +12,8 @@ dorib_contract = 1
 class ClipParams(Params):
     """Which CLIP judges."""
 
-    model: str | None = Field(
+    model: ModelParam | None = Field(
         None,
-        min_length=1,
         description="folder or hub id of a transformers CLIPModel; none: the suite's own, whose "
         "text encoder is the pipeline's: one that is not is a better judge",
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dorib import Generation, Measured, Metric, Quantity, SuiteView, clip_source
+from dorib import Generation, Measured, Metric, Quantity, SuiteView, clip_source, model_name
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
 
@@ -47,7 +47,7 @@ class Clip(Metric[ClipParams]):
         self._judge = judge
         self._captions.clear()
         self._stack = {
-            "model": "suite" if self.params.model is None else self.params.model,
+            "model": model_name(self.params.model),
             "weights_sha256": judge.weights_sha256,
             "resize": judge.preprocessing.resize_rule,
             "normalisation": judge.preprocessing.normalisation,

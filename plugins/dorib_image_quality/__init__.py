@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dorib import Params, Register, hookimpl
+from dorib import FileParam, FolderParam, ModelParam, Params, Register, hookimpl
 
 dorib_contract = 1
 
@@ -20,18 +19,17 @@ class ImageQualityParams(Params):
         description="image embeddings of a CLIP (CLIP-FID), or Inception-v3's pooled features (FID "
         "as published)",
     )
-    model: str | None = Field(
+    model: ModelParam | None = Field(
         None,
-        min_length=1,
         description="with clip: folder or hub id of a transformers CLIPModel; none: the suite's "
         "own, whose values are comparable within that suite only",
     )
-    weights: Path | None = Field(
+    weights: FileParam | None = Field(
         None,
         description="with inception: the TorchScript file inception-2015-12-05.pt; none: the one "
         "in the user's cache",
     )
-    reference: Path | None = Field(
+    reference: FolderParam | None = Field(
         None,
         description="folder of real images to compare with; none: the unmitigated model's images "
         "of the same prompts, which measures drift",

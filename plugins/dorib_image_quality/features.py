@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from dorib import SuiteView, clip_sha256, clip_source
+from dorib import SuiteView, clip_sha256, clip_source, model_name
 from dorib_image_quality import ImageQualityParams, clip, inception
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def load(params: ImageQualityParams, suite: SuiteView, device: torch.device) -> 
         return Features(
             clip.embedder(model, processor),
             "clip",
-            params.model or "suite",
+            model_name(params.model),
             clip_sha256(model, clip.IMAGE_SIDE),
             clip.preprocessing(processor),
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dorib import Params, Register, hookimpl
+from dorib import FileParam, Params, Register, hookimpl
 
 dorib_contract = 1
 
@@ -23,7 +22,7 @@ class SscdParams(Params):
         description="the suite's own descriptor, a TorchScript file (the official weights), or an "
         "ONNX export",
     )
-    path: Path | None = Field(
+    path: FileParam | None = Field(
         None,
         description="file of the torchscript or onnx backend; none: the official TorchScript file "
         "in the user's cache",

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    WithJsonSchema,
+)
 
+from dorib.store.fingerprint import file_digest, folder_digest, model_digest
 from dorib.validation import StrictModel
+
+NAMES_ONLY = "names only"
+"""In the context of a serialization: files and folders are told by their names alone."""
 
 
 class Params(StrictModel):
@@ -22,3 +34,78 @@ def _rising(budgets: tuple[int, ...]) -> tuple[int, ...]:
 
 Budgets = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
 """Search work per sample, in U-Net items, strictly rising."""
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no home folder; give the whole path") from error
+
+
+def _existing_file(path: Path) -> Path:
+    found = _at_home(path)
+    if not found.is_file():
+        raise ValueError(f"{found} is no file; give the path of one")
+    return found
+
+
+def _existing_folder(path: Path) -> Path:
+    found = _at_home(path)
+    if not found.is_dir():
+        raise ValueError(f"{found} is no folder; give the path of one")
+    return found
+
+
+def _by_content(path: Path, info: SerializationInfo) -> Any:
+    if info.context and info.context.get(NAMES_ONLY):
+        return path.name
+    sha256 = folder_digest(path) if path.is_dir() else file_digest(path)
+    return {"name": path.name, "sha256": sha256}
+
+
+FileParam = Annotated[
+    Path,
+    AfterValidator(_existing_file),
+    PlainSerializer(_by_content, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "file"}),
+]
+"""The type of a parameter that names a file: a `Path` that exists when the run starts.
+
+Results depend on the file's name and content, not on where it lies, and labels show its name.
+"""
+
+FolderParam = Annotated[
+    Path,
+    AfterValidator(_existing_folder),
+    PlainSerializer(_by_content, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "folder"}),
+]
+"""The type of a parameter that names a folder; as `FileParam`, the content being that of all files
+below it, by relative name."""
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; give a folder or a hub id")
+    return value
+
+
+def _model_by_content(path: Path, info: SerializationInfo) -> Any:
+    if info.context and info.context.get(NAMES_ONLY):
+        return path.name
+    return {"name": path.name, "sha256": model_digest(path)}
+
+
+_ModelFolder = Annotated[
+    Path,
+    AfterValidator(_existing_folder),
+    PlainSerializer(_model_by_content, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "folder"}),
+]
+
+ModelParam = Annotated[
+    Annotated[_ModelFolder | str, Field(union_mode="left_to_right")], BeforeValidator(_not_empty)
+]
+"""The type of a parameter that names a model: a folder as in `FolderParam`, its card left out, or,
+where there is no such folder, a hub id."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from dorib.contracts.methods import Attack, Method, Metric, Mitigation
-from dorib.contracts.params import Params
+from dorib.contracts.params import NAMES_ONLY, Params
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.host.classes import flaw_of
 from dorib.host.registry import Registration, Registry
-from dorib.store.fingerprint import code_digest, digest, method_slug
+from dorib.store.code import package_digest
+from dorib.store.fingerprint import digest, method_slug
 from dorib.validation import checked
 
 NONE = "none"
@@ -42,16 +46,17 @@ class Configured:
         registration = self.registration
         return f"{registration.kind} {self.label} (plugin {registration.plugin})"
 
-    @property
+    @cached_property
     def params(self) -> dict[str, Any]:
-        """All parameters, defaults included, as JSON values."""
+        """All parameters, defaults included, as JSON values; of a file its name and sha256."""
         return dict(self.method.params.model_dump(mode="json"))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Digest of the name, the parameters, the plugin's code, and the same of all parts."""
+        """Digest of the name, the parameters, all that the plugin computes with, and the same of
+        all parts."""
         package = self.registration.target.partition(":")[0].partition(".")[0]
-        own = [self.registration.kind, self.name, self.params, code_digest(package)]
+        own = [self.registration.kind, self.name, self.params, package_digest(package)]
         parts = {role: part.fingerprint for role, part in self.parts.items()}
         return digest([*own, parts] if parts else own)
 
@@ -118,7 +123,13 @@ def _configure(
         except DoribError as error:
             raise DoribError(f"{kind} {spec.name}: as its {role}, {error}") from error
     method.methods = {role: part.method for role, part in parts.items()}
-    return Configured(registration, method, _label(spec, params), parts)
+    configured = Configured(registration, method, _label(spec, params), parts)
+    try:
+        # Files that the parameters name are read now, before any work.
+        _ = configured.params
+    except PydanticSerializationError as error:
+        raise DoribError(f"{where}: {error.__cause__ or error}") from error
+    return configured
 
 
 def _built(registration: Registration, params: Params) -> Method[Any]:
@@ -143,7 +154,7 @@ def _built(registration: Registration, params: Params) -> Method[Any]:
 
 
 def _label(spec: MethodSpec, params: Params) -> str:
-    values = params.model_dump(mode="json")
+    values = params.model_dump(mode="json", context={NAMES_ONLY: True})
     defaults = type(params).model_fields
     changed = {
         name: values[name]
@@ -183,5 +194,9 @@ def configure_all(
     configured: dict[str, Configured] = {}
     for spec in wanted:
         method = configure(registry, kind, spec)
-        configured.setdefault(method.label, method)
+        first_of_label = configured.setdefault(method.label, method)
+        if first_of_label.params != method.params:
+            raise DoribError(
+                f"{kind} {method.label}: stands for two files of one name; rename one of them"
+            )
     return list(configured.values())

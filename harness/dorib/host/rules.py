@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dorib.contracts.methods import Attack, Rule
 from dorib.contracts.specs import MethodSpec
-from dorib.host.configure import configure
+from dorib.host.configure import Configured, configure
 
 if TYPE_CHECKING:
     from dorib.contracts.edits import SamplingRule
@@ -20,10 +20,23 @@ def rule_behind(change: SamplingRule, registry: Registry) -> Rule[Any]:
     Raises:
         DoribError: no rule of that name is registered, or its parameters are wrong.
     """
-    spec = MethodSpec(name=change.name, params=dict(change.params))
-    rule = configure(registry, "rule", spec).method
+    rule = _configured(change, registry).method
     assert isinstance(rule, Rule)
     return rule
+
+
+def rule_fingerprint(change: SamplingRule, registry: Registry) -> str:
+    """Digest of the rule that `change` names: its parameters, and all that it computes with.
+
+    Raises:
+        DoribError: no rule of that name is registered, or its parameters are wrong.
+    """
+    return _configured(change, registry).fingerprint
+
+
+def _configured(change: SamplingRule, registry: Registry) -> Configured:
+    spec = MethodSpec(name=change.name, params=dict(change.params))
+    return configure(registry, "rule", spec)
 
 
 def obstacle(change: SamplingRule, registry: Registry, attack: Attack[Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +19,21 @@ NOT_LOADED = (OSError, ValueError, KeyError, TypeError, RuntimeError, Safetensor
 """What transformers raises for missing, truncated or foreign files."""
 
 
-def clip_source(model: str | None, suite: SuiteView, metric: str) -> str:
+def model_name(model: Path | str | None) -> str:
+    """What a stack calls the CLIP: a folder by its name, a hub id, or "suite" for its own."""
+    if model is None:
+        return "suite"
+    return model.name if isinstance(model, Path) else model
+
+
+def clip_source(model: Path | str | None, suite: SuiteView, metric: str) -> str:
     """Folder or hub id of the CLIP: `model`, the one that was named, or the suite's own.
 
     Raises:
         DoribError: there is neither.
     """
     if model is not None:
-        return model
+        return str(model)
     if suite.clip is None:
         raise DoribError(
             f"metric {metric}: suite {suite.name} has no CLIP; name one as {metric}:model=FOLDER "

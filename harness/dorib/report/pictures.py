@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dorib.store.files import sweep, whole_file
 from dorib.suites.images import to_picture
 from dorib.verbs.context import Subject
 
@@ -37,6 +38,7 @@ def draw_strips(
     Where a sample has several evaluation images, the caller chooses which one is shown.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     titles = ["original", *(column.title for column in columns)]
     strips = []
     for subject in subjects:
@@ -44,9 +46,14 @@ def draw_strips(
         tiles += [_tile(column.pictures.get(subject.id)) for column in columns]
         strip = _row(tiles)
         strips.append(strip)
-        _stacked([strip], titles).save(folder / f"{subject.id}.png")
+        _save(_stacked([strip], titles), folder / f"{subject.id}.png")
     if strips:
-        _stacked(strips, titles).save(folder / "overview.png")
+        _save(_stacked(strips, titles), folder / "overview.png")
+
+
+def _save(sheet: Image.Image, path: Path) -> None:
+    with whole_file(path) as temporary:
+        sheet.save(temporary)
 
 
 def _tile(path: Path | None) -> Image.Image:

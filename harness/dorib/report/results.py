@@ -21,8 +21,8 @@ from dorib.ranking.records import Record, write_records
 from dorib.report.failures import failed_altogether
 from dorib.report.pictures import Column, draw_strips
 from dorib.report.run import Run
-from dorib.store.files import named_write_errors
-from dorib.store.fingerprint import digest, file_digest, library_versions
+from dorib.store.files import named_write_errors, sweep
+from dorib.store.fingerprint import digest, library_versions
 from dorib.verbs.attack import trigger_item
 from dorib.verbs.context import Subject
 from dorib.verbs.generate import Request
@@ -68,7 +68,7 @@ def cell_facts(
         if method.attack.searches
     }
     images = [
-        cell.generated.path(request)
+        request
         for subject in this.subjects
         for budget in attacked.budgets
         for request in (Request(subject, budget, seed) for seed in cell.seeds)
@@ -97,13 +97,13 @@ def cell_facts(
                     for budget in attacked.budgets
                 }
             ),
-            images=digest({path.name: file_digest(path) for path in images}),
+            images=digest({f"{r.item}.png": cell.generated.digest(r) for r in images}),
             records=digest([record.model_dump(mode="json") for record in records]),
         ),
         work=work,
         fit_work=cell.mitigated.work(behind),
         judging_work=len(images) * sampling.steps * guided,
-        smallest_batch=smallest_batch([*searched, *(path.parent for path in images)]),
+        smallest_batch=smallest_batch([*searched, *(cell.generated.shelf[r.item] for r in images)]),
         bypass=_bypass(this, cell, scored),
         not_applicable=attacked.not_applicable,
     )
@@ -131,6 +131,8 @@ def finish(this: Run, *, reused: bool) -> RunResult:
     entries = rank(_run_facts(this), this.cells, this.records)
     pictures = {}
     with named_write_errors(out):
+        for folder in (out, out / "entries"):
+            sweep(folder)
         for place, cell in this.made.items():
             assert cell.attacked is not None
             slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"

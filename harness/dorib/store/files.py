@@ -1,10 +1,12 @@
-"""Files that are there as a whole or not at all, and errors of writing in one line."""
+"""Files that are there as a whole or not at all, and what killed runs leave of them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,12 @@ from typing import Any
 from safetensors import SafetensorError
 
 from dorib.errors import DoribError
+
+UNFINISHED = ".writing-"
+"""How the names of files and folders begin that are not finished, and of probes."""
+
+LEFT_OVER_SECONDS = 3600
+"""What is unfinished and was not touched for so long belongs to a run that was killed."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -25,12 +33,63 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write what is to lie at `path`: it is moved there once it is written and on disk.
+
+    The name ends as that of `path` does. Nothing is left of it where the block does not end well.
+    """
+    temporary = unfinished(path.parent, path.suffix)
+    try:
+        yield temporary
+        flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path, suffix: str = "") -> Path:
+    """A name in `folder` that nobody else uses, and that `sweep` knows."""
+    return folder / f"{UNFINISHED}{secrets.token_hex(8)}{suffix}"
+
+
+def flush(path: Path) -> None:
+    """Have a file's content, or a folder's list of names, written to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left unfinished in `folder`; what is being written now stays."""
+    remove_older(folder, folder.glob(f"{UNFINISHED}*"), LEFT_OVER_SECONDS)
+
+
+def remove_older(folder: Path, paths: Iterable[Path], seconds: float) -> None:
+    """Remove those of `paths` that nobody has touched for so long.
+
+    Their age is told by the clock of `folder`'s own file system, which may be another machine's.
+    """
+    now = None
+    for path in paths:
+        now = _now(folder) if now is None else now
+        # Either way: a clock that was put back leaves files of a time to come.
+        if abs(now - _last_touched(path)) > seconds:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; what is gone already is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -47,3 +106,23 @@ def named_write_errors(folder: Path) -> Iterator[None]:
             f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
             "free some space or choose another --out"
         ) from error
+
+
+def _now(folder: Path) -> float:
+    probe = unfinished(folder)
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _last_touched(path: Path) -> float:
+    """Seconds; of a folder the time of what was touched last in it, of what is gone infinity."""
+    touched = []
+    for place in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        try:
+            touched.append(place.lstat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(touched, default=float("inf"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 import json
-from collections.abc import Mapping
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,17 +14,20 @@ from typing import Any
 
 from dorib.errors import DoribError
 
-NUMERICS = (
-    "dorib.target",
-    "dorib.kit",
-    "dorib.contracts.seeds",
-    "dorib.contracts.edits",
-    "dorib.contracts.embeddings",
-    "dorib.suites.images",
-)
-"""Packages and modules that the numbers are computed by."""
+SHOWN_LIBRARIES = ("torch", "diffusers", "transformers")
+"""What an entry's environment names."""
 
-LIBRARIES = ("torch", "diffusers", "transformers")
+DECIDING_LIBRARIES = (
+    *SHOWN_LIBRARIES,
+    "accelerate",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+    "torchmetrics",
+)
+"""All that any number is computed by, directly or below another of them."""
 
 
 def digest(content: Any) -> str:
@@ -39,7 +42,7 @@ def method_slug(name: str, label: str, params: Mapping[str, Any]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes.
+    """sha256 of a file's bytes; of a link those of the file that it leads to.
 
     Raises:
         DoribError: the file cannot be read.
@@ -52,30 +55,40 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Digest of all files below `folder`, by relative name and content."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest({str(path.relative_to(folder)): file_digest(path) for path in files})
+    """Digest of all files below `folder`, by relative name and content; links are followed.
+
+    Raises:
+        DoribError: a file cannot be read, or a link leads back to a folder above it.
+    """
+    return digest({name: file_digest(folder / name) for name in files_below(folder)})
 
 
-@cache
-def code_digest(package: str) -> str:
-    """Digest of a package's Python code, blind to comments, docstrings and layout."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise DoribError(f"package {package} has no source to fingerprint; install it from source")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    return digest({str(f.relative_to(origin.parent)): _bare_syntax(f.read_text()) for f in files})
+def model_digest(folder: Path) -> str:
+    """`folder_digest` of a model, without what is there for readers.
+
+    That is its card and other text in Markdown, and hidden files, which the hub's tools leave.
+    """
+    names = (
+        name
+        for name in files_below(folder)
+        if not name.lower().endswith(".md") and not any(p.startswith(".") for p in name.split("/"))
+    )
+    return digest({name: file_digest(folder / name) for name in names})
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that numbers depend on."""
-    return {name: _version(name) for name in LIBRARIES}
+    """Versions of the libraries that an entry names."""
+    return _versions(SHOWN_LIBRARIES)
 
 
-def numerics_digest() -> str:
-    """Digest of dorib's own numerics: the target model, the kit, the seeds, the edits."""
-    return digest([code_digest(part) for part in NUMERICS])
+@cache
+def deciding_versions() -> dict[str, str]:
+    """Versions of Python and of every library that decides a number."""
+    return {"python": platform.python_version(), **_versions(DECIDING_LIBRARIES)}
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    return {name: _version(name) for name in names}
 
 
 def _version(name: str) -> str:
@@ -85,11 +98,29 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _bare_syntax(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return ast.dump(tree)
+def files_below(folder: Path) -> list[str]:
+    """Files by place below the folder, in order; links are followed.
+
+    What is neither file nor folder is left out.
+
+    Raises:
+        DoribError: the folder cannot be read, or a link leads back to a folder above it.
+    """
+    try:
+        return sorted(_walk(folder, "", (folder.resolve(),)))
+    except OSError as error:
+        raise DoribError(f"{folder}: cannot be read ({error.strerror}); restore it") from error
+
+
+def _walk(folder: Path, place: str, above: tuple[Path, ...]) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        name = place + entry.name
+        if entry.is_file():
+            yield name
+        elif entry.is_dir():
+            inner = Path(entry.path).resolve()
+            if inner in above:
+                raise DoribError(f"{entry.path}: leads back to {inner}; remove the link")
+            yield from _walk(Path(entry.path), f"{name}/", (*above, inner))

@@ -1,120 +1,197 @@
-"""The store: artefacts on disk, keyed by what they depend on. Only this module lays out paths.
+"""The store: artefacts on disk, keyed by what they depend on. Only this room lays out paths.
 
     <root>/<kind>/<key>/key.json            what the key was made of
-    <root>/<kind>/<key>/<batch>/index.json  the items that a batch brought
+    <root>/<kind>/<key>/<batch>/index.json  the items that a batch brought, its files' sha256
     <root>/<kind>/<key>/<batch>/...         their files
 
 A batch is written beside its place and renamed into it, so that it is there as a whole or not at
-all: killed anywhere, a run finds whole batches and computes the rest in the same batches.
+all: killed anywhere, a run finds whole batches and computes the rest in the same batches. What is
+not as its index says is removed and computed anew.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from dorib.errors import DoribError
-from dorib.store.files import named_write_errors, write_json
+from dorib.store.batch import Batch, DamagedError, batch_name, checked_batch, seal
+from dorib.store.files import flush, named_write_errors, remove, unfinished, write_text
 from dorib.store.fingerprint import digest
-
-LEFT_OVER_SECONDS = 3600
+from dorib.store.leftovers import scratch_folder, sweep_store
 
 ArtefactKind: TypeAlias = Literal["edits", "triggers", "images", "records"]
+
+FORMATS: dict[ArtefactKind, int] = {"edits": 2, "triggers": 2, "images": 2, "records": 3}
+"""Part of every key: artefacts that were laid out otherwise are computed anew."""
+
+Note: TypeAlias = Callable[[str], None]
+"""Told, in one line, of what was damaged."""
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 class Shelf:
     """All artefacts of one kind under one key: items by name, in batches."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, note: Note = _say_nothing) -> None:
         self.folder = folder
         self.key = key
-        self._items: dict[str, Path] = {}
-        for index in sorted(folder.glob("batch-*/index.json")):
-            self._index(index)
+        self._note = note
+        self._batches: dict[str, Batch] = {}
+        for place in sorted(folder.glob("batch-*")):
+            self._take(place)
 
     def __contains__(self, item: str) -> bool:
-        return item in self._items
+        return item in self._batches
 
     def __getitem__(self, item: str) -> Path:
-        """The batch folder that holds `item`."""
-        return self._items[item]
+        """The batch folder that holds `item`.
+
+        Raises:
+            DoribError: the item's files are no longer those that were checked.
+        """
+        batch = self._batches[item]
+        batch.files_of(item)
+        return batch.folder
+
+    def files(self, item: str) -> dict[str, str]:
+        """sha256 of the item's files, as they were checked, by place in the batch folder.
+
+        Raises:
+            DoribError: one is no longer the file that was checked.
+        """
+        return self._batches[item].files_of(item)
+
+    def digest(self, item: str) -> str:
+        """Digest of the files in the item's folder, by relative name and content, as checked."""
+        own = f"{item}/"
+        files = self.files(item).items()
+        return digest({n.removeprefix(own): sha for n, sha in files if n.startswith(own)})
 
     def missing(self, items: Sequence[str]) -> list[str]:
         """Those of `items` that are not there yet, in order."""
-        return [item for item in items if item not in self._items]
+        return [item for item in items if item not in self]
 
     @contextmanager
     def batch(self, items: Sequence[str]) -> Iterator[Path]:
         """A folder to write the files of `items` into; committed when the block ends well.
 
+        An item's files are `<item>.<suffix>`, or lie in the folder `<item>`.
+
         Raises:
             DoribError: the disk is full or not writable; nothing half-written is left.
         """
-        name = "batch-" + digest(list(items))[:16]
         with named_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
+            temporary = unfinished(self.folder)
+            temporary.mkdir()
             try:
                 yield temporary
-                write_json(temporary / "index.json", list(items))
-                self._commit(temporary, self.folder / name)
+                self._commit(temporary, items)
             finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        self._index(self.folder / name / "index.json")
+                remove(temporary)
 
-    @contextmanager
-    def scratch(self, items: Sequence[str]) -> Iterator[Path]:
+    def scratch(self, items: Sequence[str]) -> AbstractContextManager[Path]:
         """A folder for what makes `items`: kept if the block is cut short, removed if it ends well.
 
-        It need not exist; whoever uses it makes it.
+        It need not exist; whoever uses it makes it. Of two runs at once each has its own; what a
+        killed one left is handed to the next.
         """
-        folder = self.folder / ("scratch-" + digest(list(items))[:16])
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        return scratch_folder(self.folder, items)
 
-    def _commit(self, temporary: Path, place: Path) -> None:
-        try:
-            temporary.rename(place)
-        except OSError:
-            # Another run of the same plan was faster: its bytes are as good as ours.
-            if not (place / "index.json").exists():
-                raise
+    def _commit(self, temporary: Path, items: Sequence[str]) -> None:
+        index, states = seal(temporary, self.key, items)
+        place = self.folder / batch_name(items)
+        while True:
+            try:
+                temporary.rename(place)
+            except OSError:
+                if not place.exists():
+                    raise
+            else:
+                flush(self.folder)
+                self._add(Batch(place, index, states))
+                return
+            # Another run of the same plan was faster: its bytes are as good as ours if they are
+            # what it wrote; if not, they are out of the way by now.
+            if self._take(place):
+                return
 
-    def _index(self, index: Path) -> None:
+    def _take(self, place: Path) -> bool:
+        """Whether the batch there can be used; if not it is removed, and that is said."""
+        before = _inode(place)
         try:
-            items = json.loads(index.read_text())
-        except (OSError, ValueError) as error:
-            raise DoribError(f"{index}: damaged; delete its folder and run again") from error
-        for item in items:
-            self._items.setdefault(item, index.parent)
+            batch = checked_batch(place, self.key)
+        except DamagedError as damage:
+            with named_write_errors(self.folder):
+                if _discard(place, before):
+                    self._note(f"{place}: {damage}; removed, what it held is computed anew")
+            return False
+        self._add(batch)
+        return True
+
+    def _add(self, batch: Batch) -> None:
+        for item in batch.index.items:
+            self._batches.setdefault(item, batch)
 
 
 class Store:
-    """A folder of shelves."""
+    """A folder of shelves; `note` is told of what is found damaged."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, note: Note = _say_nothing) -> None:
         self.root = root
+        self._note = note
+        self._swept = False
 
     def shelf(self, kind: ArtefactKind, key: dict[str, Any]) -> Shelf:
-        """The shelf for `key`, which names everything that its artefacts depend on."""
-        name = digest(key)
+        """The shelf for `key`, which names everything that its artefacts depend on.
+
+        Raises:
+            DoribError: the disk is full or not writable.
+        """
+        content = {"kind": kind, "format": FORMATS[kind], "of": key}
+        name = digest(content)
         folder = self.root / kind / name[:32]
         with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
-            if not (folder / "key.json").exists():
-                write_json(folder / "key.json", key)
-        return Shelf(folder, name)
+            if not self._swept:
+                sweep_store(self.root)
+                self._swept = True
+            self._write_key(folder / "key.json", content)
+        return Shelf(folder, name, self._note)
+
+    def _write_key(self, path: Path, content: dict[str, Any]) -> None:
+        """The folder's name says which key it is; the file is for readers, and must be right."""
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        if not path.is_file() or path.read_bytes() != text.encode():
+            if os.path.lexists(path):
+                self._note(f"{path}: damaged; written anew")
+                remove(path)
+            write_text(path, text)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left; a batch that is being written now is seconds old."""
-    for left_over in folder.glob(".writing-*"):
-        if time.time() - left_over.stat().st_mtime > LEFT_OVER_SECONDS:
-            shutil.rmtree(left_over, ignore_errors=True)
+def _inode(place: Path) -> int | None:
+    try:
+        return place.lstat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _discard(place: Path, inode: int | None) -> bool:
+    """Remove what was found damaged; False where another run has done so meanwhile."""
+    if inode is None or _inode(place) != inode:
+        return False
+    # Renamed first, so that no half of it is ever seen in its place.
+    aside = unfinished(place.parent)
+    try:
+        place.rename(aside)
+    except FileNotFoundError:
+        return False
+    remove(aside)
+    return True

@@ -15,7 +15,8 @@ from dorib.host.configure import Configured
 from dorib.host.rules import obstacle
 from dorib.reporting import Advance
 from dorib.store.batches import planned_batches
-from dorib.store.fingerprint import digest, folder_digest
+from dorib.store.code import closure_digest
+from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
@@ -53,7 +54,7 @@ class Attacked:
     def digest(self, subject: Subject, budget: int) -> str:
         """Digest of the stored trigger's files."""
         item = trigger_item(subject, budget)
-        return folder_digest(self.shelf[item] / item)
+        return self.shelf.digest(item)
 
 
 def attack(
@@ -71,6 +72,7 @@ def attack(
     """
     budgets = context.profile.budgets if method.attack.searches else (0,)
     key = {
+        "code": closure_digest(__name__),
         "edit": mitigated.key,
         "attack": method.fingerprint,
         "budgets": budgets,

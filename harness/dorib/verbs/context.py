@@ -15,11 +15,11 @@ from dorib.contracts.seeds import Seeds
 from dorib.contracts.views import Target
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
+from dorib.store.code import closure_digest
 from dorib.store.fingerprint import (
+    deciding_versions,
     digest,
     file_digest,
-    library_versions,
-    numerics_digest,
 )
 from dorib.store.store import Store
 from dorib.suites.images import read_image
@@ -125,8 +125,8 @@ class RunContext:
             "dtype": self.settings.dtype,
             "device": self.device.type,
             "compiled": self.settings.compile,
-            "libraries": library_versions(),
-            "numerics": numerics_digest(),
+            "libraries": deciding_versions(),
+            "code": closure_digest(__name__),
             "root_seed": self.settings.root_seed,
         }
 

@@ -17,6 +17,7 @@ from dorib.contracts.target_model import TargetModel
 from dorib.contracts.triggers import Trigger
 from dorib.host.calls import PluginError
 from dorib.store.batches import planned_batches
+from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
 from dorib.suites.images import read_image, write_image
 from dorib.verbs.attack import Attacked
@@ -54,6 +55,10 @@ class Generated:
         """The stored PNG."""
         return self.shelf[request.item] / f"{request.item}.png"
 
+    def digest(self, request: Request) -> str:
+        """sha256 of the stored PNG, as it was checked."""
+        return self.shelf.files(request.item)[f"{request.item}.png"]
+
     def images(self, requests: Sequence[Request]) -> Tensor:
         """`[requests, 3, height, width]`, float32 in [0, 1], read back from the PNG."""
         return torch.stack([read_image(self.path(request)) for request in requests])
@@ -66,7 +71,6 @@ def generate_attacked(
     requests = [
         Request(subject, budget, seed)
         for subject in subjects
-        if subject.id not in attacked.failures
         for budget in attacked.budgets
         for seed in context.evaluation_seeds
     ]
@@ -76,8 +80,14 @@ def generate_attacked(
         return _embeddings(context.model, triggers)
 
     label = f"{mitigated.method.label} x {attacked.method.label}"
-    shelf = context.store.shelf("images", {"triggers": attacked.key})
-    return _generate(context, mitigated, shelf, requests, label, embeddings)
+    shelf = context.store.shelf("images", {**_code(), "triggers": attacked.key})
+    failures = {
+        request.item: attacked.failures[request.subject.id]
+        for request in requests
+        if request.subject.id in attacked.failures
+    }
+    generated = Generated(shelf, failures)
+    return _generate(context, mitigated, generated, requests, label, embeddings)
 
 
 def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
@@ -87,24 +97,30 @@ def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
     def embeddings(batch: Sequence[Request]) -> Embeddings:
         return context.model.encode_request([request.subject.caption for request in batch])
 
-    shelf = context.store.shelf("images", {"utility": mitigated.key})
+    shelf = context.store.shelf("images", {**_code(), "utility": mitigated.key})
     if mitigated.failure:
         return Generated(shelf, {request.item: mitigated.failure for request in requests})
     label = f"{mitigated.method.label}, utility prompts"
-    return _generate(context, mitigated, shelf, requests, label, embeddings)
+    return _generate(context, mitigated, Generated(shelf), requests, label, embeddings)
+
+
+def _code() -> dict[str, str]:
+    return {"code": closure_digest(__name__)}
 
 
 def _generate(
     context: RunContext,
     mitigated: Mitigated,
-    shelf: Shelf,
+    generated: Generated,
     requests: Sequence[Request],
     label: str,
     embeddings: EmbeddingsOf,
 ) -> Generated:
-    generated = Generated(shelf)
+    shelf, failures = generated.shelf, generated.failures
     batches = planned_batches(
-        requests, context.batch_size, lambda request: request.item not in shelf
+        requests,
+        context.batch_size,
+        lambda request: request.item not in shelf and request.item not in failures,
     )
     if not batches:
         return generated
@@ -121,7 +137,7 @@ def _generate(
                 images = [image for _, part in parts for image in part]
             except PluginError as error:
                 # Of a rule that raises, say: an error record, never a missing one.
-                generated.failures.update({request.item: str(error) for request in batch})
+                failures.update({request.item: str(error) for request in batch})
                 context.reporter.failure(f"{len(batch)} images not generated: {error}", error)
             else:
                 with shelf.batch([request.item for request in batch]) as folder:

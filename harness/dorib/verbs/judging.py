@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dorib.contracts.views import Generation
+from dorib.store.fingerprint import digest
 from dorib.verbs.attack import Attacked
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.generate import Generated, Request
@@ -20,8 +21,9 @@ class Judged:
 
     @property
     def item(self) -> str:
-        """Its name in the store."""
-        return f"{self.subject.tag}.b{self.budget}"
+        """Its name in the store: records state role and cluster beside what the tag stands for."""
+        of = self.subject
+        return f"{of.id}-{digest([of.tag, of.role, of.cluster])[:12]}.b{self.budget}"
 
 
 @dataclass(frozen=True)

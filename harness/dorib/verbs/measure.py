@@ -14,15 +14,12 @@ from dorib.host.configure import Configured
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
 from dorib.store.batches import planned_batches
+from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.judging import Cell, Judged
-
-RECORDS = "records.jsonl"
-RECORD_VERSION = 2
-"""Part of every key: records of another version are computed anew."""
 
 
 def measure(
@@ -55,7 +52,7 @@ class _Measurement:
         self._shelf: Shelf = context.store.shelf(
             "records",
             {
-                "version": RECORD_VERSION,
+                "code": closure_digest(__name__),
                 "images": cell.generated.shelf.key,
                 "twins": cell.twins.shelf.key if cell.twins and twins else None,
                 "metric": metric.fingerprint,
@@ -81,36 +78,36 @@ class _Measurement:
 
     def _of_each(self) -> Iterator[Record]:
         errors = dict(self._errors)
-        wanted = [judged for judged in self._everything if judged not in errors]
         size = max(1, self._context.batch_size // len(self._cell.seeds))
-        batches = planned_batches(wanted, size, lambda judged: judged.item not in self._shelf)
+        batches = planned_batches(
+            self._everything,
+            size,
+            lambda judged: judged not in errors and judged.item not in self._shelf,
+        )
         if batches:
             label = f"{self._configured.label}: {self._cell.label}"
             total = sum(map(len, batches))
             with self._context.reporter.verb("measure", label, total) as advance:
                 for batch in batches:
-                    failure = self._store([j.item for j in batch], self._measured(batch))
+                    failure = self._store(self._measured(batch))
                     if failure:
                         errors |= dict.fromkeys(batch, failure)
                     advance(len(batch))
-        found: dict[str, list[Record]] = {}
-        items = [judged.item for judged in wanted if judged.item in self._shelf]
-        for folder in dict.fromkeys(self._shelf[item] for item in items):
-            for record in read_records(folder / RECORDS):
-                found.setdefault(f"{record.sample}.b{record.budget}", []).append(record)
         for judged in self._everything:
             if judged in errors:
                 yield self._record(judged, judged.subject, error=errors[judged])
             else:
-                yield from found[f"{judged.subject.id}.b{judged.budget}"]
+                yield from self._read(judged.item)
 
-    def _measured(self, batch: Sequence[Judged]) -> Iterator[Record]:
+    def _measured(self, batch: Sequence[Judged]) -> Iterator[tuple[str, list[Record]]]:
         generations = [self._generation(judged) for judged in batch]
         measured = self._metric.measure(generations)
         for judged, generation, values in zip(batch, generations, measured, strict=True):
-            for handed in values:
-                value = admit_measured(handed, generation, self._metric.quantities)
-                yield self._record(judged, judged.subject, measured=value)
+            admitted = [admit_measured(v, generation, self._metric.quantities) for v in values]
+            yield (
+                judged.item,
+                [self._record(judged, judged.subject, measured=value) for value in admitted],
+            )
 
     def _of_all(self, role: str, group: Sequence[Judged]) -> Iterator[Record]:
         failed = [self._errors[judged] for judged in group if judged in self._errors]
@@ -122,32 +119,38 @@ class _Measurement:
         if item not in self._shelf:
             label = f"{self._configured.label}: {self._cell.label}, {role} together"
             with self._context.reporter.verb("measure", label, len(group)) as advance:
-                failure = self._store([item], self._measured_together(group, advance))
+                failure = self._store(self._measured_together(item, group, advance))
             if failure:
                 yield self._record(group[0], None, error=failure)
                 return
-        yield from read_records(self._shelf[item] / RECORDS)
+        yield from self._read(item)
 
-    def _measured_together(self, group: Sequence[Judged], advance: Advance) -> Iterator[Record]:
+    def _measured_together(
+        self, item: str, group: Sequence[Judged], advance: Advance
+    ) -> Iterator[tuple[str, list[Record]]]:
         def read() -> Iterator[Generation]:
             for judged in group:
                 yield self._generation(judged)
                 advance(1)
 
-        for handed in self._metric.measure_cell(read()):
-            value = admit_measured(handed, None, self._metric.quantities)
-            yield self._record(group[0], None, measured=value)
+        values = self._metric.measure_cell(read())
+        admitted = [admit_measured(value, None, self._metric.quantities) for value in values]
+        yield item, [self._record(group[0], None, measured=value) for value in admitted]
 
-    def _store(self, items: Sequence[str], records: Iterable[Record]) -> str | None:
-        """Store a batch's records; gives the reason where the metric failed."""
+    def _read(self, item: str) -> Iterator[Record]:
+        return read_records(self._shelf[item] / _file(item))
+
+    def _store(self, records: Iterable[tuple[str, list[Record]]]) -> str | None:
+        """Store a batch's records, by item; gives the reason where the metric failed."""
         try:
             with guarded(self._context, self._configured):
-                measured = list(records)
+                measured = dict(records)
         except PluginError as error:
             self._context.reporter.failure(str(error), error)
             return str(error)
-        with self._shelf.batch(items) as folder:
-            write_records(folder / RECORDS, measured)
+        with self._shelf.batch(list(measured)) as folder:
+            for item, of_item in measured.items():
+                write_records(folder / _file(item), of_item)
         return None
 
     def _record(
@@ -178,3 +181,8 @@ class _Measurement:
             judge=self._configured.label,
             stack=self._stack,
         )
+
+
+def _file(item: str) -> str:
+    """What the records of one item are called in their batch."""
+    return f"{item}.jsonl"

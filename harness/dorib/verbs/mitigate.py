@@ -25,9 +25,11 @@ from dorib.contracts.views import DefenderView
 from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import ORACLE, Configured
+from dorib.host.rules import rule_fingerprint
 from dorib.store.batches import planned_batches
+from dorib.store.code import closure_digest
 from dorib.store.files import write_json
-from dorib.store.fingerprint import digest, folder_digest
+from dorib.store.fingerprint import digest, model_digest
 from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_unet_weights
@@ -46,11 +48,13 @@ class Mitigated:
     shelf: Shelf
     failure: str | None = None
     """The error that came in place of the edit."""
+    rule: str | None = None
+    """Fingerprint of the sampling rule that the edit names, whose code acts in its place."""
 
     @property
     def key(self) -> str:
         """What any result under this edit depends on."""
-        return self.shelf.key
+        return digest([self.shelf.key, self.rule])
 
     def edit(self, subjects: Sequence[Subject]) -> tuple[Edit, list[int]]:
         """The edit that acts for `subjects` (memorized samples), and its row for each of them."""
@@ -81,7 +85,7 @@ class Mitigated:
         if self.failure:
             return ""
         items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
-        return digest([folder_digest(self._folder(item)) for item in items])
+        return digest([self.shelf.digest(item) for item in items])
 
     def _folder(self, item: str) -> Path:
         return self.shelf[item] / item
@@ -108,12 +112,19 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         )
     for group in groups:
         try:
-            with mitigated.shelf.scratch([subject.tag for subject in group]) as scratch:
+            with mitigated.shelf.scratch(_items(scope, group)) as scratch:
                 _fit(context, mitigated, group, scratch)
         except PluginError as error:
             context.reporter.failure(str(error), error)
             return replace(mitigated, failure=str(error))
-    return mitigated
+    change = mitigated.sampling_rule
+    rule = rule_fingerprint(change, context.registry) if change else None
+    return replace(mitigated, rule=rule)
+
+
+def _items(scope: Scope, group: Sequence[Subject]) -> list[str]:
+    """What the edits fitted to `group` are called in the store."""
+    return [GLOBAL] if scope == "global" else [subject.tag for subject in group]
 
 
 def _fit(
@@ -159,11 +170,12 @@ def _key(context: RunContext, method: Configured) -> dict[str, object]:
     memorized = [subject.tag for subject in context.memorized_of_split]
     oracle = _oracle(context, method)
     return {
+        "code": closure_digest(__name__),
         "model": context.model_key,
         "mitigation": method.fingerprint,
         "memorized": memorized,
         "general": digest(context.suite.general_captions),
-        "oracle": folder_digest(oracle) if oracle else None,
+        "oracle": model_digest(oracle) if oracle else None,
     }
 
 

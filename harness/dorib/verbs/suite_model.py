@@ -8,7 +8,7 @@ import torch
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
-from dorib.store.fingerprint import folder_digest
+from dorib.store.fingerprint import model_digest
 from dorib.suites.fetch.hub import commit_of
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline
@@ -54,7 +54,7 @@ def load_target_model(
 def pipeline_version(suite: Suite) -> str | None:
     """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
     source = suite.component(suite.manifest.pipeline)
-    return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+    return model_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
 
 
 def usable_device(settings: Settings) -> torch.device:
