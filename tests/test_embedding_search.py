@@ -27,7 +27,7 @@ from dorib import (
     noise_pairs,
     pair_losses,
 )
-from dorib.store import fingerprint
+from dorib.store.code import closure
 
 SEEDS = Seeds(5, ("search", "drift"))
 OTHERS = ("one tree", "two green cubes", "some sand")
@@ -175,12 +175,7 @@ def test_the_loss_may_be_towards_something_else(either_model: TargetModel) -> No
     torch.testing.assert_close(other, (output - 1).square().mean(dim=(1, 2, 3)))
 
 
-def test_the_kit_is_part_of_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = fingerprint.numerics_digest()
-    digest_of = fingerprint.code_digest
-    monkeypatch.setattr(
-        fingerprint,
-        "code_digest",
-        lambda package: "changed" if package == "dorib.kit" else digest_of(package),
+def test_the_kit_is_part_of_what_a_search_computes_with() -> None:
+    assert {"dorib.kit.embedding_search", "dorib.kit.noise_pairs"} <= set(
+        closure("dorib.EmbeddingSearch")
     )
-    assert fingerprint.numerics_digest() != before
