@@ -240,6 +240,11 @@ def remove_entry(out: Path) -> None:
     (out / "entries" / "none.none.json").unlink()
 
 
+def change_leaderboard(out: Path) -> None:
+    path = out / "leaderboard.json"
+    path.write_text(path.read_text().replace('"errors": 0', '"errors": 1', 1))
+
+
 def change_entry(out: Path) -> None:
     path = out / "entries" / "none.dori.json"
     path.write_text(path.read_text().replace('"errors": 0', '"errors": 1'))
@@ -253,7 +258,8 @@ def change_entry(out: Path) -> None:
         (damage_leaderboard, "leaderboard.json: (cannot be read|no leaderboard)"),
         (damage_entry, "none.none.json: no entry"),
         (remove_entry, "none.none.json: cannot be read"),
-        (change_entry, "does not follow from the entries"),
+        (change_leaderboard, "does not follow from the entries"),
+        (change_entry, "none.dori.json: no entry"),
     ],
 )
 def test_damaged_results_are_refused(damage: Any, message: str, out_copy: Path) -> None:
