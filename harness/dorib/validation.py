@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dorib.errors import DoribError
+from dorib.printable import one_line
 
 
 class StrictModel(BaseModel):
@@ -43,7 +44,7 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or "content"
     message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"{field!r}: {message}"
+    return f"'{one_line(field, 80)}': {one_line(message, 200)}"
 
 
 _IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}

@@ -66,7 +66,9 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DoribError: a line is no record; names file and row.
     """
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    # Not splitlines: a cluster may hold other characters that it takes for line ends.
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             yield Record.model_validate_json(line)
         except ValidationError as error:

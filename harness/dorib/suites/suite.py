@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
 from dorib.errors import DoribError
+from dorib.printable import shortened
+from dorib.reading import read_jsonl, read_yaml
 from dorib.store.fingerprint import digest, file_digest, folder_digest
 from dorib.suites.fetch.spec import CONTROLS, stored_original
-from dorib.suites.jsonl import Prompt, read_jsonl, read_prompts
 from dorib.suites.manifest import Manifest, Sample
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
+from dorib.suites.prompts import Prompt, read_prompts
 from dorib.validation import checked
 
 if TYPE_CHECKING:
@@ -38,15 +39,7 @@ class Suite:
             DoribError: `suite.yaml` is missing, unreadable or has a wrong entry.
         """
         path = root / "suite.yaml"
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DoribError(
-                f"{root}: no suite.yaml there; a suite is a folder that holds one"
-            ) from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
+        content = read_yaml(path, "no suite.yaml there; a suite is a folder that holds one")
         if not isinstance(content, dict):
             raise DoribError(f"{path}: holds no mapping; see the documentation of suites")
         return cls(root, checked(Manifest, content, str(path)), reference)
@@ -142,12 +135,12 @@ class Suite:
         There may be none.
 
         Raises:
-            DoribError: one lies outside the suite folder.
+            DoribError: one lies outside the suite folder, or is a pipe, a device or a folder.
         """
         table = self.manifest.samples
         name = table.table if isinstance(table, PromptTable) else table
         where = f"{self.root / name}, sample {sample.id}"
-        listed = [self._place(image, where) for image in sample.images]
+        listed = [_no_pipe(self._place(image, where)) for image in sample.images]
         fetch = self.manifest.fetch
         stored = [stored_original(fetch.folder, url) for url in sample.urls] if fetch else []
         return (*listed, *(path for path in stored if path))
@@ -158,14 +151,14 @@ class Suite:
         descriptor = manifest.descriptor.path if manifest.descriptor else None
         references = (manifest.pipeline, manifest.oracle, descriptor, manifest.clip)
         # Elsewhere is the hub: the target model's own digest names the commit.
-        components = [self.root / name for name in references if name]
+        named = [name for name in references if name and _is_there(self.root / name)]
         table = manifest.samples
         rows = table.table if isinstance(table, PromptTable) else table
         tables = [self._place(name) for name in (rows, manifest.utility, manifest.general)]
         return digest(
             {
                 "manifest": file_digest(self.root / "suite.yaml"),
-                "components": [_content_digest(path) for path in components if path.exists()],
+                "components": [_content_digest(self._inside(name)) for name in named],
                 "tables": [_content_digest(path) for path in tables],
                 "originals": {
                     sample.id: [file_digest(path) for path in self.originals(sample)]
@@ -176,8 +169,8 @@ class Suite:
 
     def component(self, reference: str) -> str:
         """A component's folder if the suite ships it, otherwise the hub id as it stands."""
-        folder = self.root / reference
-        return str(self._inside(reference)) if folder.exists() else reference
+        there = _is_there(self.root / reference)
+        return str(self._inside(reference)) if there else reference
 
     def _place(self, relative: str, named_by: str | None = None) -> Path:
         """Where a table or an image lies: in the suite folder, or fetched into the cache."""
@@ -194,12 +187,26 @@ class Suite:
     ) -> Path:
         folder = folder or self.root
         path = folder / relative
-        if not path.resolve().is_relative_to(folder.resolve()):
+        # realpath, unlike pathlib, passes over links that run in a circle.
+        real, inside = os.path.realpath(path), os.path.realpath(folder)
+        if not Path(real).is_relative_to(inside):
             raise DoribError(
-                f"{named_by or self.root / 'suite.yaml'}: {relative!r} leads out of the suite "
-                "folder; use a path inside it"
+                f"{named_by or self.root / 'suite.yaml'}: {shortened(relative)} leads out of the "
+                "suite folder; use a path inside it"
             )
         return path
+
+
+def _is_there(path: Path) -> bool:
+    # Unlike pathlib, it takes a name that no file can have for one that is not there.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _no_pipe(path: Path) -> Path:
+    """`path`, unless reading it could wait for ever; a file that is missing is said on reading."""
+    if _is_there(path) and not path.is_file():
+        raise DoribError(f"{path}: no regular file; give a picture")
+    return path
 
 
 def _content_digest(path: Path) -> str:
@@ -207,11 +214,15 @@ def _content_digest(path: Path) -> str:
 
 
 def load_suite(reference: str, registry: Registry) -> Suite:
-    """A registered suite by name, or a suite folder.
+    """A registered suite by its name, or a suite folder.
+
+    A registered name is never taken for a folder of the same name: that one is `./name`.
 
     Raises:
         DoribError: there is neither.
     """
-    if Path(reference).is_dir():
+    registered = registry.registrations.get(("suite", reference))
+    if registered is None and _is_there(Path(reference)) and Path(reference).is_dir():
         return Suite.load(Path(reference))
-    return Suite.load(Path(registry.get("suite", reference).target), reference)
+    registered = registered or registry.get("suite", reference)
+    return Suite.load(Path(registered.target), reference)
