@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -23,12 +23,16 @@ from dorib.printable import one_line, shortened
 from dorib.yaml_reading import DEEPEST, BoundedLoader
 
 LARGEST_YAML = 1 << 18
-LARGEST_TABLE = 1 << 25
+LARGEST_TABLE = 1 << 24
 """Bytes of a file."""
-MOST_ROWS = 250_000
+MOST_ROWS = 100_000
+"""Empty ones count."""
+MOST_VALUES = 1_000_000
+"""Of one JSON text."""
 LONGEST_DIGITS = 20
 SEPARATORS = ";,\t"
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Rows = list[tuple[int, Row]]
 """Rows with their numbers as a reader would count them, from 1."""
@@ -123,7 +127,7 @@ def read_jsonl(path: Path) -> Rows:
     """
     rows: Rows = []
     # Not splitlines: a caption may hold other characters that it takes for line ends.
-    for number, line in enumerate(_table(path).split("\n"), start=1):
+    for number, line in _few(path, enumerate(_table(path).split("\n"), start=1)):
         if not line.strip():
             continue
         try:
@@ -132,7 +136,7 @@ def read_jsonl(path: Path) -> Rows:
             raise DoribError(f"{path}, row {number}: not JSON ({error}); mend the row") from error
         if not isinstance(row, dict):
             raise DoribError(f"{path}, row {number}: not a JSON object; mend the row")
-        _add(rows, number, row, path)
+        rows.append((number, row))
     return filled(path, rows)
 
 
@@ -144,20 +148,20 @@ def read_csv(path: Path) -> Rows:
             wrong (by number).
     """
     # Split at line feeds only: a caption may hold other characters that pass for line ends.
-    lines = [line + "\n" for line in _table(path).replace("\r\n", "\n").split("\n")]
+    lines = _table(path).replace("\r\n", "\n").split("\n")
     separator = max(SEPARATORS, key=lines[0].count)
-    fields = _csv_fields(path, lines, separator)
+    fields = _csv_fields(path, (line + "\n" for line in lines), separator)
     _, header = next(fields)
     _see_that_columns_differ(path, header)
     rows: Rows = []
-    for number, row in fields:
+    for number, row in _few(path, fields):
         if row and len(row) != len(header):
             raise DoribError(
                 f"{path}, row {number}: {len(row)} fields where the header has {len(header)}; "
                 "mend the row, or fetch the table anew"
             )
         if row:
-            _add(rows, number, dict(zip(header, row, strict=True)), path)
+            rows.append((number, dict(zip(header, row, strict=True))))
     return filled(path, rows)
 
 
@@ -172,10 +176,11 @@ def filled(path: Path, rows: Rows) -> Rows:
     return rows
 
 
-def _add(rows: Rows, number: int, row: Row, path: Path) -> None:
-    if len(rows) == MOST_ROWS:
-        raise DoribError(f"{path}: more than {MOST_ROWS:,} rows; give fewer")
-    rows.append((number, row))
+def _few(path: Path, numbered: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+    for number, row in numbered:
+        if number > MOST_ROWS + 1:
+            raise DoribError(f"{path}: more than {MOST_ROWS:,} rows; give fewer")
+        yield number, row
 
 
 def _table(path: Path) -> str:
@@ -243,10 +248,15 @@ def within_bounds(value: Any) -> Any:
         Malformed: one is not.
     """
     waiting = [(value, 1)]
+    seen = 0
     while waiting:
         part, depth = waiting.pop()
         if depth > DEEPEST:
             raise Malformed(f"nested more than {DEEPEST} levels deep")
+        if isinstance(part, dict | list):
+            seen += len(part)
+        if seen > MOST_VALUES:
+            raise Malformed(f"more than {MOST_VALUES:,} values")
         if isinstance(part, str):
             _see_that_text_is_plain(part)
         elif isinstance(part, dict):
