@@ -13,7 +13,7 @@ from dorib.errors import DoribError
 from dorib.printable import shortened
 from dorib.reading import read_jsonl, read_yaml
 from dorib.store.fingerprint import digest, file_digest, folder_digest
-from dorib.suites.fetch.spec import CONTROLS, stored_original
+from dorib.suites.fetch.spec import CONTROLS, is_whole, stored_original
 from dorib.suites.manifest import Manifest, Sample
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
 from dorib.suites.prompts import Prompt, read_prompts
@@ -175,11 +175,18 @@ class Suite:
     def _place(self, relative: str, named_by: str | None = None) -> Path:
         """Where a table or an image lies: in the suite folder, or fetched into the cache."""
         fetch = self.manifest.fetch
-        if fetch is None or not fetch.brings(relative):
+        file = fetch.file(relative) if fetch else None
+        of_controls = fetch is not None and relative.split("/")[0] == CONTROLS
+        if fetch is None or not (file or of_controls):
             return self._inside(relative, named_by)
-        path = self._inside(relative, named_by, fetch.folder)
-        if not path.exists():
+        path = fetch.place(file) if file else self._inside(relative, named_by, fetch.folder)
+        if not _is_there(path):
             raise DoribError(f"{path}: missing; run `dorib fetch {self.reference}`")
+        if file and not is_whole(path, file.sha256):
+            raise DoribError(
+                f"{path}: not the file whose sha256 suite.yaml states; run `dorib fetch "
+                f"{self.reference}`"
+            )
         return path
 
     def _inside(
