@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from dorib.cli import terminal
+from dorib.cli.tables import longest_line
+from dorib.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,30 +25,43 @@ if TYPE_CHECKING:
 
 ABSENT = "-"
 LABEL_WIDTH = 24
+HEADING = "mitigation / attack"
+NUMBERS = ("memorized", "controls", "oracle", "utility", "work")
 
 
 def show_result(result: RunResult, console: Console) -> None:
     """Print the table of a run and what belongs below it."""
-    console.print()
-    console.print(results_table(result.entries))
-    for line in (*_explanations(result), *_places(result)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    terminal.say(console, "")
+    terminal.show_table(console, results_table(result.entries))
+    terminal.say(console, *_explanations(result), *_places(result))
 
 
 def results_table(entries: Sequence[Entry]) -> Table:
-    """For each mitigation a heading, and below it a row for each attack; 80 columns do."""
+    """For each mitigation a heading, and below it a row for each attack; 80 columns do.
+
+    Flags are folded where there is less room, names and numbers never.
+    """
+    rows = list(_rows(entries))
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("mitigation / attack", no_wrap=True)
-    for title in ("memorized", "controls", "oracle", "utility", "work"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for place, title in enumerate((HEADING, *NUMBERS)):
+        width = max(longest_line(Text(text)) for text in (title, *(row[place] for row in rows)))
+        justify: Literal["left", "right"] = "right" if place else "left"
+        table.add_column(title, justify=justify, no_wrap=True, min_width=width)
     table.add_column("flags")
+    for label, *cells in rows:
+        style = "" if label.startswith(" ") else "bold"
+        table.add_row(Text(label, style=style), *map(Text, cells))
+    return table
+
+
+def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
     for mitigation, group in groupby(entries, key=lambda entry: entry.mitigation.label):
         cells = list(group)
         shared = [flag for flag in flags(cells[0]) if all(flag in flags(c) for c in cells)]
-        table.add_row(Text(_packed(mitigation), style="bold"), *[""] * 5, ", ".join(shared))
+        yield _packed(mitigation, LABEL_WIDTH), *[""] * len(NUMBERS), ", ".join(shared)
         for entry in cells:
-            table.add_row(
-                Text(indent(_packed(entry.attack.label), "  ")),
+            yield (
+                indent(_packed(entry.attack.label, LABEL_WIDTH - 2), "  "),
                 _with_interval(entry.memorization_rate),
                 _bare(entry.controls_rate),
                 _bare(entry.oracle_rate),
@@ -52,7 +69,6 @@ def results_table(entries: Sequence[Entry]) -> Table:
                 f"{entry.work.search_mean_memorized:.0f}",
                 ", ".join(flag for flag in flags(entry) if flag not in shared),
             )
-    return table
 
 
 def flags(entry: Entry) -> Iterator[str]:
@@ -69,11 +85,12 @@ def flags(entry: Entry) -> Iterator[str]:
         yield "bypass"
 
 
-def _packed(label: str) -> str:
-    """A long label on several lines, broken between its parameters and nowhere else."""
+def _packed(label: str, width: int) -> str:
+    """A long label on several lines, broken between its parameters; within one that is too long."""
     lines = [""]
-    for piece in re.split(r"(?<=[:,])", label):
-        if lines[-1] and len(lines[-1]) + len(piece) > LABEL_WIDTH:
+    longest = width - len("  ") - len(",")
+    for piece in re.findall(rf"[^:,]{{1,{longest}}}[:,]?|[:,]", printable(label)):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
             lines.append("  ")
         lines[-1] += piece
     return "\n".join(lines)

@@ -119,18 +119,15 @@ def _checked(given: dict[str, Any], file: Path | None) -> RunConfig:
 
 
 def _run(config: RunConfig) -> None:
-    from rich.console import Console
-
-    from dorib.cli import display, progress
+    from dorib.cli import display, progress, terminal
     from dorib.host.registry import discover
 
     quiet_libraries()
     from dorib import runner
 
-    console = Console(highlight=False)
-    with progress.reporter_for(console) as reporter:
+    with progress.reporter_for(terminal.progress()) as reporter:
         result = runner.run(config, discover(), reporter)
-    display.show_result(result, console)
+    display.show_result(result, terminal.results())
 
 
 def quiet_libraries() -> None:
