@@ -25,6 +25,7 @@ from dorib.yaml_reading import DEEPEST, BoundedLoader
 LARGEST_YAML = 1 << 18
 LARGEST_TABLE = 1 << 24
 """Bytes of a file."""
+BLOCK = 1 << 20
 MOST_ROWS = 100_000
 """Empty ones count."""
 MOST_VALUES = 1_000_000
@@ -58,15 +59,18 @@ def read_text(path: Path, largest: int = LARGEST_TABLE) -> str:
         raise Malformed(error.strerror or "cannot be opened") from error
     except ValueError as error:
         raise Malformed("its name holds a character that no file's name can") from error
-    with os.fdopen(handle, "rb") as file:
+    content = bytearray()
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise Malformed("no regular file")
-        try:
-            content = file.read(largest + 1)
-        except OSError as error:
-            raise Malformed(error.strerror or "cannot be read") from error
-    if len(content) > largest:
-        raise Malformed(f"more than {largest:,} bytes")
+        while block := os.read(handle, BLOCK):
+            content += block
+            if len(content) > largest:
+                raise Malformed(f"more than {largest:,} bytes")
+    except OSError as error:
+        raise Malformed(error.strerror or "cannot be read") from error
+    finally:
+        os.close(handle)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -10,8 +10,12 @@ from pydantic import ValidationError, model_validator
 
 from dorib.contracts.methods import Level
 from dorib.errors import DoribError
+from dorib.reading import Malformed, read_text
 from dorib.store.files import write_text
-from dorib.validation import StrictModel
+from dorib.validation import StrictModel, first_problem
+
+LARGEST = 1 << 32
+"""Bytes of a file of records."""
 
 
 class Record(StrictModel):
@@ -64,15 +68,25 @@ def read_records(path: Path) -> Iterator[Record]:
     """Read the records of one file.
 
     Raises:
-        DoribError: a line is no record; names file and row.
+        DoribError: the file cannot be read, or a line is no record; names file and row.
     """
     # Not splitlines: a cluster may hold other characters that it takes for line ends.
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line:
+            continue
         try:
             yield Record.model_validate_json(line)
         except ValidationError as error:
             raise DoribError(
-                f"{path}, row {number}: not a record ({error.errors()[0]['msg']}); "
+                f"{path}, row {number}: not a record ({first_problem(error)}); "
                 "delete the file and run again"
             ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, LARGEST)
+    except Malformed as error:
+        raise DoribError(
+            f"{path}: not readable ({error}); delete the file and run again"
+        ) from error
