@@ -31,6 +31,7 @@ from dorib.suites.manifest import Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
+from dorib.verbs.captions import note_of_cut_captions, tokenizers_of
 from dorib.verbs.settings import Settings
 
 
@@ -123,6 +124,10 @@ class RunContext:
             model.enable_offload()
         if self.settings.compile:
             model.compile()
+        encoded = (*self.memorized_of_split, *self.controls, *self.utility_prompts)
+        note = note_of_cut_captions(tokenizers_of(pipeline), encoded)
+        if note is not None:
+            self.reporter.note(note)
         return model
 
     @cached_property
