@@ -59,6 +59,7 @@ MANIFESTS: dict[str, tuple[str, str]] = {
     "a date by its tag": ("version: !!timestamp x", "the tag"),
     "a mapping that is a text": ("quick: !!map x", "the tag"),
     "a set": ("quick: !!set {a, b}", "the tag"),
+    "a key that is a list": ("? [a]\n: b", "a key that is no text"),
     "a key twice": ("name: a\nname: b", "'name' stands twice"),
     "a merge bomb": (
         "a0: &a0 {x: 1}\n"

@@ -7,8 +7,9 @@ import unicodedata
 from reprlib import Repr
 from typing import Any
 
-UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories that move the cursor, turn the direction of writing or cannot be encoded."""
+UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+"""Unicode categories that move the cursor, turn the direction of writing, mean nothing or cannot be
+encoded."""
 
 JOINERS = "\u200c\u200d"
 """Of category Cf, and part of how Persian and emoji are written: harmless."""

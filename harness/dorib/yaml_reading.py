@@ -64,7 +64,9 @@ class BoundedLoader(yaml.SafeLoader):
         node: MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, ScalarNode) and (key.tag, key.value) in seen:
+            if not isinstance(key, ScalarNode):
+                raise ComposerError(None, None, "a key that is no text", key.start_mark)
+            if (key.tag, key.value) in seen:
                 raise ComposerError(None, None, f"{key.value!r} stands twice", key.start_mark)
             seen.add((key.tag, key.value))
         return node
