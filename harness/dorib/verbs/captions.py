@@ -45,4 +45,4 @@ def tokenizers_of(pipeline: Any) -> Iterator[Any]:
 
 def _is_cut(tokenizer: Any, caption: str) -> bool:
     tokens = tokenizer(caption, truncation=False, verbose=False).input_ids
-    return len(tokens) > tokenizer.model_max_length
+    return bool(len(tokens) > tokenizer.model_max_length)
