@@ -21,6 +21,7 @@ from dorib import runner
 from dorib.cli.app import BAD_INPUT, app, main
 from dorib.cli.display import results_table, show_result
 from dorib.cli.progress import Bars, Lines, Pace, duration, reporter_for
+from dorib.config import RunConfig
 from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.ranking.entries import Entry, read_entry
 from dorib.report.overview import flags
@@ -31,17 +32,28 @@ LONG_LABEL = "wanda:baseline=general,baseline_captions=16,scope=per_sample,spars
 
 def call(*arguments: str) -> str:
     """What a command prints that ends well."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as exit:
+    return both(*arguments)[0]
+
+
+def both(*arguments: str) -> tuple[str, str]:
+    """What a command that ends well prints on standard output and on standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as exit,
+    ):
         main(arguments)
     assert exit.value.code == 0
-    return printed.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 @dataclass(frozen=True)
 class Finished:
     arguments: tuple[str, ...]
     printed: str
+    progress: str
+    """What came on standard error."""
     out: Path
 
     @property
@@ -60,7 +72,7 @@ def finished(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
-        return Finished(arguments, call(*arguments), out)
+        return Finished(arguments, *both(*arguments), out)
 
 
 def table_of(printed: str) -> list[str]:
@@ -111,17 +123,23 @@ def test_run_names_its_files(finished: Finished) -> None:
 
 
 def test_run_tells_of_each_verb_where_there_is_no_terminal(finished: Finished) -> None:
-    lines = finished.printed.splitlines()
+    lines = finished.progress.splitlines()
     start = lines.index("attack   none x dori")
     assert lines[start + 1].startswith("attack   none x dori: done in ")
     assert {line.split()[0] for line in lines[:start]} >= {"mitigate", "generate", "measure"}
-    assert "\x1b" not in finished.printed
+    assert "\x1b" not in finished.progress + finished.printed
+
+
+def test_only_results_come_on_standard_output(finished: Finished) -> None:
+    first, second = finished.printed.splitlines()[:2]
+    assert (first, second.split()[:2]) == ("", ["mitigation", "/"])
+    assert not [line for line in finished.printed.splitlines() if " x dori: " in line]
 
 
 def test_the_same_run_again_says_that_it_computed_nothing(finished: Finished) -> None:
-    printed = call(*finished.arguments)
+    printed, progress = both(*finished.arguments)
     assert "Nothing had to be computed" in printed
-    assert "done in" not in printed
+    assert not progress
 
 
 @pytest.mark.parametrize(
@@ -188,6 +206,20 @@ def test_a_long_label_keeps_to_80_columns(finished: Finished) -> None:
     ]
     table = table_of(show(long))
     assert max(map(len, table)) <= 80
+    # A narrower terminal folds names and cuts no number.
+    for width in (20, 60):
+        narrow = show(long, width=width).splitlines()
+        numbers = [line.split()[-6:-1] for line in table if "(" in line and "/" not in line]
+        assert numbers
+        assert all(any(n == line.split()[-6:-1] for line in narrow) for n in numbers)
+        assert "…" not in "".join(narrow)
+    path = f"sscd:path=/{'x' * 90}"
+    deep = [
+        e.model_copy(update={"attack": e.attack.model_copy(update={"label": path})}) for e in long
+    ]
+    shown = show(deep)
+    assert max(map(len, table_of(shown))) <= 80
+    assert shown.count("x") >= 90 * len(deep)
     # No value is cut off, and no parameter is broken in two.
     assert not any("…" in line for line in table)
     for parameter in LONG_LABEL.replace(":", ",").split(","):
@@ -214,36 +246,36 @@ def test_stopped(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The configurations of the runs that were about to start; none does."""
-    configurations: list[Any] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """What runs were asked to do; they end at once."""
+    seen: list[RunConfig] = []
 
-    def remember(config: Any, *_: object) -> None:
-        configurations.append(config)
+    def remember(config: RunConfig, *_: object) -> None:
+        seen.append(config)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run", remember)
-    return configurations
+    return seen
 
 
-def test_options_win_over_the_run_file(tmp_path: Path, seen: list[Any]) -> None:
+def test_options_win_over_the_run_file(tmp_path: Path, asked: list[RunConfig]) -> None:
     file = tmp_path / "run.yaml"
     content = {"mitigation": ["wanda"], "seeds": 3, "full": True, "budgets": [24, 48]}
     file.write_text(yaml.safe_dump(content))
     with pytest.raises(SystemExit):
         main(["run", "--config", str(file), "--seeds", "1", "--quick"])
-    [config] = seen
+    [config] = asked
     assert config.seeds == 1
     assert not config.full
     assert config.budgets == (24, 48)
     assert [spec.name for spec in config.mitigation] == ["wanda"]
 
 
-def test_options_reach_the_run(seen: list[Any]) -> None:
+def test_options_reach_the_run(asked: list[RunConfig]) -> None:
     options = {"--batch-size": "3", "--root-seed": "7", "--budgets": "24, 48", "--split": "dev"}
     with pytest.raises(SystemExit):
         main(["run", "--full", *(part for pair in options.items() for part in pair)])
-    [config] = seen
+    [config] = asked
     assert (config.batch_size, config.root_seed, config.split) == (3, 7, "dev")
     assert config.budgets == (24, 48)
     assert config.full
@@ -518,11 +550,11 @@ def test_bars_show_the_time_left() -> None:
         with bars.verb("attack", "wanda [x] dori", 4) as advance:
             clock.now += 30
             advance(1)
-            bars._progress.refresh()
+            bars.refresh()
         with bars.verb("mitigate", "wanda", 0) as advance:
             clock.now += 7
             advance(1)
-            bars._progress.refresh()
+            bars.refresh()
     text = printed.getvalue()
     assert "1 min 30 s left" in text
     assert "7.0 s so far" in text

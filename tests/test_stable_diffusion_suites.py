@@ -48,9 +48,10 @@ def registry(built_in_plugins: list[Any]) -> Registry:
 def fetched(home: Path) -> Path:
     """The published lists, where `dorib fetch` would put them."""
     folder = home / ".cache" / "dorib" / "data" / "sd14"
-    folder.mkdir(parents=True)
     for path in DATA.glob("*.csv"):
-        shutil.copy(path, folder)
+        key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        (folder / "tables" / key).mkdir(parents=True)
+        shutil.copy(path, folder / "tables" / key)
     return folder
 
 

@@ -69,13 +69,14 @@ from .kit.noise_pairs import pair_losses as pair_losses
 from .kit.search_params import EmbeddingSearchParams as EmbeddingSearchParams
 from .kit.starts import starting_embeddings as starting_embeddings
 from .kit.weights_file import WeightsFile as WeightsFile
+
+# What it leaves for readers.
+from .printable import one_line as one_line
 from .ranking.entries import Entry as Entry
 from .ranking.entries import read_entry as read_entry
 from .ranking.leaderboard import Leaderboard as Leaderboard
 from .ranking.observations import REPLICATES as REPLICATES
 from .ranking.records import Record as Record
-
-# What it leaves for readers.
 from .report.figures import GREY as GREY
 from .report.figures import PALETTE as PALETTE
 from .report.figures import TEXT_WIDTH as TEXT_WIDTH
@@ -98,6 +99,5 @@ from .suites.suite import load_suite as load_suite
 from .target.loading import load_unet_weights as load_unet_weights
 from .validation import StrictModel as StrictModel
 from .validation import checked as checked
-from .validation import one_line as one_line
 from .verbs.attack import Attacked as Attacked
 from .verbs.context import Subject as Subject

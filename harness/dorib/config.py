@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, field_validator
 
 from dorib.contracts.params import Budgets
 from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
 from dorib.ranking.entry_fields import ProfileName
+from dorib.reading import read_yaml
 from dorib.suites.manifest import Manifest, Profile
 from dorib.suites.suite import Suite
 from dorib.validation import checked
@@ -90,17 +90,10 @@ def read_config(path: Path, overrides: dict[str, Any], where: str = "command lin
     Raises:
         DoribError: the file is not readable, or an entry is wrong.
     """
-    preset = PRESETS / f"{path}.yaml"
-    if preset.parent == PRESETS and preset.exists() and not path.exists():
-        path = preset
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-        raise DoribError(f"{path}: no such run file; name another, or a preset: {names}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
+    presets = {file.stem: file for file in sorted(PRESETS.glob("*.yaml"))}
+    if str(path) in presets and not path.exists():
+        path = presets[str(path)]
+    content = read_yaml(path, f"no such run file; name another, or a preset: {', '.join(presets)}")
     if not isinstance(content, dict):
         raise DoribError(f"{path}: holds no mapping; write for example 'mitigation: [wanda]'")
     # By themselves first, so that the file is not blamed for an option.

@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dorib.errors import DoribError
+from dorib.printable import one_line
 from dorib.reprs import own_fields
-
-LONGEST = 300
-"""Characters that are quoted of another library's error: some write pages."""
 
 
 class StrictModel(BaseModel):
@@ -52,13 +50,7 @@ def first_problem(error: ValidationError) -> str:
         return str(problem["ctx"]["error"])
     field = ".".join(str(part) for part in problem["loc"]) or "content"
     message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"{field!r}: {message}"
-
-
-def one_line(error: BaseException | str) -> str:
-    """What another library's error says, in one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return f"'{one_line(field, 80)}': {one_line(message, 200)}"
 
 
 _IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dorib.cli import terminal
+from dorib.cli.tables import longest_line
+from dorib.printable import printable
 from dorib.report.overview import FIGURES, counted, footnotes, scale, table_lines
 
 if TYPE_CHECKING:
@@ -21,37 +24,49 @@ if TYPE_CHECKING:
     from dorib.report.results import RunResult
 
 LABEL_WIDTH = 24
+HEADING = "mitigation / attack"
 
 
 def show_result(result: RunResult, console: Console) -> None:
     """Print the table of a run and what belongs below it."""
-    console.print()
-    console.print(results_table(result.entries))
-    for line in (*_explanations(result), *_places(result)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    terminal.say(console, "")
+    terminal.show_table(console, results_table(result.entries))
+    terminal.say(console, *_explanations(result), *_places(result))
 
 
 def results_table(entries: Sequence[Entry]) -> Table:
-    """For each mitigation a heading, and below it a row for each attack; 80 columns do."""
+    """For each mitigation a heading, and below it a row for each attack; 80 columns do.
+
+    Flags are folded where there is less room, names and numbers never.
+    """
+    rows = list(_rows(entries))
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("mitigation / attack", no_wrap=True)
-    for title in FIGURES:
-        table.add_column(title, justify="right", no_wrap=True)
+    for place, title in enumerate((HEADING, *FIGURES)):
+        width = max(longest_line(Text(text)) for text in (title, *(row[place] for row in rows)))
+        justify: Literal["left", "right"] = "right" if place else "left"
+        table.add_column(title, justify=justify, no_wrap=True, min_width=width)
     table.add_column("flags")
-    for line in table_lines(entries):
-        if line.is_heading:
-            label = Text(_packed(line.label), style="bold")
-        else:
-            label = Text(indent(_packed(line.label), "  "))
-        table.add_row(label, *(line.figures or [""] * len(FIGURES)), line.flags)
+    for label, *cells in rows:
+        style = "" if label.startswith(" ") else "bold"
+        table.add_row(Text(label, style=style), *map(Text, cells))
     return table
 
 
-def _packed(label: str) -> str:
-    """A long label on several lines, broken between its parameters and nowhere else."""
+def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
+    for line in table_lines(entries):
+        if line.is_heading:
+            yield _packed(line.label, LABEL_WIDTH), *[""] * len(FIGURES), line.flags
+        else:
+            label = indent(_packed(line.label, LABEL_WIDTH - 2), "  ")
+            yield label, *line.figures, line.flags
+
+
+def _packed(label: str, width: int) -> str:
+    """A long label on several lines, broken between its parameters; within one that is too long."""
     lines = [""]
-    for piece in re.split(r"(?<=[:,])", label):
-        if lines[-1] and len(lines[-1]) + len(piece) > LABEL_WIDTH:
+    longest = width - len("  ") - len(",")
+    for piece in re.findall(rf"[^:,]{{1,{longest}}}[:,]?|[:,]", printable(label)):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
             lines.append("  ")
         lines[-1] += piece
     return "\n".join(lines)

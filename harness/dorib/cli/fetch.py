@@ -38,69 +38,75 @@ def fetch(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Downloads at a time.")] = 8,
 ) -> None:
     """Fetch a suite's prompts, originals and weights; repeated, it fetches what is missing."""
-    from rich.console import Console
-
+    from dorib.cli import terminal
     from dorib.host.registry import discover
     from dorib.suites.suite import load_suite
 
-    console = Console(highlight=False)
     found = load_suite(suite, discover())
     if offline:
-        _check(found, console)
+        _check(found)
         return
     from dorib.suites.fetch.suite_data import fetch_suite
 
     fetched = fetch_suite(
-        found, _Bars(console), workers=workers, controls=controls, pipeline=pipeline
+        found,
+        _Bars(terminal.progress()),
+        workers=workers,
+        controls=controls,
+        pipeline=pipeline,
     )
-    _show(fetched, found, console)
+    _show(fetched, found)
 
 
-def _check(suite: Suite, console: Console) -> None:
+def _check(suite: Suite) -> None:
+    from dorib.cli import terminal
     from dorib.cli.tables import plain_table
     from dorib.suites.fetch.absent import absent
 
     missing = list(absent(suite))
+    console = terminal.results()
     if missing:
-        console.print(plain_table(("missing", "what brings it"), map(_row, missing)))
+        terminal.show_table(console, plain_table(("missing", "what brings it"), map(_row, missing)))
         raise DoribError(
             f"suite {suite.reference}: {len(missing)} of its files are not on this machine; run "
             + " and ".join(f"`{command}`" for command in dict.fromkeys(a.command for a in missing))
         )
-    console.print("all there", markup=False)
+    terminal.say(console, "all there")
 
 
 def _row(absent: Absent) -> tuple[str, str]:
     return absent.what, absent.command
 
 
-def _show(fetched: Fetched, suite: Suite, console: Console) -> None:
+def _show(fetched: Fetched, suite: Suite) -> None:
+    from dorib.cli import terminal
     from dorib.cli.tables import plain_table
     from dorib.suites.fetch.spec import CONTROLS
 
+    console = terminal.results()
     manifest = fetched.manifest
     ids = {sample.id for sample in suite.samples}
     missing = [entry for entry in manifest.missing if ids.intersection(entry.samples)]
     if missing:
         rows = [(", ".join(entry.samples), entry.reason, entry.url) for entry in missing]
-        console.print(plain_table(("sample", "why there is no image", "address"), rows))
-        console.print()
+        titles = ("sample", "why there is no image", "address")
+        terminal.show_table(console, plain_table(titles, rows))
+        terminal.say(console, "")
     scorable = sum(bool(suite.originals(sample)) for sample in suite.samples)
-    console.print(f"{scorable} of {len(ids)} samples have an original", markup=False)
+    terminal.say(console, f"{scorable} of {len(ids)} samples have an original")
     if missing:
-        console.print(
+        terminal.say(
+            console,
             "The others are unscorable: shown as such, and in no rate. The same command tries "
             "their addresses again.",
-            soft_wrap=True,
         )
     if not any(sample.role == "control" for sample in suite.samples):
-        console.print(
+        terminal.say(
+            console,
             f"No {CONTROLS}: nothing will tell what an attack draws from images the model never "
             f"saw. `dorib fetch {suite.reference} --controls FOLDER` takes them in.",
-            markup=False,
-            soft_wrap=True,
         )
-    console.print(f"manifest  {fetched.path}", markup=False, soft_wrap=True)
+    terminal.say(console, f"manifest  {fetched.path}")
     if fetched.failed:
         raise DoribError(
             "not fetched: "
@@ -126,6 +132,10 @@ class _Bars:
             TimeRemainingColumn,
         )
 
+        from dorib.cli.terminal import say
+        from dorib.printable import printable
+
+        name = printable(name)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn(""))
         counted = (*columns[:2], MofNCompleteColumn(), TimeRemainingColumn()) if total else columns
         with Progress(
@@ -142,4 +152,4 @@ class _Bars:
 
             yield advance
         if not self._console.is_terminal:
-            self._console.print(f"fetched {name}", markup=False)
+            say(self._console, f"fetched {name}")

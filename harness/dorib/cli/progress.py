@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from dorib.cli.terminal import say
+from dorib.printable import printable
 from dorib.reporting import Advance
 
 Clock = Callable[[], float]
@@ -107,7 +109,8 @@ class Bars:
     def verb(self, name: str, subject: str, total: int) -> Iterator[Advance]:
         """Draw a bar until the block ends."""
         pace = Pace(total, self._clock)
-        task = self._progress.add_task(subject, total=total or None, verb=name, pace=pace)
+        shown = printable(subject)
+        task = self._progress.add_task(shown, total=total or None, verb=name, pace=pace)
 
         def advance(units: int) -> None:
             pace.advance(units)
@@ -117,11 +120,15 @@ class Bars:
             yield advance
         finally:
             self._progress.remove_task(task)
-        _say(self._console, f"{name:<{VERB_WIDTH}} {subject} ({duration(pace.elapsed)})")
+        say(self._console, f"{name:<{VERB_WIDTH}} {subject} ({duration(pace.elapsed)})")
+
+    def refresh(self) -> None:
+        """Draw the bar now, and not when the next tick comes."""
+        self._progress.refresh()
 
     def note(self, text: str) -> None:
         """Print the note above the bar."""
-        _say(self._console, text)
+        say(self._console, text)
 
     def failure(self, text: str, error: BaseException) -> None:
         """Print the failure above the bar."""
@@ -155,21 +162,21 @@ class Lines:
         title = f"{name:<{VERB_WIDTH}} {subject}"
         pace = Pace(total, self._clock)
         due = SECONDS_BETWEEN_LINES
-        _say(self._console, title)
+        say(self._console, title)
 
         def advance(units: int) -> None:
             nonlocal due
             pace.advance(units)
             if pace.elapsed >= due:
                 due = int(pace.elapsed) + SECONDS_BETWEEN_LINES
-                _say(self._console, f"{title}: {_standing(pace)}")
+                say(self._console, f"{title}: {_standing(pace)}")
 
         yield advance
-        _say(self._console, f"{title}: done in {duration(pace.elapsed)}")
+        say(self._console, f"{title}: done in {duration(pace.elapsed)}")
 
     def note(self, text: str) -> None:
         """Print the note."""
-        _say(self._console, text)
+        say(self._console, text)
 
     def failure(self, text: str, error: BaseException) -> None:
         """Print the failure."""
@@ -206,11 +213,7 @@ class _TimeLeft(ProgressColumn):
         return Text(f"{duration(left)} left".rjust(15), style="progress.remaining")
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def _say_failure(console: Console, text: str, error: BaseException, tracebacks: bool) -> None:
-    _say(console, text)
+    say(console, text)
     if tracebacks:
-        _say(console, "".join(traceback.format_exception(error)).rstrip())
+        say(console, *"".join(traceback.format_exception(error)).splitlines())

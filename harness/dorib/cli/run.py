@@ -70,15 +70,12 @@ def run(options: RunCommandOptions) -> None:
 
 
 def _run(config: RunConfig, *, tracebacks: bool) -> None:
-    from rich.console import Console
-
     from dorib import runner
-    from dorib.cli import display, progress
+    from dorib.cli import display, progress, terminal
     from dorib.host.registry import discover
 
-    console = Console(highlight=False)
-    with progress.reporter_for(console, tracebacks=tracebacks) as reporter:
+    with progress.reporter_for(terminal.progress(), tracebacks=tracebacks) as reporter:
         result = runner.run(config, discover(), reporter)
-    display.show_result(result, console)
+    display.show_result(result, terminal.results())
     if result.failed:
         raise typer.Exit(METHOD_FAILED)

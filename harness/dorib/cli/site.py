@@ -15,7 +15,7 @@ def site(
     ] = Path("dorib-out"),
 ) -> None:
     """Write the web pages of a run, or of published leaderboards, beside their JSON."""
+    from dorib.cli import terminal
     from dorib.report.site.pages import write_site
 
-    for page in write_site(folder):
-        print(page)
+    terminal.say(terminal.results(), *map(str, write_site(folder)))

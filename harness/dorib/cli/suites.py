@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,22 +23,20 @@ def suites(context: typer.Context, as_json: AsJson = False) -> None:
     """List the registered suites, or show one."""
     if context.invoked_subcommand is not None:
         return
+    from dorib.cli import terminal
+    from dorib.cli.tables import plain_table
     from dorib.host.registry import discover
 
     described = [_described(one.name, one.target) for one in discover().of_kind("suite")]
     if as_json:
-        print(json.dumps(described, indent=2))
+        terminal.show_json(described)
         return
-    from rich.console import Console
-
-    from dorib.cli.tables import plain_table
-
-    console = Console(highlight=False)
+    console = terminal.results()
     if not described:
-        console.print("no suite is registered")
+        terminal.say(console, "no suite is registered")
         return
     titles = ("name", "version", "title", "split: memorized + controls")
-    console.print(plain_table(titles, map(_row, described)))
+    terminal.show_table(console, plain_table(titles, map(_row, described)))
 
 
 @app.command()
@@ -49,6 +46,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a suite: its settings and profiles, and its samples with their duplication."""
+    from dorib.cli import terminal
+    from dorib.cli.tables import plain_table
     from dorib.host.registry import discover
     from dorib.suites.suite import load_suite
 
@@ -57,24 +56,17 @@ def show(
         content: dict[str, Any] = {"suite": suite.manifest.model_dump(mode="json")}
         if samples:
             content["samples"] = [sample.model_dump(mode="json") for sample in suite.samples]
-        print(json.dumps(content, indent=2))
+        terminal.show_json(content)
         return
-    from rich.console import Console
-
-    from dorib.cli.tables import plain_table
-
-    console = Console(highlight=False)
+    console = terminal.results()
     settings = suite.manifest.model_dump(mode="json")
     rows = [(key, _in_words(value)) for key, value in settings.items()]
-    console.print(plain_table(("setting", "value"), rows))
+    terminal.show_table(console, plain_table(("setting", "value"), rows))
     if samples:
-        console.print()
-        console.print(
-            plain_table(
-                ("sample", "role", "split", "duplication", "caption"),
-                [(s.id, s.role, s.split, str(s.duplication), s.caption) for s in suite.samples],
-            )
-        )
+        titles = ("sample", "role", "split", "duplication", "caption")
+        cells = [(s.id, s.role, s.split, str(s.duplication), s.caption) for s in suite.samples]
+        terminal.say(console, "")
+        terminal.show_table(console, plain_table(titles, cells))
 
 
 def _described(name: str, folder: str) -> dict[str, Any]:

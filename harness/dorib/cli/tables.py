@@ -8,12 +8,27 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from dorib.printable import printable
+
+NARROW = 12
+"""Characters: a column of texts is folded to no less, one of shorter ones not at all."""
+
 
 def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without frame; its cells are shown as they are, square brackets and all."""
+    """A table without frame; its cells are shown as they are, square brackets and all.
+
+    Long texts are folded, numbers and short words never.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    cells = [[Text(printable(cell, keep="\n")) for cell in row] for row in rows]
+    for place, title in enumerate(titles):
+        widths = [len(title), *(longest_line(row[place]) for row in cells)]
+        table.add_column(title, overflow="fold", min_width=min(NARROW, max(widths)))
+    for row in cells:
+        table.add_row(*row)
     return table
+
+
+def longest_line(text: Text) -> int:
+    """Columns that the longest line of a text takes."""
+    return max((line.cell_len for line in text.split("\n")), default=0)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -15,6 +14,8 @@ from pydantic import (
 )
 
 from dorib.errors import DoribError
+from dorib.printable import shortened
+from dorib.reading import Malformed, parse_yaml
 from dorib.validation import StrictModel
 
 
@@ -44,7 +45,7 @@ class MethodSpec(StrictModel):
                 parameter, equals, value = assignment.partition("=")
                 if not equals or not parameter.strip():
                     raise DoribError(
-                        f"{text!r}: {assignment!r} is not parameter=value; "
+                        f"{shortened(text)}: {shortened(assignment)} is not parameter=value; "
                         "write for example wanda:sparsity=0.02"
                     )
                 params[parameter.strip()] = yaml_scalar(value, text)
@@ -58,11 +59,17 @@ class MethodSpec(StrictModel):
 
 
 def yaml_scalar(value: str, where: str) -> Any:
-    """One value as YAML reads it: `0.02` a number, `true` a truth value, `prompt` a string."""
+    """One value as YAML reads it: `0.02` a number, `true` a truth value, `prompt` a string.
+
+    Raises:
+        DoribError: it is no YAML, or beyond the bounds of what is read.
+    """
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise DoribError(f"{where!r}: cannot read the value {value!r}; quote it") from error
+        return parse_yaml(value)
+    except Malformed as error:
+        raise DoribError(
+            f"{shortened(where)}: cannot read the value {shortened(value)}; quote it"
+        ) from error
 
 
 def spec_of(item: Any) -> MethodSpec:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from dorib.contracts.suite_view import SuiteView
 from dorib.errors import DoribError
-from dorib.validation import one_line
+from dorib.printable import one_line
 
 NOT_LOADED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 """What transformers raises for missing, truncated or foreign files."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dorib.errors import DoribError
-from dorib.validation import one_line
+from dorib.printable import one_line
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,12 @@ from pydantic import ValidationError, model_validator
 
 from dorib.contracts.methods import Level
 from dorib.errors import DoribError
+from dorib.reading import Malformed, read_text
 from dorib.store.files import write_text
-from dorib.validation import StrictModel
+from dorib.validation import StrictModel, first_problem
+
+LARGEST = 1 << 32
+"""Bytes of a file of records."""
 
 
 class Record(StrictModel):
@@ -66,21 +70,23 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DoribError: the file cannot be read, or a line is no record; names file and row.
     """
-    try:
-        # Not splitlines: an error's text may hold other characters that it takes for line ends.
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _record(line, f"{path}, row {number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DoribError(
-            f"{path}: cannot be read ({error}); delete the file and run again"
-        ) from error
+    # Not splitlines: a cluster may hold other characters that it takes for line ends.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            yield Record.model_validate_json(line)
+        except ValidationError as error:
+            raise DoribError(
+                f"{path}, row {number}: not a record ({first_problem(error)}); "
+                "delete the file and run again"
+            ) from error
 
 
-def _record(line: str, where: str) -> Record:
+def _text(path: Path) -> str:
     try:
-        return Record.model_validate_json(line)
-    except ValidationError as error:
+        return read_text(path, LARGEST)
+    except Malformed as error:
         raise DoribError(
-            f"{where}: not a record ({error.errors()[0]['msg']}); delete the file and run again"
+            f"{path}: not readable ({error}); delete the file and run again"
         ) from error

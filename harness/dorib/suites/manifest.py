@@ -16,6 +16,7 @@ from dorib.contracts.params import Budgets
 from dorib.contracts.specs import spec_of
 from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
 from dorib.suites.fetch.spec import FetchSpec
+from dorib.suites.paths import PossiblePath
 from dorib.suites.prompt_tables import Memorization, PromptTable
 from dorib.validation import StrictModel
 
@@ -28,7 +29,7 @@ class Sample(StrictModel):
 
     id: str
     caption: str = Field(pattern=r"\S")
-    images: tuple[str, ...] = ()
+    images: tuple[PossiblePath, ...] = ()
     """Originals, relative to the suite folder; a template sample may have several."""
     role: Literal["memorized", "control"]
     urls: tuple[str, ...] = ()
@@ -68,7 +69,8 @@ def _form(value: object) -> Literal["mapping", "file"]:
 
 
 SampleTable: TypeAlias = Annotated[
-    Annotated[str, Tag("file")] | Annotated[PromptTable, Tag("mapping")], Discriminator(_form)
+    Annotated[PossiblePath, Tag("file")] | Annotated[PromptTable, Tag("mapping")],
+    Discriminator(_form),
 ]
 """A JSONL sample table by its path, or a prompt table with what there is to say of it."""
 
@@ -80,16 +82,16 @@ class Manifest(StrictModel):
     version: str
     title: str = ""
     licence: str = ""
-    pipeline: str
+    pipeline: PossiblePath
     """A diffusers pipeline folder, relative to the suite, or a hub id."""
-    oracle: str | None = None
+    oracle: PossiblePath | None = None
     """A U-Net folder: trained without the memorized samples, everything else equal."""
     descriptor: DescriptorSettings | None = None
-    clip: str | None = None
+    clip: PossiblePath | None = None
     """A transformers CLIP folder, relative to the suite, or a hub id."""
     samples: SampleTable = "samples.jsonl"
-    utility: str = "utility.jsonl"
-    general: str = "general.jsonl"
+    utility: PossiblePath = "utility.jsonl"
+    general: PossiblePath = "general.jsonl"
     fetch: FetchSpec | None = None
     """What `dorib fetch` brings into the user's cache."""
     sampling: SamplingSettings

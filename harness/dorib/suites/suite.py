@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
+from dorib.printable import shortened
+from dorib.reading import read_jsonl, read_yaml
 from dorib.reprs import in_one_line
 from dorib.store.fingerprint import digest, file_digest, folder_digest
-from dorib.suites.fetch.spec import CONTROLS, stored_original
-from dorib.suites.jsonl import Prompt, read_jsonl, read_prompts
+from dorib.suites.fetch.spec import CONTROLS, is_whole, stored_original
 from dorib.suites.manifest import Manifest, Sample
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
+from dorib.suites.prompts import Prompt, read_prompts
 from dorib.validation import checked
 
 
@@ -41,15 +42,7 @@ class Suite:
             DoribError: `suite.yaml` is missing, unreadable or has a wrong entry.
         """
         path = root / "suite.yaml"
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DoribError(
-                f"{root}: no suite.yaml there; a suite is a folder that holds one"
-            ) from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise DoribError(f"{path}: not readable as YAML ({reason}); mend the file") from error
+        content = read_yaml(path, "no suite.yaml there; a suite is a folder that holds one")
         if not isinstance(content, dict):
             raise DoribError(f"{path}: holds no mapping; see the documentation of suites")
         return cls(root, checked(Manifest, content, str(path)), reference)
@@ -145,12 +138,12 @@ class Suite:
         There may be none.
 
         Raises:
-            DoribError: one lies outside the suite folder.
+            DoribError: one lies outside the suite folder, or is a pipe, a device or a folder.
         """
         table = self.manifest.samples
         name = table.table if isinstance(table, PromptTable) else table
         where = f"{self.root / name}, sample {sample.id}"
-        listed = [self._place(image, where) for image in sample.images]
+        listed = [_no_pipe(self._place(image, where)) for image in sample.images]
         fetch = self.manifest.fetch
         stored = [stored_original(fetch.folder, url) for url in sample.urls] if fetch else []
         return (*listed, *(path for path in stored if path))
@@ -161,14 +154,14 @@ class Suite:
         descriptor = manifest.descriptor.path if manifest.descriptor else None
         references = (manifest.pipeline, manifest.oracle, descriptor, manifest.clip)
         # Elsewhere is the hub: the target model's own digest names the commit.
-        components = [self.root / name for name in references if name]
+        named = [name for name in references if name and _is_there(self.root / name)]
         table = manifest.samples
         rows = table.table if isinstance(table, PromptTable) else table
         tables = [self._place(name) for name in (rows, manifest.utility, manifest.general)]
         return digest(
             {
                 "manifest": file_digest(self.root / "suite.yaml"),
-                "components": [_content_digest(path) for path in components if path.exists()],
+                "components": [_content_digest(self._inside(name)) for name in named],
                 "tables": [_content_digest(path) for path in tables],
                 "originals": {
                     sample.id: [file_digest(path) for path in self.originals(sample)]
@@ -179,17 +172,24 @@ class Suite:
 
     def component(self, reference: str) -> str:
         """A component's folder if the suite ships it, otherwise the hub id as it stands."""
-        folder = self.root / reference
-        return str(self._inside(reference)) if folder.exists() else reference
+        there = _is_there(self.root / reference)
+        return str(self._inside(reference)) if there else reference
 
     def _place(self, relative: str, named_by: str | None = None) -> Path:
         """Where a table or an image lies: in the suite folder, or fetched into the cache."""
         fetch = self.manifest.fetch
-        if fetch is None or not fetch.brings(relative):
+        file = fetch.file(relative) if fetch else None
+        of_controls = fetch is not None and relative.split("/")[0] == CONTROLS
+        if fetch is None or not (file or of_controls):
             return self._inside(relative, named_by)
-        path = self._inside(relative, named_by, fetch.folder)
-        if not path.exists():
+        path = fetch.place(file) if file else self._inside(relative, named_by, fetch.folder)
+        if not _is_there(path):
             raise DoribError(f"{path}: missing; run `dorib fetch {self.reference}`")
+        if file and not is_whole(path, file.sha256):
+            raise DoribError(
+                f"{path}: not the file whose sha256 suite.yaml states; run `dorib fetch "
+                f"{self.reference}`"
+            )
         return path
 
     def _inside(
@@ -197,12 +197,26 @@ class Suite:
     ) -> Path:
         folder = folder or self.root
         path = folder / relative
-        if not path.resolve().is_relative_to(folder.resolve()):
+        # realpath, unlike pathlib, passes over links that run in a circle.
+        real, inside = os.path.realpath(path), os.path.realpath(folder)
+        if not Path(real).is_relative_to(inside):
             raise DoribError(
-                f"{named_by or self.root / 'suite.yaml'}: {relative!r} leads out of the suite "
-                "folder; use a path inside it"
+                f"{named_by or self.root / 'suite.yaml'}: {shortened(relative)} leads out of the "
+                "suite folder; use a path inside it"
             )
         return path
+
+
+def _is_there(path: Path) -> bool:
+    # Unlike pathlib, it takes a name that no file can have for one that is not there.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _no_pipe(path: Path) -> Path:
+    """`path`, unless reading it could wait for ever; a file that is missing is said on reading."""
+    if _is_there(path) and not path.is_file():
+        raise DoribError(f"{path}: no regular file; give a picture")
+    return path
 
 
 def _content_digest(path: Path) -> str:
@@ -210,15 +224,20 @@ def _content_digest(path: Path) -> str:
 
 
 def load_suite(reference: str | Path, registry: Registry | None = None) -> Suite:
-    """A registered suite by name, or a suite folder.
+    """A registered suite by its name, or a suite folder.
 
-    `registry` is where names are looked up (None: among all installed).
+    A registered name is never taken for a folder of the same name: that one is `./name`, or a
+    `Path`. `registry` is where names are looked up (None: among all installed).
 
     Raises:
         DoribError: there is neither, or the folder's `suite.yaml` is wrong.
     """
-    if Path(reference).is_dir():
-        return Suite.load(Path(reference))
+    known = registry or discover()
     name = str(reference)
-    found = (registry or discover()).get("suite", name)
-    return Suite.load(Path(found.target), name)
+    registered = None
+    if isinstance(reference, str):
+        registered = known.registrations.get(("suite", name))
+    if registered is None and _is_there(Path(reference)) and Path(reference).is_dir():
+        return Suite.load(Path(reference))
+    registered = registered or known.get("suite", name)
+    return Suite.load(Path(registered.target), name)

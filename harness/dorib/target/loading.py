@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dorib.errors import DoribError
-from dorib.validation import one_line
+from dorib.printable import one_line
 
 _LOADING_ERRORS = (
     AttributeError,

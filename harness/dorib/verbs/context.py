@@ -26,6 +26,7 @@ from dorib.suites.images import read_image
 from dorib.suites.manifest import Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
+from dorib.verbs.captions import note_of_cut_captions, tokenizers_of
 from dorib.verbs.settings import Settings
 from dorib.verbs.suite_model import load_target_model, pipeline_version, usable_device
 
@@ -97,9 +98,14 @@ class RunContext:
     @cached_property
     def model(self) -> DiffusersModel:
         """The target model, loaded when it is first needed."""
-        return load_target_model(
+        model = load_target_model(
             self.suite, self.settings, self.device, self.registry, self.pipeline_version
         )
+        encoded = (*self.memorized_of_split, *self.controls, *self.utility_prompts)
+        note = note_of_cut_captions(tokenizers_of(model.pipeline), encoded)
+        if note is not None:
+            self.reporter.note(note)
+        return model
 
     @property
     def loaded_model(self) -> DiffusersModel | None:

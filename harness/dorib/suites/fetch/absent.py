@@ -8,9 +8,8 @@ from pathlib import Path
 
 from dorib.errors import DoribError
 from dorib.suites.fetch import hub
-from dorib.suites.fetch.files import is_whole
 from dorib.suites.fetch.manifest import read_manifest
-from dorib.suites.fetch.spec import stored_original, weights_place
+from dorib.suites.fetch.spec import is_whole, stored_original, weights_place
 from dorib.suites.suite import Suite
 
 

@@ -19,7 +19,19 @@ from urllib3.util.connection import create_connection
 
 Connected: TypeAlias = Callable[[socket.socket], None]
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that has ever been handed out; what lies outside is local, reserved or a transition
+mechanism's."""
+NOT_OF_THE_NET = tuple(
+    ipaddress.IPv6Network(block)
+    for block in (
+        "2001::/32",  # Teredo, and
+        "2002::/16",  # 6to4: tunnels that lead to an IPv4 address of anyone's choice
+        "3fff::/20",  # documentation, RFC 9637
+    )
+)
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""How networks without IPv4 reach it: the last four bytes are the address, RFC 6052."""
 
 
 class ForbiddenAddress(Exception):  # noqa: N818 - a verdict
@@ -27,17 +39,17 @@ class ForbiddenAddress(Exception):  # noqa: N818 - a verdict
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, and every IPv4 address embedded in it, is one of the public net."""
+    """Whether an IP address is one of the public net: global unicast, and no tunnel.
+
+    An IPv4 address behind NAT64's well-known prefix is judged as what it is.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip in NAT64:
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if isinstance(ip, ipaddress.IPv6Address):
-        embedded = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            embedded.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-        if not all(inner.is_global for inner in embedded if inner is not None):
-            return False
-        if ip.ipv4_mapped is not None:
-            return not ip.ipv4_mapped.is_multicast
-    return ip.is_global and not ip.is_multicast
+        within = ip in GLOBAL_UNICAST and not any(ip in block for block in NOT_OF_THE_NET)
+        return within and ip.is_global
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
 
 def guarded_pools(allowed: frozenset[str], timeout: float, connected: Connected) -> PoolManager:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from dorib.errors import DoribError
+from dorib.printable import shortened
 from dorib.suites.fetch.download import DownloadError
 from dorib.suites.fetch.pictures import inspect_picture
 from dorib.suites.fetch.spec import CONTROLS
 from dorib.suites.prompt_tables import read_controls
 from dorib.suites.prompt_tables.samples import METADATA
+
+LARGEST = 20_000_000
+"""Bytes of a picture."""
 
 
 def take_controls(source: Path, folder: Path) -> int:
@@ -30,10 +35,13 @@ def take_controls(source: Path, folder: Path) -> int:
     for row in rows:
         for image in row.fields["images"]:
             path = source / image
-            if not path.resolve().is_relative_to(source.resolve()):
-                raise DoribError(f"{row.where}: {image!r} leads out of the folder; mend it")
+            # realpath, unlike pathlib, passes over links that run in a circle.
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source)):
+                raise DoribError(
+                    f"{row.where}: {shortened(image)} leads out of the folder; mend it"
+                )
             try:
-                content = path.read_bytes()
+                content = _content(path)
                 inspect_picture(content)
             except (OSError, DownloadError) as error:
                 raise DoribError(
@@ -46,3 +54,11 @@ def take_controls(source: Path, folder: Path) -> int:
     shutil.rmtree(folder / CONTROLS, ignore_errors=True)
     new.rename(folder / CONTROLS)
     return len(rows)
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise DownloadError("no regular file")
+    if path.stat().st_size > LARGEST:
+        raise DownloadError(f"more than {LARGEST:,} bytes")
+    return path.read_bytes()

@@ -16,9 +16,9 @@ from urllib.parse import urljoin
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
+from dorib.printable import one_line, shortened
 from dorib.suites.fetch.addresses import ForbiddenAddress, guarded_pools
 from dorib.suites.prompt_tables.columns import is_web_address
-from dorib.validation import one_line
 
 REDIRECTS = (301, 302, 303, 307, 308)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -106,9 +106,10 @@ class Downloader:
         with self.open(url, self.seconds) as answer:
             if answer.status != 200:
                 raise DownloadError(f"status {answer.status}")
-            announced = answer.headers.get("content-length", "")
-            if announced.isdigit() and int(announced) > limit:
-                raise DownloadError(f"{int(announced):,} bytes, more than the {limit:,} allowed")
+            announced = answer.headers.get("content-length")
+            if (_number(announced) or 0.0) > limit:
+                said = one_line(announced or "", 40)
+                raise DownloadError(f"{said} bytes, more than the {limit:,} allowed")
             content = bytearray()
             for block in answer.blocks:
                 content += block
@@ -160,6 +161,9 @@ class Downloader:
         except (HTTPError, HTTPException, OSError) as error:
             reason = f"not done within {seconds:g} s" if late() else _reason(error)
             raise DownloadError(reason, again=True) from error
+        except (ValueError, OverflowError) as error:
+            # What the HTTP libraries raise of headers that make no sense.
+            raise DownloadError(f"an answer that makes no sense ({one_line(error)})") from error
         finally:
             clock.cancel()
             pools.clear()
@@ -175,7 +179,7 @@ class Downloader:
         sent = {"User-Agent": "dorib", "Accept-Encoding": "identity", **headers}
         for _ in range(self.redirects + 1):
             if not is_web_address(url):
-                raise DownloadError(f"leads to {url[:100]!r}, no http or https address")
+                raise DownloadError(f"leads to {shortened(url)}, no http or https address")
             response = request(
                 "GET", url, headers=sent, redirect=False, retries=False, preload_content=False
             )
@@ -193,7 +197,7 @@ class Downloader:
             raise DownloadError(
                 f"status {response.status}",
                 again=response.status in TRY_AGAIN,
-                pause=_seconds(response.headers.get("retry-after")),
+                pause=_number(response.headers.get("retry-after")),
             )
         if response.headers.get("content-encoding", "identity") != "identity":
             response.close()
@@ -213,7 +217,7 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise DownloadError(f"leads to {location[:100]!r}, no address") from error
+        raise DownloadError(f"leads to {shortened(location)}, no address") from error
 
 
 def _cut_all(connections: Iterable[socket.socket]) -> None:
@@ -223,12 +227,14 @@ def _cut_all(connections: Iterable[socket.socket]) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def _seconds(header: str | None) -> float | None:
-    return float(header) if header and header.isdigit() else None
+def _number(header: str | None) -> float | None:
+    """What a header of digits says, however many; None where there are other characters."""
+    digits = re.fullmatch(r"\s*([0-9]+)\s*", header or "", re.ASCII)
+    return float(digits[1]) if digits else None
 
 
 def _reason(error: BaseException) -> str:
     # urllib3 puts its connection object before what it has to say, or a cause after it.
     said = error.args[0] if isinstance(error, ProtocolError) and error.args else error
-    text = re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", one_line(said))
-    return text or type(error).__name__
+    text = re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", " ".join(str(said).split()))
+    return one_line(text, 200) or type(error).__name__

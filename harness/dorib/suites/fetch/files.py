@@ -6,26 +6,14 @@ later one, asks for the rest.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from dorib.suites.fetch.download import Answer, Downloader, DownloadError
-from dorib.suites.fetch.spec import FetchFile
+from dorib.suites.fetch.spec import FetchFile, is_whole, sha256_of
 
 LARGEST = 4 << 30
 SECONDS = 3600.0
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_whole(path: Path, sha256: str) -> bool:
-    """Whether the file is there and is the one that `sha256` names."""
-    return path.is_file() and sha256_of(path) == sha256
 
 
 def fetch_file(
@@ -54,6 +42,9 @@ def _attempt(
     there = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={there}-"} if there else {}
     with downloader.open(file.url, SECONDS, headers) as answer:
+        # Nothing is left to send where all of it is there; where nothing is, it makes no sense.
+        if answer.status == 416 and not there:
+            raise DownloadError("status 416")
         if answer.status != 416:
             _append(answer, part, there, advance)
     found = sha256_of(part)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dorib.printable import one_line
 from dorib.suites.fetch.download import DownloadError
-from dorib.validation import one_line
 
 PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Configurations, tokenizers and safetensors: pickled weights are not read, so not fetched."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from dorib.reading import Malformed, parse_json, read_text
 from dorib.store.files import write_text
 from dorib.suites.fetch.spec import MANIFEST
 from dorib.validation import StrictModel
@@ -62,8 +63,8 @@ def read_manifest(folder: Path) -> FetchManifest | None:
     It is made anew from the files themselves, so that a damaged one costs no download.
     """
     try:
-        return FetchManifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
+        return FetchManifest.model_validate(parse_json(read_text(folder / MANIFEST)))
+    except (FileNotFoundError, Malformed, ValidationError):
         return None
 
 

@@ -1,6 +1,7 @@
 """What a suite.yaml says of the things to fetch, and where they lie in the cache.
 
-<cache>/data/<name>/<file>            tables, pinned by sha256
+<cache>/data/<name>/tables/<key>/<file>
+                                      tables: the key is that of their content
 <cache>/data/<name>/originals/<key>.* originals, named by a hash of their address
 <cache>/data/<name>/controls/         images the user handed in
 <cache>/data/<name>/manifest.json     hashes of all that is there, and what is missing
@@ -15,10 +16,13 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from dorib.errors import DoribError
 from dorib.validation import StrictModel
 
 ORIGINALS = "originals"
 CONTROLS = "controls"
+TABLES = "tables"
+DATA = "data"
 MANIFEST = "manifest.json"
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 """File name endings by the name that Pillow gives a format; no other format is kept."""
@@ -27,8 +31,15 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def cache_root() -> Path:
-    """The user's cache of everything that dorib fetches."""
-    return Path.home() / ".cache" / "dorib"
+    """The user's cache of everything that dorib fetches.
+
+    Raises:
+        DoribError: the user has no home folder.
+    """
+    try:
+        return Path.home() / ".cache" / "dorib"
+    except RuntimeError as error:
+        raise DoribError("no home folder to keep fetched files in; set HOME") from error
 
 
 class FetchFile(StrictModel):
@@ -43,10 +54,11 @@ class FetchFile(StrictModel):
     @classmethod
     def _plain_path(cls, value: str) -> str:
         parts = value.split("/")
-        if not all(_PART.fullmatch(part) for part in parts) or parts[0] in (ORIGINALS, CONTROLS):
+        taken = (ORIGINALS, CONTROLS, DATA)
+        if not all(_PART.fullmatch(part) for part in parts) or parts[0] in taken:
             raise ValueError(
                 "a path is names of letters, digits, '.', '_' or '-', with '/' between them, and "
-                f"does not begin with {ORIGINALS} or {CONTROLS}"
+                f"does not begin with {', '.join(taken)}"
             )
         return value
 
@@ -77,15 +89,26 @@ class FetchSpec(StrictModel):
     @property
     def folder(self) -> Path:
         """Where the suite's data lie."""
-        return cache_root() / "data" / self.name
+        return cache_root() / DATA / self.name
 
-    def brings(self, relative: str) -> bool:
-        """Whether a path of the suite means a file in `folder`."""
-        return relative.split("/")[0] == CONTROLS or any(f.path == relative for f in self.files)
+    def file(self, relative: str) -> FetchFile | None:
+        """The one of `files` that a path of the suite means, if it means one."""
+        return next((file for file in self.files if file.path == relative), None)
 
     def place(self, file: FetchFile) -> Path:
-        """Where one of `files` lies."""
-        return self.folder / file.path
+        """Where one of `files` lies: suites that share a folder do not share what differs."""
+        return self.folder / TABLES / file.sha256[:16] / file.path
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether the file is there and is the one that `sha256` names."""
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def original_key(url: str) -> str:

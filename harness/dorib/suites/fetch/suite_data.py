@@ -14,7 +14,7 @@ from dorib.errors import DoribError
 from dorib.suites.fetch import hub
 from dorib.suites.fetch.controls import take_controls
 from dorib.suites.fetch.download import Downloader, DownloadError
-from dorib.suites.fetch.files import fetch_file, is_whole, sha256_of
+from dorib.suites.fetch.files import fetch_file
 from dorib.suites.fetch.manifest import (
     FetchManifest,
     FileEntry,
@@ -24,7 +24,15 @@ from dorib.suites.fetch.manifest import (
     write_manifest,
 )
 from dorib.suites.fetch.originals import fetch_originals, samples_by_url
-from dorib.suites.fetch.spec import CONTROLS, FetchFile, FetchSpec, cache_root, weights_place
+from dorib.suites.fetch.spec import (
+    CONTROLS,
+    FetchFile,
+    FetchSpec,
+    cache_root,
+    is_whole,
+    sha256_of,
+    weights_place,
+)
 from dorib.suites.suite import Suite
 
 WORKERS = 8

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from dorib.errors import DoribError
-from dorib.suites.prompt_tables.rows import Row
+from dorib.printable import shortened
+from dorib.reading import Malformed, Row, parse_json, within_bounds
 
 NAMES = {
     "id": ("id", "index"),
@@ -57,8 +57,8 @@ def fields_of(row: Row, number: int, where: str, ignore: tuple[str, ...]) -> dic
         if field is None and column.casefold() not in SCORES:
             known = ", ".join(name for names in NAMES.values() for name in names)
             raise DoribError(
-                f"{where}: there is no column {column!r}; take it out or name it under `ignore` "
-                f"(columns: {known})"
+                f"{where}: there is no column {shortened(column)}; take it out or name it under "
+                f"`ignore` (columns: {known})"
             )
         if _is_empty(value):
             continue
@@ -85,15 +85,19 @@ def _is_empty(value: Any) -> bool:
     return value is None or value in ("", []) or (isinstance(value, float) and math.isnan(value))
 
 
+def _wrong(value: Any, column: str, where: str, remedy: str) -> DoribError:
+    return DoribError(f"{where}: column {shortened(column)} holds {shortened(value)}; {remedy}")
+
+
 def _caption(value: Any, column: str, where: str) -> str:
     if not isinstance(value, str):
-        raise DoribError(f"{where}: column {column!r} holds {value!r}; give a text")
+        raise _wrong(value, column, where, "give a text")
     return value
 
 
 def _word(value: Any, column: str, where: str) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise DoribError(f"{where}: column {column!r} holds {value!r}; give a text")
+        raise _wrong(value, column, where, "give a text")
     return str(value)
 
 
@@ -101,17 +105,17 @@ def _several(value: Any, column: str, where: str) -> tuple[str, ...]:
     """A text, a list, or a list in writing as JSON or pandas puts it into a CSV."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = parse_json(value)
+        except Malformed:
             try:
-                value = ast.literal_eval(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+                value = within_bounds(ast.literal_eval(value))
+            except (Malformed, ValueError, SyntaxError, RecursionError, MemoryError) as error:
                 raise DoribError(
-                    f"{where}: column {column!r} is no list; write it as JSON"
+                    f"{where}: column {shortened(column)} is no list; write it as JSON"
                 ) from error
     parts = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str) and part.strip() for part in parts):
-        raise DoribError(f"{where}: column {column!r} holds {value!r}; give texts")
+        raise _wrong(value, column, where, "give texts")
     return tuple(part.strip() for part in parts)
 
 
@@ -120,7 +124,8 @@ def _urls(value: Any, column: str, where: str) -> tuple[str, ...]:
     for url in urls:
         if not is_web_address(url):
             raise DoribError(
-                f"{where}: column {column!r}: {url[:100]!r} is no http or https address; mend it"
+                f"{where}: column {shortened(column)}: {shortened(url)} is no http or https "
+                "address; mend it"
             )
     return tuple(dict.fromkeys(urls))
 
@@ -139,16 +144,13 @@ def is_web_address(url: str) -> bool:
 def _kind(value: Any, column: str, where: str) -> str:
     kind = KINDS.get(str(value).strip().casefold())
     if kind is None:
-        raise DoribError(
-            f"{where}: column {column!r} holds {value!r}; give VM (verbatim), TM (template) or "
-            "unknown"
-        )
+        raise _wrong(value, column, where, "give VM (verbatim), TM (template) or unknown")
     return kind
 
 
 def _role(value: Any, column: str, where: str) -> str:
     if value not in ROLES:
-        raise DoribError(f"{where}: column {column!r} holds {value!r}; give memorized or control")
+        raise _wrong(value, column, where, "give memorized or control")
     return str(value)
 
 
@@ -157,8 +159,8 @@ def _count(value: Any, column: str, where: str) -> int:
         count = int(str(value))
     except ValueError:
         count = -1
-    if count < 0:
-        raise DoribError(f"{where}: column {column!r} holds {value!r}; give a whole number")
+    if not 0 <= count < 2**63:
+        raise _wrong(value, column, where, "give a whole number")
     return count
 
 
@@ -169,10 +171,8 @@ def _score(value: Any, column: str, where: str) -> None:
         score = math.inf
     # Cosines of unit vectors, so a little beyond 1 is rounding.
     if not abs(score) < 1.001:
-        raise DoribError(
-            f"{where}: column {column!r} holds {value!r}; a score is a cosine between -1 and 1: "
-            "mend it, or fetch the table anew"
-        )
+        remedy = "a score is a cosine between -1 and 1: mend it, or fetch the table anew"
+        raise _wrong(value, column, where, remedy)
 
 
 _READERS: dict[str, Callable[[Any, str, str], Any]] = {

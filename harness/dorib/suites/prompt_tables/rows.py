@@ -6,17 +6,13 @@ folder the first is row 1.
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from dorib.errors import DoribError
-
-Row: TypeAlias = dict[str, Any]
-Rows: TypeAlias = list[tuple[int, Row]]
-
-SEPARATORS = ";,\t"
+from dorib.printable import one_line
+from dorib.reading import Malformed, Rows, filled, read_csv, read_jsonl, within_bounds
 
 
 def read_rows(path: Path) -> Rows:
@@ -25,74 +21,19 @@ def read_rows(path: Path) -> Rows:
     Raises:
         DoribError: it is missing, not readable or empty, or a row is broken (by number).
     """
-    if path.is_dir():
-        rows = _datasets_rows(path)
-    elif path.suffix == ".csv":
-        rows = _csv_rows(path)
-    elif path.suffix == ".jsonl":
-        rows = _jsonl_rows(path)
-    elif not path.exists():
+    ending = path.suffix.casefold()
+    # os.path, unlike pathlib, takes a name that no file can have for one that is not there.
+    if os.path.isdir(path):  # noqa: PTH112
+        return filled(path, _datasets_rows(path))
+    if ending == ".csv":
+        return read_csv(path)
+    if ending == ".jsonl":
+        return read_jsonl(path)
+    if not os.path.exists(path):  # noqa: PTH110
         raise DoribError(f"{path}: missing; restore it, or name another in suite.yaml")
-    else:
-        raise DoribError(
-            f"{path}: not a prompt table; give a .csv, a .jsonl or a folder that datasets saved"
-        )
-    if not rows:
-        raise DoribError(f"{path}: empty; it needs at least one row")
-    return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DoribError(f"{path}: missing; restore it, or name another in suite.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DoribError(f"{path}: not readable ({error}); write it as UTF-8") from error
-
-
-def _csv_rows(path: Path) -> Rows:
-    # Split at line feeds only: a caption may hold other characters that pass for line ends.
-    lines = (line + "\n" for line in _text(path).replace("\r\n", "\n").split("\n"))
-    header_line = next(lines)
-    separator = max(SEPARATORS, key=header_line.count)
-    header = next(csv.reader([header_line], delimiter=separator))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    rows: Rows = []
-    number = 1
-    while True:
-        number += 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return rows
-        except csv.Error as error:
-            raise DoribError(
-                f"{path}, row {number}: not CSV ({error}); mend the row's quotes"
-            ) from error
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            raise DoribError(
-                f"{path}, row {number}: {len(fields)} fields where the header has {len(header)}; "
-                "mend the row, or fetch the table anew"
-            )
-        rows.append((number, dict(zip(header, fields, strict=True))))
-
-
-def _jsonl_rows(path: Path) -> Rows:
-    rows: Rows = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DoribError(f"{path}, row {number}: not JSON ({error}); mend the row") from error
-        if not isinstance(row, dict):
-            raise DoribError(f"{path}, row {number}: not a JSON object; mend the row")
-        rows.append((number, row))
-    return rows
+    raise DoribError(
+        f"{path}: not a prompt table; give a .csv, a .jsonl or a folder that datasets saved"
+    )
 
 
 def _datasets_rows(path: Path) -> Rows:
@@ -107,7 +48,7 @@ def _datasets_rows(path: Path) -> Rows:
     try:
         table: Any = datasets.load_from_disk(str(path))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error), 160)
         raise DoribError(
             f"{path}: not readable as a datasets folder ({reason}); save it with save_to_disk"
         ) from error
@@ -120,4 +61,10 @@ def _datasets_rows(path: Path) -> Rows:
             f"{path}: column {embedded[0]!r} holds pictures; save them as files in the suite's "
             "folder of images and keep their names in the column"
         )
-    return [(number, dict(row)) for number, row in enumerate(table, start=1)]
+    rows: Rows = []
+    for number, row in enumerate(table, start=1):
+        try:
+            rows.append((number, within_bounds(dict(row))))
+        except Malformed as error:
+            raise DoribError(f"{path}, row {number}: {error}; mend the row") from error
+    return rows

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
+from dorib.suites.paths import PossiblePath
 from dorib.validation import StrictModel
 
 Memorization: TypeAlias = Literal["verbatim", "template", "unknown"]
@@ -14,9 +15,9 @@ Memorization: TypeAlias = Literal["verbatim", "template", "unknown"]
 class PromptTable(StrictModel):
     """The entry `samples` of a suite.yaml, where it is a mapping."""
 
-    table: str
+    table: PossiblePath
     """A CSV or JSONL file, or a folder that `datasets` saved."""
-    images: str = "images"
+    images: PossiblePath = "images"
     """Folder of the originals: those of sample ID are ID.png (or .jpg, .webp) and ID/*."""
     only: Memorization | None = None
     """Keep the samples of this kind."""
@@ -24,7 +25,7 @@ class PromptTable(StrictModel):
     """What every sample counts as, whatever the table says."""
     dev_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the clusters that rows without a split send to `dev`, by hash; the rest is test."""
-    controls: str | None = None
+    controls: PossiblePath | None = None
     """A folder of images the model never saw, with a metadata.jsonl (file_name, caption)."""
     ignore: tuple[str, ...] = ()
     """Columns to pass over; any other unknown column is refused."""
