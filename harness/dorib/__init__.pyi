@@ -10,6 +10,9 @@ from .cli.options import SharedOptions as SharedOptions
 from .cli.options import method_option as method_option
 from .cli.options import with_options as with_options
 from .cli.progress import reporter_for as reporter_for
+from .cli.terminal import progress_console as progress_console
+from .cli.terminal import results_console as results_console
+from .cli.terminal import say as say
 
 # For an analysis that brings a command of its own: what it opens, and what it is handed.
 from .config import RunConfig as RunConfig

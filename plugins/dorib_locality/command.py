@@ -63,13 +63,10 @@ def locality(options: LocalityOptions) -> None:
 
 
 def _study(config: LocalityConfig) -> None:
-    from rich.console import Console
-
-    from dorib import reporter_for
+    from dorib import progress_console, reporter_for, results_console, say
     from dorib_locality.study import study
 
-    console = Console(highlight=False)
-    with reporter_for(console) as reporter:
+    with reporter_for(progress_console()) as reporter:
         result = study(config, reporter=reporter)
     found = result.findings
     hits = sum(trigger.replicates for trigger in found.triggers)
@@ -83,5 +80,4 @@ def _study(config: LocalityConfig) -> None:
         f"figures  {result.folder}/*.svg, *.png",
         f"numbers  {result.json}",
     ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(results_console(), *lines)

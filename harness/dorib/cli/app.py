@@ -19,6 +19,7 @@ from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
 from dorib.cli.commands import WithPlugins
 from dorib.errors import DoribError
+from dorib.printable import LONGEST_LINE, one_line
 
 BAD_INPUT = 2
 STOPPED = 130
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    print("dorib: error:", " ".join(message.split()), file=sys.stderr)
+    print("dorib: error:", one_line(message, LONGEST_LINE), file=sys.stderr)
     sys.exit(BAD_INPUT)
 
 

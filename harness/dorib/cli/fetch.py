@@ -50,7 +50,7 @@ def fetch(
 
     fetched = fetch_suite(
         found,
-        _Bars(terminal.progress()),
+        _Bars(terminal.progress_console()),
         workers=workers,
         controls=controls,
         pipeline=pipeline,
@@ -64,7 +64,7 @@ def _check(suite: Suite) -> None:
     from dorib.suites.fetch.absent import absent
 
     missing = list(absent(suite))
-    console = terminal.results()
+    console = terminal.results_console()
     if missing:
         terminal.show_table(console, plain_table(("missing", "what brings it"), map(_row, missing)))
         raise DoribError(
@@ -83,7 +83,7 @@ def _show(fetched: Fetched, suite: Suite) -> None:
     from dorib.cli.tables import plain_table
     from dorib.suites.fetch.spec import CONTROLS
 
-    console = terminal.results()
+    console = terminal.results_console()
     manifest = fetched.manifest
     ids = {sample.id for sample in suite.samples}
     missing = [entry for entry in manifest.missing if ids.intersection(entry.samples)]

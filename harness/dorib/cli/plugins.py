@@ -31,24 +31,23 @@ def plugins(as_json: AsJson = False) -> None:
     from dorib.host.registry import discover
 
     registry = discover()
-    if as_json:
-        print(json.dumps(_listing(registry), indent=2))
-        return
-    from rich.console import Console
-
+    from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
-    console = Console(highlight=False)
+    if as_json:
+        terminal.show_json(_listing(registry))
+        return
+    console = terminal.results_console()
     registered = [
         (kind, one.name, one.plugin, one.summary)
         for kind in KINDS
         for one in registry.of_kind(kind)
     ]
-    console.print(plain_table(("kind", "name", "plugin", "summary"), registered))
+    terminal.show_table(console, plain_table(("kind", "name", "plugin", "summary"), registered))
     if registry.broken:
         unusable = [(broken.plugin, broken.reason) for broken in registry.broken]
-        console.print()
-        console.print(plain_table(("not usable", "reason"), unusable))
+        terminal.say(console, "")
+        terminal.show_table(console, plain_table(("not usable", "reason"), unusable))
 
 
 def params(
@@ -61,23 +60,22 @@ def params(
 
     registration = discover().get(kind.value, name)
     schema = registration.params.model_json_schema()
-    if as_json:
-        print(json.dumps(schema, indent=2))
-        return
-    from rich.console import Console
-
+    from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
-    console = Console(highlight=False)
+    if as_json:
+        terminal.show_json(schema)
+        return
+    console = terminal.results_console()
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})
     if not properties:
-        console.print(f"{kind.value} {name} has no parameters", markup=False)
+        terminal.say(console, f"{kind.value} {name} has no parameters")
         return
     rows = [
         (parameter, _default(field), _values(field), str(field.get("description", "")))
         for parameter, field in properties.items()
     ]
-    console.print(plain_table(("parameter", "default", "values", "meaning"), rows))
+    terminal.show_table(console, plain_table(("parameter", "default", "values", "meaning"), rows))
 
 
 def _listing(registry: Registry) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def _run(config: RunConfig, *, tracebacks: bool) -> None:
     from dorib.cli import display, progress, terminal
     from dorib.host.registry import discover
 
-    with progress.reporter_for(terminal.progress(), tracebacks=tracebacks) as reporter:
+    with progress.reporter_for(terminal.progress_console(), tracebacks=tracebacks) as reporter:
         result = runner.run(config, discover(), reporter)
-    display.show_result(result, terminal.results())
+    display.show_result(result, terminal.results_console())
     if result.failed:
         raise typer.Exit(METHOD_FAILED)

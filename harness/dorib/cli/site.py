@@ -18,4 +18,4 @@ def site(
     from dorib.cli import terminal
     from dorib.report.site.pages import write_site
 
-    terminal.say(terminal.results(), *map(str, write_site(folder)))
+    terminal.say(terminal.results_console(), *map(str, write_site(folder)))

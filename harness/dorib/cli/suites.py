@@ -31,7 +31,7 @@ def suites(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         terminal.show_json(described)
         return
-    console = terminal.results()
+    console = terminal.results_console()
     if not described:
         terminal.say(console, "no suite is registered")
         return
@@ -58,7 +58,7 @@ def show(
             content["samples"] = [sample.model_dump(mode="json") for sample in suite.samples]
         terminal.show_json(content)
         return
-    console = terminal.results()
+    console = terminal.results_console()
     settings = suite.manifest.model_dump(mode="json")
     rows = [(key, _in_words(value)) for key, value in settings.items()]
     terminal.show_table(console, plain_table(("setting", "value"), rows))

@@ -27,12 +27,12 @@ NOBODY_READS = 1
 """Exit status; in a pipe it is the last program's that counts."""
 
 
-def results() -> Console:
+def results_console() -> Console:
     """Standard output."""
     return _console(sys.stdout)
 
 
-def progress() -> Console:
+def progress_console() -> Console:
     """Standard error."""
     return _console(sys.stderr)
 
@@ -53,7 +53,7 @@ def show_table(console: Console, table: Table) -> None:
 
 def show_json(content: Any) -> None:
     """Print a JSON value: in ASCII, so that nothing in it acts on the terminal."""
-    _write(results(), Text(json.dumps(content, indent=2)), soft_wrap=True)
+    _write(results_console(), Text(json.dumps(content, indent=2)), soft_wrap=True)
 
 
 def _console(stream: TextIO | Any, width: int | None = None) -> Console:

@@ -9,6 +9,7 @@ from pydantic import ValidationError, model_validator
 from dorib.errors import DoribError
 from dorib.ranking.consistency import check_entry
 from dorib.ranking.entry_fields import EntryFields
+from dorib.reading import Malformed, read_text
 from dorib.validation import first_problem
 
 
@@ -28,8 +29,8 @@ def read_entry(path: Path | str) -> Entry:
         DoribError: it cannot be read, or is no entry of this version.
     """
     try:
-        return Entry.model_validate_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return Entry.model_validate_json(read_text(Path(path)))
+    except Malformed as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(

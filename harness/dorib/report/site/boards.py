@@ -13,6 +13,7 @@ from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard
+from dorib.reading import Malformed, read_text
 from dorib.report.site.suites import check_against_suite
 from dorib.validation import first_problem
 
@@ -53,8 +54,8 @@ def read_board(folder: Path, registry: Registry) -> Board:
     """
     path = folder / LEADERBOARD_FILE
     try:
-        published = Leaderboard.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        published = Leaderboard.model_validate_json(read_text(path))
+    except Malformed as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(f"{path}: no leaderboard ({first_problem(error)}); run again") from error
