@@ -25,6 +25,7 @@ from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
+from dorib.verbs.readiness import require_ready
 from dorib.verbs.unscorable import unscorable_records
 
 
@@ -81,6 +82,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
+    require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks])
     return Run(context, config.out, name, mitigations, attacks, metrics)
 

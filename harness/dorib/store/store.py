@@ -25,7 +25,7 @@ from dorib.store.fingerprint import digest
 
 LEFT_OVER_SECONDS = 3600
 
-ArtefactKind: TypeAlias = Literal["edits", "triggers", "images", "records"]
+ArtefactKind: TypeAlias = Literal["checks", "edits", "triggers", "images", "records"]
 
 
 class Shelf:

@@ -71,6 +71,16 @@ class Suite:
         """A transformers CLIP, as `component` takes it; None where there is none."""
         return self.manifest.clip
 
+    @property
+    def pipeline_configuration(self) -> str | None:
+        """The folder with the configurations of a single-file pipeline; None where there is none.
+
+        Raises:
+            DoribError: it lies outside the suite folder, by a path that is not absolute.
+        """
+        named = self.manifest.pipeline_config
+        return self.component(named) if named else None
+
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
         """All samples of all splits, in the table's order.
@@ -156,7 +166,13 @@ class Suite:
         """Digest of `suite.yaml` and of all that it and the samples name; of no model card."""
         manifest = self.manifest
         descriptor = manifest.descriptor.path if manifest.descriptor else None
-        references = (manifest.pipeline, manifest.oracle, descriptor, manifest.clip)
+        references = (
+            manifest.pipeline,
+            manifest.pipeline_config,
+            manifest.oracle,
+            descriptor,
+            manifest.clip,
+        )
         # Elsewhere is the hub: the target model's own digest names the commit.
         components = [self.root / name for name in references if name]
         table = manifest.samples
@@ -175,9 +191,17 @@ class Suite:
         )
 
     def component(self, reference: str) -> str:
-        """A component's folder if the suite ships it, otherwise the hub id as it stands."""
+        """A component's folder if the suite ships it, otherwise what it names as it stands.
+
+        That is a hub id, or an absolute path: whoever writes one means a place on this machine.
+
+        Raises:
+            DoribError: a relative path leads out of the suite folder.
+        """
         folder = self.root / reference
-        return str(self._inside(reference)) if folder.exists() else reference
+        if Path(reference).is_absolute() or not (folder.exists() or folder.is_symlink()):
+            return reference
+        return str(self._inside(reference))
 
     def _place(self, relative: str, named_by: str | None = None) -> Path:
         """Where a table or an image lies: in the suite folder, or fetched into the cache."""

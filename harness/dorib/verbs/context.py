@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
@@ -27,10 +26,11 @@ from dorib.store.fingerprint import (
 from dorib.store.store import Store
 from dorib.suites.fetch.hub import commit_of
 from dorib.suites.images import read_image
-from dorib.suites.manifest import Profile, Sample
+from dorib.suites.manifest import Orientation, Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
+from dorib.target.trial import try_out
 from dorib.verbs.settings import Settings
 
 
@@ -46,11 +46,16 @@ class Subject:
     other_caption: str | None = None
     kind: str | None = None
     """Of a utility prompt, where its suite tells kinds apart."""
+    orientation: Orientation = "apply"
+    """How its originals are read."""
 
     @cached_property
     def tag(self) -> str:
         """The id with a digest of all it stands for: its name in the store."""
-        content = [self.caption, self.other_caption, [file_digest(path) for path in self.originals]]
+        content: list[Any] = [self.caption, self.other_caption]
+        content.append([file_digest(path) for path in self.originals])
+        if self.orientation != "apply":
+            content.append(self.orientation)
         return f"{self.id}-{digest(content)[:12]}"
 
 
@@ -109,12 +114,19 @@ class RunContext:
         return dtype
 
     @cached_property
-    def model(self) -> TargetModel:
-        """The target model, loaded when it is first needed."""
+    def model(self) -> DiffusersModel:
+        """The target model, loaded when it is first needed, and tried out.
+
+        Raises:
+            DoribError: it cannot be loaded, or cannot make an image with the suite's settings.
+        """
         source = self.suite.component(self.suite.manifest.pipeline)
-        commit = None if Path(source).is_dir() else self.pipeline_version
-        pipeline = load_pipeline(source, self.device, self.dtype, commit)
+        commit = None if Path(source).exists() else self.pipeline_version
+        pipeline = load_pipeline(
+            source, self.device, self.dtype, commit, self.suite.pipeline_configuration
+        )
         model = DiffusersModel(pipeline, self.suite.manifest.sampling, self.registry)
+        try_out(model, f"pipeline {source}")
         if self.settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         if self.settings.vae_slicing:
@@ -127,9 +139,14 @@ class RunContext:
 
     @cached_property
     def pipeline_version(self) -> str | None:
-        """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
-        source = self.suite.component(self.suite.manifest.pipeline)
-        return folder_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+        """Digest of the pipeline's files, or its commit on the hub; None where that is unknown."""
+        source = Path(self.suite.component(self.suite.manifest.pipeline))
+        if source.is_dir():
+            return folder_digest(source)
+        if source.is_file():
+            configuration = Path(self.suite.pipeline_configuration or "")
+            return digest([file_digest(source), folder_digest(configuration)])
+        return commit_of(str(source))
 
     @cached_property
     def model_key(self) -> dict[str, Any]:
@@ -225,7 +242,8 @@ class RunContext:
         size = sampling.height, sampling.width
         if not subject.originals:
             return torch.zeros(0, 3, *size)
-        return torch.stack([read_image(path, size) for path in subject.originals])
+        images = (read_image(path, size, subject.orientation) for path in subject.originals)
+        return torch.stack(list(images))
 
     def _subjects(self, role: Literal["memorized", "control"]) -> list[Subject]:
         return [
@@ -243,7 +261,14 @@ class RunContext:
 
 def _subject(suite: Suite, sample: Sample) -> Subject:
     originals = suite.originals(sample)
-    return Subject(sample.id, sample.caption, sample.role, sample.cluster, originals)
+    return Subject(
+        sample.id,
+        sample.caption,
+        sample.role,
+        sample.cluster,
+        originals,
+        orientation=suite.manifest.orientation,
+    )
 
 
 def _scorable(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
