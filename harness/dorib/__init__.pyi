@@ -39,3 +39,5 @@ from .target.clip_weights import clip_source as clip_source
 from .target.clip_weights import load_clip as load_clip
 from .target.loading import load_unet_weights as load_unet_weights
 from .target.starts import starting_embeddings as starting_embeddings
+from .weights.folders import ModelFolder as ModelFolder
+from .weights.tensors import require_finite as require_finite
