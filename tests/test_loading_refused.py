@@ -193,7 +193,7 @@ PLANTED: dict[str, tuple[Damage, str]] = {
     ),
     "link: to itself": (
         lambda s: ((s / UNET).unlink(), (s / UNET).symlink_to(UNET.rpartition("/")[2])),
-        "is missing; restore|is a link that leads",
+        "a link to itself",
     ),
     "a pipe": (of_a_pipe, "is no plain file"),
     "a folder in place of weights": (a_folder_instead, "is no plain file"),
@@ -311,7 +311,7 @@ PLANTED: dict[str, tuple[Damage, str]] = {
     ),
     "schedule: a package that is not there": (
         scheduler("DPMSolverSDEScheduler", prediction_type="epsilon"),
-        "torchsde",
+        "torchsde; install",
     ),
     "schedule: flow matching": (scheduler("FlowMatchEulerDiscreteScheduler"), "predicts none of"),
     "schedule: of no use": (

@@ -39,8 +39,6 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
     """
     counted = _Counting(reporter or Silent())
     this = _prepare(config, registry, counted)
-    for metric in this.metrics:
-        metric.metric.prepare(this.context.suite, this.context.device)
     for mitigation in this.mitigations:
         _run_mitigation(this, mitigation)
     return finish(this, reused=counted.verbs == 0)
@@ -82,6 +80,8 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
+    for metric in metrics:
+        metric.metric.prepare(suite, context.device)
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks])
     return Run(context, config.out, name, mitigations, attacks, metrics)

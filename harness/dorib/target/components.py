@@ -136,7 +136,14 @@ class PipelineFolder:
             "tokenizer_2": transformers.PreTrainedTokenizerBase,
         }
         with loading(self.what):
-            kind = getattr(home, class_name, None)
+            kind: Any = getattr(home, class_name, None)
+        if name == "scheduler" and hasattr(kind, "_backends"):
+            # What diffusers puts in the place of a class whose packages are not installed.
+            lacking = ", ".join(kind._backends)
+            raise DoribError(
+                f"{self.what}: the scheduler {class_name[:80]} needs {lacking}; install what is "
+                "missing of it, or choose another scheduler"
+            )
         fits = isinstance(kind, type) and issubclass(kind, wanted[name])
         if name == "vae":
             fits = fits and hasattr(kind, "encode") and hasattr(kind, "decode")
@@ -157,7 +164,7 @@ def load_module(kind: Any, folder: ModelFolder, stem: str, dtype: torch.dtype) -
     folder.check("generation_config.json")
     folder.configuration()
     weights = folder.weights(stem)
-    _refuse_too_many_layers(folder, len(weights.tensors))
+    refuse_too_many_layers(folder, len(weights.tensors))
     with loading(folder.what):
         module, report = kind.from_pretrained(
             str(folder.path),
@@ -165,6 +172,8 @@ def load_module(kind: Any, folder: ModelFolder, stem: str, dtype: torch.dtype) -
             variant=weights.variant,
             use_safetensors=True,
             local_files_only=True,
+            # By the report, which names the tensors.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     require_complete(
@@ -177,8 +186,14 @@ def load_module(kind: Any, folder: ModelFolder, stem: str, dtype: torch.dtype) -
     return module
 
 
-def _refuse_too_many_layers(folder: ModelFolder, tensors: int) -> None:
-    """A layer without a tensor would be missing; making a billion of them would take for ever."""
+def refuse_too_many_layers(folder: ModelFolder, tensors: int) -> None:
+    """See that no count of layers exceeds the number of `tensors`.
+
+    Some would be missing anyhow, but making a billion layers to see it would take for ever.
+
+    Raises:
+        DoribError: one does.
+    """
     for key, value in folder.configuration().items():
         counts = value if isinstance(value, list) else [value]
         if ("layers" in key or "blocks" in key) and any(

@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safetensors import SafetensorError
-
 from dorib.errors import DoribError
-
-LOADING_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    TypeError,
-    ValueError,
-)
-"""What comes of files that are missing, truncated or foreign, and of libraries not installed."""
 
 
 @contextmanager
@@ -37,7 +20,8 @@ def loading(what: str, advice: str = "restore its files, or give another model")
             yield
     except DoribError:
         raise
-    except LOADING_ERRORS as error:
+    except Exception as error:
+        # The errors of these libraries, and of those that they load, share no narrower class.
         raise DoribError(
             f"{what}: cannot be loaded ({type(error).__name__}: {one_line(error)}); {advice}"
         ) from error

@@ -9,7 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dorib.errors import DoribError
-from dorib.target.components import INDEX, NOT_NEEDED, PipelineFolder
+from dorib.target.components import (
+    INDEX,
+    NOT_NEEDED,
+    PipelineFolder,
+    refuse_too_many_layers,
+)
 from dorib.target.quiet import loading
 from dorib.weights.folders import read_json
 from dorib.weights.tensors import require_complete, require_finite
@@ -38,6 +43,7 @@ def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> 
     names = _tensors(path, folder.what)
     adapters = [key for key in names if "lora" in key.lower()]
     require_complete((), adapters, (), folder.what)
+    _refuse_another_unet(folder, names)
     with loading(folder.what, "it needs a whole pipeline in Stable Diffusion's original form"):
         pipeline = kind.from_single_file(
             str(path),
@@ -50,13 +56,23 @@ def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> 
         module = getattr(pipeline, component)
         if isinstance(module, torch.nn.Module):
             require_finite(module.state_dict(), f"{folder.what}: {component}")
-    held, taken = sum(key.startswith(_UNET) for key in names), len(pipeline.unet.state_dict())
-    if held != taken:
-        raise DoribError(
-            f"{folder.what}: holds {held} tensors of a U-Net, but its pipeline_config has one of "
-            f"{taken}; give the configuration that belongs to it"
-        )
     return pipeline
+
+
+def _refuse_another_unet(folder: PipelineFolder, names: list[str]) -> None:
+    """What diffusers has no place for it would pass over."""
+    from diffusers import UNet2DConditionModel
+
+    own = folder.component("unet")
+    refuse_too_many_layers(own, len(names))
+    with loading(own.what), torch.device("meta"):
+        asked = len(UNet2DConditionModel.from_config(own.configuration()).state_dict())
+    held = sum(name.startswith(_UNET) for name in names)
+    if held != asked:
+        raise DoribError(
+            f"{folder.what}: holds {held} tensors of a U-Net, but its pipeline_config asks for "
+            f"{asked}; give the whole file, and the configuration that belongs to it"
+        )
 
 
 def _tensors(path: Path, what: str) -> list[str]:

@@ -137,7 +137,10 @@ def own_file(path: Path, root: Path, what: str) -> Path:
     Raises:
         DoribError: it is missing, is none, or is a link that leads elsewhere.
     """
-    real, top = path.resolve(), root.resolve()
+    try:
+        real, top = path.resolve(), root.resolve()
+    except (OSError, RuntimeError):
+        raise DoribError(f"{what}: {path} is a link to itself; restore the file") from None
     blobs = top.parents[1] / "blobs" if top.parent.name == "snapshots" else None
     if not (real.is_relative_to(top) or (blobs and real.is_relative_to(blobs))):
         raise DoribError(
