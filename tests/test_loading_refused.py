@@ -100,6 +100,18 @@ def blobs_elsewhere(suite: Path) -> None:
     (suite / "suite.yaml").write_text(text.replace("pipeline: pipeline\n", named))
 
 
+def blobs_of_no_snapshot(suite: Path) -> None:
+    blobs = suite.parent / "blobs"
+    blobs.mkdir()
+    shutil.move(suite / UNET, blobs / "1")
+    (suite / UNET).symlink_to(blobs / "1")
+
+
+def too_large(name: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    """Finite weights whose products are not."""
+    return lambda tensors: tensors[name].fill_(3e38)
+
+
 def narrower(suite: Path) -> None:
     """A U-Net that is whole by itself, and made for another text encoder."""
     from diffusers import UNet2DConditionModel
@@ -134,6 +146,10 @@ PLANTED: dict[str, tuple[Damage, str]] = {
     "index: an absolute path": (
         in_shards("pipeline/vae", first("{elsewhere}/x.safetensors")),
         "which is no safetensors file of this folder",
+    ),
+    "index: a file that leads on": (
+        in_shards(TEXT, first("x.safetensors/../../x.bin")),
+        "no safetensors",
     ),
     "index: of the oracle, ../": (in_shards("oracle", first("../x.safetensors")), "'../x.safe"),
     "index: a number": (
@@ -187,6 +203,7 @@ PLANTED: dict[str, tuple[Damage, str]] = {
     ),
     "link: the pipeline": (moved_out("pipeline"), "leads out of the suite folder"),
     "link: the hub's blobs": (blobs_elsewhere, "a link that leads out of"),
+    "link: blobs beside what is no snapshot": (blobs_of_no_snapshot, "a link that leads out of"),
     "link: into nothing": (
         lambda s: ((s / UNET).unlink(), (s / UNET).symlink_to("nothing.safetensors")),
         "is missing; restore",
@@ -240,6 +257,10 @@ PLANTED: dict[str, tuple[Damage, str]] = {
     ),
     "code: attention, further down": (
         configuration(TEXT, text_config={"attn_implementation": {"": KERNEL}}),
+        "asks for the attention",
+    ),
+    "code: attention, in a list": (
+        configuration(TEXT, configs=[{"attn_implementation": KERNEL}]),
         "asks for the attention",
     ),
     "code: attention of a package": (
@@ -326,6 +347,26 @@ PLANTED: dict[str, tuple[Damage, str]] = {
         "tokenizer",
     ),
     "no oracle": (lambda s: shutil.rmtree(s / "oracle"), "oracle is missing; restore"),
+    "a text encoder that overflows": (
+        with_tensors(TEXT, too_large("final_layer_norm.weight")),
+        "the text encoder's prompt_embeds is not finite",
+    ),
+    "a U-Net that overflows": (
+        with_tensors("pipeline/unet", too_large("conv_out.weight")),
+        "the U-Net's output is not finite",
+    ),
+    "an oracle that overflows": (
+        with_tensors("oracle", too_large("conv_out.weight")),
+        "oracle: the U-Net's output is not finite",
+    ),
+    "a decoder that overflows": (
+        with_tensors("pipeline/vae", too_large("decoder.layers.0.bias")),
+        "the autoencoder's image is not finite",
+    ),
+    "an encoder that overflows": (
+        with_tensors("pipeline/vae", too_large("encoder.layers.0.weight")),
+        "the autoencoder's latents is not finite",
+    ),
     "half precision that overflows": (
         several(with_tensors(TEXT, one_number(1e30)), half_precision(TEXT)),
         "is not finite",

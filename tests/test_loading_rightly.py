@@ -57,6 +57,11 @@ def unread_beside(suite: Path) -> None:
     (folder / "model.onnx").write_bytes(b"")
 
 
+def broken_half_precision_beside(suite: Path) -> None:
+    """Whole weights are preferred to a variant."""
+    (suite / "pipeline/unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"broken")
+
+
 def named_but_absent(suite: Path) -> None:
     index(
         safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
@@ -73,6 +78,7 @@ EXACT: dict[str, Damage] = {
     "an old buffer": with_tensors(TEXT, old_buffer),
     "old names": old_names,
     "files beside that nobody reads": unread_beside,
+    "half precision beside": broken_half_precision_beside,
     "a safety checker that is not there": named_but_absent,
     "torch's own attention": configuration(TEXT, attn_implementation="sdpa"),
     "a configuration that asks for nothing": configuration(

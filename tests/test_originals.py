@@ -78,6 +78,12 @@ def test_a_picture_is_turned_before_it_is_cropped(tmp_path: Path) -> None:
     assert torch.equal(read_image(path, (2, 3)), read_image(upright, (2, 3)))
 
 
+def test_a_larger_picture_is_averaged_not_picked_from(tmp_path: Path) -> None:
+    checks = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "picture.png")
+    assert (read_image(tmp_path / "picture.png", (16, 16)) - 0.5).abs().max() <= 0.01
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA"])
 def test_transparent_parts_lie_on_white(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.webp" if mode == "RGBA" else tmp_path / "picture.png"
