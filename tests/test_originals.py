@@ -128,7 +128,7 @@ def profile(name: str) -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
 
 
-def linear_rgb() -> bytes:
+def linear_rgb(called: str = "line") -> bytes:
     """sRGB's primaries with a linear curve, so that the middle of the scale is brighter seen."""
     content = bytearray(profile("sRGB"))
     for tag in (b"rTRC", b"gTRC", b"bTRC"):
@@ -137,7 +137,7 @@ def linear_rgb() -> bytes:
         size = int.from_bytes(content[entry + 8 : entry + 12], "big")
         # `curv` without points is the identity.
         content[offset : offset + size] = b"curv" + bytes(size - 4)
-    return bytes(content).replace("sRGB".encode("utf-16-be"), "line".encode("utf-16-be"))
+    return bytes(content).replace("sRGB".encode("utf-16-be"), called.encode("utf-16-be"))
 
 
 def test_a_profile_other_than_srgb_is_converted(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_transparency_and_a_profile_together(tmp_path: Path) -> None:
     assert np.abs(bytes_of(read_image(tmp_path / "picture.png")).astype(int) - 128).max() <= 2
 
 
-@pytest.mark.parametrize("content", [profile("sRGB"), b"no profile", profile("LAB")])
+@pytest.mark.parametrize("content", [profile("sRGB"), linear_rgb("sRGB"), b"no profile", profile("LAB")])
 def test_srgb_s_own_profile_or_one_that_does_not_fit_changes_nothing(
     content: bytes, tmp_path: Path
 ) -> None:
