@@ -155,7 +155,9 @@ def test_transparency_and_a_profile_together(tmp_path: Path) -> None:
     assert np.abs(bytes_of(read_image(tmp_path / "picture.png")).astype(int) - 128).max() <= 2
 
 
-@pytest.mark.parametrize("content", [profile("sRGB"), linear_rgb("sRGB"), b"no profile", profile("LAB")])
+@pytest.mark.parametrize(
+    "content", [profile("sRGB"), linear_rgb("sRGB"), b"no profile", profile("LAB")]
+)
 def test_srgb_s_own_profile_or_one_that_does_not_fit_changes_nothing(
     content: bytes, tmp_path: Path
 ) -> None:

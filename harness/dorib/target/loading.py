@@ -53,8 +53,11 @@ def load_pipeline(
             Path(source), PipelineFolder(Path(configuration), source), dtype
         )
     else:
-        folder = Path(source) if Path(source).is_dir() else _from_hub(source, commit)
-        pipeline = _from_folder(PipelineFolder(folder, source), dtype)
+        fetched = None if Path(source).is_dir() else _from_hub(source, commit)
+        folder = PipelineFolder(fetched or Path(source), source)
+        if fetched:
+            folder.check()
+        pipeline = _from_folder(folder, dtype)
     obstacle = _obstacle(pipeline)
     if obstacle is not None:
         raise DoribError(f"{what}: {type(pipeline).__name__} {obstacle}; give {_KIND}")

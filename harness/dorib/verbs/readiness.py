@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dorib.contracts.edits import Edit, ReplaceWeights
 from dorib.errors import DoribError
-from dorib.store.fingerprint import folder_digest
+from dorib.store.fingerprint import code_digest, folder_digest
 from dorib.target.loading import check_oracle_files, check_pipeline, load_unet_weights
 from dorib.target.model import DiffusersModel
 from dorib.target.trial import try_out
@@ -36,7 +36,8 @@ def require_ready(context: RunContext) -> None:
         _load(context.model, oracle)
         return
     key = {
-        "checked": context.model_key,
+        "model": context.model_key,
+        "checks": [code_digest("dorib.weights"), code_digest("dorib.verbs.readiness")],
         "oracle": folder_digest(oracle) if oracle else None,
     }
     shelf = context.store.shelf("checks", key)
