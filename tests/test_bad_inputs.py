@@ -252,9 +252,9 @@ SUITES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "descriptor truncated": (truncated("descriptor/model.safetensors"), ["descriptor", "restore"]),
     "CLIP truncated": (truncated("clip/model.safetensors"), ["metric clip", "safetensors"]),
-    "weights missing": (missing(UNET), ["pipeline", "safetensors weights"]),
-    "weights truncated": (truncated(UNET), ["pipeline", UNET, "complete"]),
-    "weights pickled": (pickled, ["pipeline", "safetensors weights"]),
+    "weights missing": (missing(UNET), ["pipeline", "unet", "safetensors alone"]),
+    "weights truncated": (truncated(UNET), ["pipeline", UNET, "restore"]),
+    "weights pickled": (pickled, ["pipeline", "unet", "safetensors alone"]),
     "weights pickled, named otherwise": (pickled_under_another_name, ["pipeline", "safetensors"]),
 }
 

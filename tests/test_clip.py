@@ -167,7 +167,8 @@ def test_a_long_caption_is_cut_off_at_what_the_model_reads(folder: Path) -> None
 
 def test_damaged_weights_are_not_a_value(copy: Path) -> None:
     tensors = load_file(copy / WEIGHTS)
-    tensors["visual_projection.weight"][:] = float("nan")
+    # Finite, so that they are loaded; what comes of them is not.
+    tensors["visual_projection.weight"][:] = 3e38
     save_file(tensors, copy / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(ValueError, match="not finite"):
         list(prepared(copy).measure([generation()]))
@@ -218,7 +219,7 @@ def test_a_suite_without_clip_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", [WEIGHTS, "config.json", "preprocessor_config.json"])
 def test_a_missing_file_is_one_clear_line(copy: Path, file: str) -> None:
     (copy / file).unlink()
-    with pytest.raises(DoribError, match=r"metric clip: .*clip cannot be loaded") as caught:
+    with pytest.raises(DoribError, match=r"metric clip: .*(cannot be loaded|restore)") as caught:
         prepared(copy)
     assert "\n" not in str(caught.value)
 
@@ -226,14 +227,14 @@ def test_a_missing_file_is_one_clear_line(copy: Path, file: str) -> None:
 def test_truncated_weights_are_refused(copy: Path) -> None:
     content = (copy / WEIGHTS).read_bytes()
     (copy / WEIGHTS).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DoribError, match="cannot be loaded"):
+    with pytest.raises(DoribError, match="safetensors"):
         prepared(copy)
 
 
 def test_pickled_weights_are_not_read(copy: Path) -> None:
     torch.save(load_file(copy / WEIGHTS), copy / "pytorch_model.bin")
     (copy / WEIGHTS).unlink()
-    with pytest.raises(DoribError, match="cannot be loaded"):
+    with pytest.raises(DoribError, match="safetensors"):
         prepared(copy)
 
 

@@ -1,39 +1,57 @@
-"""Of an attack's restarts the one of lowest search loss is judged."""
+"""Of an attack's restarts the trigger of lowest loss is kept; what is not finite wins nothing."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+import pytest
+
 from dorib.config import make_config
-from dorib.contracts.specs import MethodSpec
-from dorib.host.configure import configure
+from dorib.host.configure import configure_all
 from dorib.host.registry import GROUP, discover
 from dorib.store.store import Store
 from dorib.suites.suite import Suite
 from dorib.verbs.attack import attack
 from dorib.verbs.context import RunContext
 from dorib.verbs.mitigate import mitigate
-from fixtures.restarting import LOSSES
+from fixtures.diverging import DivergingAttack
+
+NAN, INF = float("nan"), float("inf")
 
 
-def test_the_restart_of_lowest_loss_is_kept(
-    tiny_suite_folder: Path, built_in_plugins: list[EntryPoint], tmp_path: Path
+@pytest.mark.parametrize(
+    ("losses", "kept"),
+    [
+        ((3.0, 1.0, 2.0), 1),
+        ((1.0, 1.0), 0),
+        ((NAN, 5.0), 1),
+        ((5.0, NAN), 0),
+        ((NAN, 5.0, NAN, 4.0, NAN), 3),
+        ((-INF, 0.5), 1),
+        ((None, 7.0), 1),
+        ((NAN, NAN), 0),
+    ],
+)
+def test_the_finite_loss_that_is_lowest_wins(
+    losses: tuple[float | None, ...],
+    kept: int,
+    tiny_suite_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plugin = EntryPoint("restarting", "fixtures.restarting", GROUP)
-    registry = discover([*built_in_plugins, plugin])
-    suite = Suite.load(tiny_suite_folder)
-    config = make_config({"suite": str(tiny_suite_folder), "out": str(tmp_path)})
+    monkeypatch.setattr(DivergingAttack, "losses", losses)
+    plugin = EntryPoint("diverging", "fixtures.diverging", GROUP)
+    registry = discover([*entry_points(group=GROUP), plugin])
+    suite, config = Suite.load(tiny_suite_folder), make_config({"attack": ["diverging"]})
     context = RunContext(
         suite, config, suite.manifest.quick, Store(tmp_path / "store"), registry=registry
     )
-    nothing = configure(registry, "mitigation", MethodSpec(name="none"))
-    method = configure(registry, "attack", MethodSpec(name="restarting"))
-    mitigated = mitigate(context, nothing, context.memorized)
-    attacked = attack(context, mitigated, method, context.memorized)
-    for subject in context.memorized:
-        for budget in attacked.budgets:
-            kept = attacked.trigger(subject, budget)
-            assert kept.loss == 0.5
-            assert kept.restart == LOSSES.index(0.5)
-            assert kept.prompt == "prompt 2"
+    (nothing,) = configure_all(registry, "mitigation", [], first=["none"])
+    (method,) = configure_all(registry, "attack", config.attack)
+    subjects = context.memorized
+    found = attack(context, mitigate(context, nothing, subjects), method, subjects)
+    assert not found.failures
+    for subject in subjects:
+        for budget in found.budgets:
+            assert found.trigger(subject, budget).restart == kept

@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -149,7 +155,26 @@ def test_latents_are_in_the_pipelines_own_scale(either_model: DiffusersModel) ->
     assert (either_model.decode(latents) - expected).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("scheduler", [None, EulerDiscreteScheduler])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_shifted_autoencoder_is_shifted_back(make_model: MakeModel, prediction: str) -> None:
+    model = make_model(prediction)
+    vae = model.pipeline.vae
+    picture = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(5))
+    unshifted = model.encode_image(picture) / vae.config.scaling_factor
+    decoded = model.decode(model.encode_image(picture))
+    vae.register_to_config(shift_factor=0.25)
+    latents = model.encode_image(picture)
+    # As in diffusers: latents = (encoded - shift_factor) * scaling_factor, and back.
+    expected = (unshifted - 0.25) * vae.config.scaling_factor
+    assert (latents - expected).abs().max() <= 1e-6
+    assert (model.decode(latents) - decoded).abs().max() <= 1e-4
+
+
+# The last two draw noise at each step: from each item's own generator.
+@pytest.mark.parametrize(
+    "scheduler",
+    [None, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, DDPMScheduler],
+)
 def test_an_item_starts_from_the_same_noise_in_any_batch(
     make_model: MakeModel, scheduler: type | None
 ) -> None:

@@ -104,3 +104,5 @@ from .validation import StrictModel as StrictModel
 from .validation import checked as checked
 from .verbs.attack import Attacked as Attacked
 from .verbs.context import Subject as Subject
+from .weights.folders import ModelFolder as ModelFolder
+from .weights.tensors import require_finite as require_finite

@@ -23,6 +23,7 @@ from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
+from dorib.verbs.readiness import require_ready
 from dorib.verbs.unscorable import unscorable_records
 
 
@@ -37,17 +38,15 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
     counted = _Counting(reporter or Silent())
     with interrupts_told_apart():
         this = _prepare(config, registry, counted)
-        for metric in this.metrics:
-            _prepare_metric(this, metric)
         for mitigation in this.mitigations:
             _run_mitigation(this, mitigation)
         return finish(this, reused=counted.verbs == 0)
 
 
-def _prepare_metric(this: Run, metric: Configured) -> None:
+def _prepare_metric(context: RunContext, metric: Configured) -> None:
     try:
         with of_plugin(metric):
-            metric.metric.prepare(this.context.suite, this.context.device)
+            metric.metric.prepare(context.suite, context.device)
     except PluginError as error:
         cause = error.__cause__
         raise (cause if isinstance(cause, DoribError) else DoribError(str(error))) from error
@@ -85,6 +84,9 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
+    for metric in metrics:
+        _prepare_metric(context, metric)
+    require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks])
     return Run(context, config.out, config.profile_name, mitigations, attacks, metrics)
 

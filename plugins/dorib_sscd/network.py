@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dorib import DoribError, one_line
+from dorib import DoribError, ModelFolder, require_finite
 
 WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
@@ -74,19 +74,22 @@ class DescriptorNetwork(nn.Module):
         """Read a network that `save_pretrained` wrote; float32, in evaluation mode.
 
         Raises:
-            DoribError: a file is missing, truncated or of another shape.
+            DoribError: a file is missing, truncated, of another shape or a link that leads
+                elsewhere, or a tensor is not finite.
         """
-        folder = Path(folder)
+        what = f"descriptor {folder}"
+        own = ModelFolder(Path(folder), Path(folder), what)
+        own.check()
+        content = own.configuration(CONFIGURATION)
         try:
-            content = json.loads((folder / CONFIGURATION).read_text())
             content["widths"] = tuple(content["widths"])
             network = cls(DescriptorConfig(**content))
-            weights = load_file(folder / WEIGHTS)
+            weights = load_file(own.file(WEIGHTS))
             network.load_state_dict({name: value.float() for name, value in weights.items()})
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise DoribError(
-                f"descriptor {folder}: cannot be loaded ({one_line(error)}); restore its files"
-            ) from error
+            reason = " ".join(str(error).split())[:200]
+            raise DoribError(f"{what}: cannot be loaded ({reason}); restore its files") from error
+        require_finite(network.state_dict(), what)
         return network.eval().requires_grad_(False)
 
 

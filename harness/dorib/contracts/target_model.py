@@ -129,7 +129,10 @@ class TargetModel(ABC):
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
-        """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`."""
+        """Images `[B, 3, height, width]` in [0, 1], float32, of latents `[B, *latent_shape]`.
+
+        NaN where the autoencoder's output is not finite.
+        """
 
     @abstractmethod
     def predict(

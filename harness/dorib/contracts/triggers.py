@@ -30,7 +30,7 @@ class Trigger:
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
     prompt: str | None = None
     loss: float | None = None
-    """The search loss by which restarts are compared; lower is better."""
+    """The search loss by which restarts are compared; lower is better, and NaN worst of all."""
     trace: tuple[float, ...] = ()
     """The search loss at each step so far."""
     work: int = 0

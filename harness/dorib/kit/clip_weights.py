@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from dorib.contracts.suite_view import SuiteView
 from dorib.errors import DoribError
 from dorib.printable import one_line
+from dorib.weights.folders import ModelFolder, refuse_code
+from dorib.weights.tensors import require_complete, require_finite
 
 NOT_LOADED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 """What transformers raises for missing, truncated or foreign files."""
@@ -67,7 +69,13 @@ def load_clip(source: str, device: torch.device, metric: str) -> Any:
     """
     from transformers import AutoConfig, CLIPConfig, CLIPModel
 
+    what, variant = f"metric {metric}: {source}", None
+    if Path(source).is_dir():
+        folder = ModelFolder(Path(source), Path(source), what)
+        folder.check("config.json", "preprocessor_config.json", "tokenizer_config.json")
+        variant = folder.weights("model").variant
     with clip_files(source, metric), _quiet():
+        refuse_code(CLIPConfig.get_config_dict(source)[0], f"{what}: config.json")
         # CLIPModel by itself would make up a configuration where config.json is missing.
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if not isinstance(config, CLIPConfig):
@@ -76,6 +84,7 @@ def load_clip(source: str, device: torch.device, metric: str) -> Any:
             source,
             config=config,
             use_safetensors=True,
+            variant=variant,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -86,6 +95,8 @@ def load_clip(source: str, device: torch.device, metric: str) -> Any:
             f"metric {metric}: {source} lacks {len(absent)} of the weights that its config.json "
             f"asks for, {absent[0]} among them; restore the files or name another model"
         )
+    require_complete((), report["unexpected_keys"], (), what)
+    require_finite(model.state_dict(), what)
     return model.float().to(device).eval().requires_grad_(False)
 
 

@@ -24,6 +24,9 @@ from dorib.validation import StrictModel
 SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+Orientation: TypeAlias = Literal["apply", "ignore"]
+
+
 class Sample(StrictModel):
     """One row of a suite's sample table."""
 
@@ -83,7 +86,10 @@ class Manifest(StrictModel):
     title: str = ""
     licence: str = ""
     pipeline: PossiblePath
-    """A diffusers pipeline folder, relative to the suite, or a hub id."""
+    """A diffusers pipeline folder or a single safetensors file, relative to the suite or by its
+    absolute path, or a hub id."""
+    pipeline_config: PossiblePath | None = None
+    """For a single file: a diffusers folder with the configurations and the tokenizer."""
     oracle: PossiblePath | None = None
     """A U-Net folder: trained without the memorized samples, everything else equal."""
     descriptor: DescriptorSettings | None = None
@@ -98,6 +104,8 @@ class Manifest(StrictModel):
     quick: Profile
     full: Profile
     batch_size: int = Field(default=8, gt=0)
+    orientation: Orientation = "apply"
+    """Whether originals are turned as their EXIF orientation says."""
     required_attacks: tuple[str, ...] = ()
     """What a mitigation must have been attacked by to have a rank; none: by all of its run's."""
 

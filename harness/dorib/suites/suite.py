@@ -67,6 +67,16 @@ class Suite:
         """A transformers CLIP, as `component` takes it; None where there is none."""
         return self.manifest.clip
 
+    @property
+    def pipeline_configuration(self) -> str | None:
+        """The folder with the configurations of a single-file pipeline; None where there is none.
+
+        Raises:
+            DoribError: it lies outside the suite folder, by a path that is not absolute.
+        """
+        named = self.manifest.pipeline_config
+        return self.component(named) if named else None
+
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
         """All samples of all splits, in the table's order.
@@ -152,7 +162,13 @@ class Suite:
         """Digest of `suite.yaml` and of all that it and the samples name; of no model card."""
         manifest = self.manifest
         descriptor = manifest.descriptor.path if manifest.descriptor else None
-        references = (manifest.pipeline, manifest.oracle, descriptor, manifest.clip)
+        references = (
+            manifest.pipeline,
+            manifest.pipeline_config,
+            manifest.oracle,
+            descriptor,
+            manifest.clip,
+        )
         # Elsewhere is the hub: the target model's own digest names the commit.
         named = [name for name in references if name and _is_there(self.root / name)]
         table = manifest.samples
@@ -171,9 +187,16 @@ class Suite:
         )
 
     def component(self, reference: str) -> str:
-        """A component's folder if the suite ships it, otherwise the hub id as it stands."""
-        there = _is_there(self.root / reference)
-        return str(self._inside(reference)) if there else reference
+        """A component's folder if the suite ships it, otherwise what it names as it stands.
+
+        That is a hub id, or an absolute path: whoever writes one means a place on this machine.
+
+        Raises:
+            DoribError: a relative path leads out of the suite folder.
+        """
+        if Path(reference).is_absolute() or not _is_there(self.root / reference):
+            return reference
+        return str(self._inside(reference))
 
     def _place(self, relative: str, named_by: str | None = None) -> Path:
         """Where a table or an image lies: in the suite folder, or fetched into the cache."""

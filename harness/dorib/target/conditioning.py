@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dorib.contracts.embeddings import Embeddings
-from dorib.target.loading import quiet
+from dorib.target.quiet import quiet
 
 
 def has_two_encoders(pipeline: Any) -> bool:

@@ -167,7 +167,9 @@ class DiffusersModel(TargetModel):
         vae = self.pipeline.vae
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         images: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift)[0]
-        return (images.float() / 2 + 0.5).clamp(0, 1)
+        # An infinite pixel would be clamped into a plain one.
+        images = images.float().masked_fill(~images.isfinite(), torch.nan)
+        return (images / 2 + 0.5).clamp(0, 1)
 
     @override
     def predict(

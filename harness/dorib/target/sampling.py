@@ -31,7 +31,7 @@ def sample_latents(
     initial = torch.cat([initial_noise(model, generator) for generator in generators])
     latents: Tensor = initial.to(model.device, model.dtype) * scheduler.init_noise_sigma
     embeddings = {name: value.to(model.device, model.dtype) for name, value in embeddings.items()}
-    extra = _step_arguments(scheduler, generators)
+    extra = step_arguments(scheduler, generators)
     for timestep in scheduler.timesteps[:steps]:
         output = model.predict(
             scheduler.scale_model_input(latents, timestep),
@@ -56,6 +56,7 @@ def planned_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
     return planned
 
 
-def _step_arguments(scheduler: Any, generators: Sequence[torch.Generator]) -> dict[str, Any]:
+def step_arguments(scheduler: Any, generators: Sequence[torch.Generator]) -> dict[str, Any]:
+    """What a step takes beside its latents: one generator an item, where it draws noise."""
     accepted = inspect.signature(scheduler.step).parameters
     return {"generator": list(generators)} if "generator" in accepted else {}

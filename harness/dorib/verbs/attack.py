@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -248,4 +249,6 @@ def _commit(
 
 
 def _loss(trigger: Trigger) -> float:
-    return float("inf") if trigger.loss is None else trigger.loss
+    """By which restarts are compared: one that is not finite wins against none."""
+    loss = trigger.loss
+    return loss if loss is not None and math.isfinite(loss) else math.inf

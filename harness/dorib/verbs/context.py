@@ -23,7 +23,7 @@ from dorib.store.fingerprint import (
 )
 from dorib.store.store import Store
 from dorib.suites.images import read_image
-from dorib.suites.manifest import Profile, Sample
+from dorib.suites.manifest import Orientation, Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
 from dorib.verbs.captions import note_of_cut_captions, tokenizers_of
@@ -45,17 +45,18 @@ class Subject:
     """Of a utility prompt, where its suite tells kinds apart."""
     captions_of_kind: tuple[str, ...] = ()
     """All other captions of that kind in the suite."""
+    orientation: Orientation = "apply"
+    """How its originals are read."""
 
     @cached_property
     def tag(self) -> str:
         """The id with a digest of all it stands for: its name in the store."""
-        content: list[Any] = [
-            self.caption,
-            self.other_caption,
-            [file_digest(path) for path in self.originals],
-        ]
+        originals = [file_digest(path) for path in self.originals]
+        content: list[Any] = [self.caption, self.other_caption, originals]
         if self.captions_of_kind:
             content.append(self.captions_of_kind)
+        if self.orientation != "apply":
+            content.append(self.orientation)
         return f"{self.id}-{digest(content)[:12]}"
 
 
@@ -224,7 +225,8 @@ class RunContext:
         size = sampling.height, sampling.width
         if not subject.originals:
             return torch.zeros(0, 3, *size)
-        return torch.stack([read_image(path, size) for path in subject.originals])
+        images = (read_image(path, size, subject.orientation) for path in subject.originals)
+        return torch.stack(list(images))
 
     def _subjects(self, role: Literal["memorized", "control"]) -> list[Subject]:
         return [
@@ -242,7 +244,14 @@ class RunContext:
 
 def _subject(suite: Suite, sample: Sample) -> Subject:
     originals = suite.originals(sample)
-    return Subject(sample.id, sample.caption, sample.role, sample.cluster, originals)
+    return Subject(
+        sample.id,
+        sample.caption,
+        sample.role,
+        sample.cluster,
+        originals,
+        orientation=suite.manifest.orientation,
+    )
 
 
 def _scorable(subjects: Sequence[Subject]) -> tuple[Subject, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,12 +140,32 @@ def _generate(
                 failures.update({request.item: str(error) for request in batch})
                 context.reporter.failure(f"{len(batch)} images not generated: {error}", error)
             else:
-                with shelf.batch([request.item for request in batch]) as folder:
-                    for request, image in zip(batch, images, strict=True):
-                        write_image(image, folder / f"{request.item}.png")
-                    record_halving(folder, len(batch), min(len(part) for part, _ in parts))
+                made = _finite(context, generated, zip(batch, images, strict=True))
+                if made:
+                    with shelf.batch([request.item for request, _ in made]) as folder:
+                        for request, image in made:
+                            write_image(image, folder / f"{request.item}.png")
+                        record_halving(folder, len(batch), min(len(part) for part, _ in parts))
             advance(len(batch))
     return generated
+
+
+def _finite(
+    context: RunContext, generated: Generated, made: Iterable[tuple[Request, Tensor]]
+) -> list[tuple[Request, Tensor]]:
+    """Those that are images; the others become error records, never black pictures."""
+    finite = []
+    failed = []
+    for request, image in made:
+        if bool(torch.isfinite(image).all()):
+            finite.append((request, image))
+        else:
+            failed.append(request.item)
+    if failed:
+        reason = "the model made an image that is not finite"
+        generated.failures.update(dict.fromkeys(failed, reason))
+        context.reporter.note(f"generation failed for {len(failed)} images: {reason}")
+    return finite
 
 
 def _sample(

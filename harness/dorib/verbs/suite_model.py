@@ -8,11 +8,12 @@ import torch
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
-from dorib.store.fingerprint import model_digest
+from dorib.store.fingerprint import digest, file_digest, model_digest
 from dorib.suites.fetch.hub import commit_of
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
+from dorib.target.trial import try_out
 from dorib.verbs.settings import Settings
 
 
@@ -33,13 +34,15 @@ def load_target_model(
         version: as `pipeline_version` gives it: of a pipeline on the hub this commit is loaded.
 
     Raises:
-        DoribError: the pipeline is not there, broken or of another kind.
+        DoribError: the pipeline is not there, broken or of another kind, or cannot make an image
+            with the suite's settings.
     """
     source = suite.component(suite.manifest.pipeline)
-    commit = None if Path(source).is_dir() else version
+    commit = None if Path(source).exists() else version
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    pipeline = load_pipeline(source, device, dtype, commit)
+    pipeline = load_pipeline(source, device, dtype, commit, suite.pipeline_configuration)
     model = DiffusersModel(pipeline, suite.manifest.sampling, registry)
+    try_out(model, f"pipeline {source}")
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if settings.vae_slicing:
@@ -52,9 +55,14 @@ def load_target_model(
 
 
 def pipeline_version(suite: Suite) -> str | None:
-    """Digest of the pipeline's folder, or its commit on the hub; None where that is unknown."""
-    source = suite.component(suite.manifest.pipeline)
-    return model_digest(Path(source)) if Path(source).is_dir() else commit_of(source)
+    """Digest of the pipeline's files, or its commit on the hub; None where that is unknown."""
+    source = Path(suite.component(suite.manifest.pipeline))
+    if source.is_dir():
+        return model_digest(source)
+    if source.is_file():
+        configuration = Path(suite.pipeline_configuration or "")
+        return digest([file_digest(source), model_digest(configuration)])
+    return commit_of(str(source))
 
 
 def usable_device(settings: Settings) -> torch.device:

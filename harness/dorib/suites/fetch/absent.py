@@ -31,7 +31,7 @@ def absent(suite: Suite) -> Iterator[Absent]:
     command = f"dorib fetch {suite.reference}"
     yield from _absent_data(suite, command)
     for reference in (suite.manifest.clip, suite.manifest.pipeline):
-        if reference and not Path(suite.component(reference)).is_dir():
+        if reference and not Path(suite.component(reference)).exists():
             bring = command if _fetches(suite, reference) else f"hf download {reference}"
             if reference == suite.manifest.pipeline and suite.manifest.fetch:
                 bring = f"{command} --pipeline"

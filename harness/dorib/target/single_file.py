@@ -1,0 +1,85 @@
+"""One safetensors file that holds a whole pipeline, in Stable Diffusion's original form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from dorib.errors import DoribError
+from dorib.target.components import (
+    INDEX,
+    NOT_NEEDED,
+    PipelineFolder,
+    refuse_too_many_layers,
+)
+from dorib.target.quiet import loading
+from dorib.weights.folders import read_json
+from dorib.weights.tensors import require_complete, require_finite
+
+_UNET = "model.diffusion_model."
+_SUFFIX = ".safetensors"
+
+
+def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> Any:
+    """The pipeline in `path`, its configurations and tokenizer from `folder`; no connection.
+
+    Raises:
+        DoribError: the file is no safetensors, or lacks a tensor, has one too much or one that is
+            not finite; or diffusers cannot read it.
+    """
+    import diffusers
+
+    name = read_json(folder.path / INDEX, folder.what)["_class_name"]
+    kind: Any = getattr(diffusers, name, None)
+    if not hasattr(kind, "from_single_file"):
+        raise DoribError(
+            f"{folder.what}: a {name} cannot be read from a single file; give a folder"
+        )
+    for component in folder.classes():
+        folder.class_of(component)
+    names = _tensors(path, folder.what)
+    adapters = [key for key in names if "lora" in key.lower()]
+    require_complete((), adapters, (), folder.what)
+    _refuse_another_unet(folder, names)
+    with loading(folder.what, "it needs a whole pipeline in Stable Diffusion's original form"):
+        pipeline = kind.from_single_file(
+            str(path),
+            config=str(folder.path),
+            dtype=dtype,
+            local_files_only=True,
+            **dict.fromkeys(NOT_NEEDED),
+        )
+    for component in folder.classes():
+        module = getattr(pipeline, component)
+        if isinstance(module, torch.nn.Module):
+            require_finite(module.state_dict(), f"{folder.what}: {component}")
+    return pipeline
+
+
+def _refuse_another_unet(folder: PipelineFolder, names: list[str]) -> None:
+    """What diffusers has no place for it would pass over."""
+    from diffusers import UNet2DConditionModel
+
+    own = folder.component("unet")
+    refuse_too_many_layers(own, len(names))
+    with loading(own.what), torch.device("meta"):
+        asked = len(UNet2DConditionModel.from_config(own.configuration()).state_dict())
+    held = sum(name.startswith(_UNET) for name in names)
+    if held != asked:
+        raise DoribError(
+            f"{folder.what}: holds {held} tensors of a U-Net, but its pipeline_config asks for "
+            f"{asked}; give the whole file, and the configuration that belongs to it"
+        )
+
+
+def _tensors(path: Path, what: str) -> list[str]:
+    if path.suffix != _SUFFIX:
+        raise DoribError(f"{what}: is no {_SUFFIX} file; weights are read from those alone")
+    try:
+        with safe_open(path, framework="pt") as weights:
+            return list(weights.keys())
+    except (OSError, SafetensorError) as error:
+        raise DoribError(f"{what}: cannot be read as safetensors ({error}); restore it") from error
