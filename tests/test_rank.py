@@ -135,8 +135,11 @@ def test_a_missing_record_is_an_error_too() -> None:
 
 def test_one_image_lost_of_a_sample_that_was_seen_to_replicate_leaves_it_a_hit() -> None:
     records = without("replicates", mitigation="hide", attack="none", sample="m0", seed=0)
-    rate = entries(records=records)["hide", "none"].memorization_rate
+    entry = entries(records=records)["hide", "none"]
+    rate = entry.memorization_rate
     assert rate is not None and (rate.hits, rate.errors) == (2, 1)
+    # Of k images, not of those there are.
+    assert entry.replication_rate == 2 * (1 / 2) / 8
 
 
 def test_an_error_of_another_metric_touches_the_row_and_not_the_rate() -> None:
