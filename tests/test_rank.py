@@ -261,15 +261,17 @@ def test_rates_at_other_thresholds_stand_beside_the_suite_s() -> None:
 
 def test_twins_and_other_quantities_are_summarised() -> None:
     twins = [
-        r.model_copy(update={"metric": "sscd_twin", "value": 0.25 * i})
+        r.model_copy(update={"metric": "sscd_twin", "value": 0.1 * i**2})
         for i, r in enumerate(replication("hide", "dori", {400: []}))
         if r.role == "memorized" and r.sample in ids(2)
     ]
     entry = entries(records=[*RECORDS, *twins])["hide", "dori"]
     summary = entry.summaries.memorized["sscd_twin"]
-    assert (summary.mean, summary.n, summary.level) == (0.375, 4, "image")
-    assert (summary.median, summary.median_absolute_deviation) == (0.375, 0.25)
-    assert entry.curve[1].medians == {"sscd_twin": 0.375}
+    assert (summary.n, summary.level) == (4, "image")
+    # 0, 0.1, 0.4 and 0.9: the deviations are from the median, not from the mean.
+    assert (summary.mean, summary.median) == pytest.approx((0.35, 0.25))
+    assert summary.median_absolute_deviation == pytest.approx(0.2)
+    assert entry.curve[1].medians == {"sscd_twin": summary.median}
     assert "replicates" not in entry.summaries.memorized
     assert entry.summaries.utility["clip_alignment"].n == len(PROMPTS)
 
