@@ -135,8 +135,11 @@ def test_a_missing_record_is_an_error_too() -> None:
 
 def test_one_image_lost_of_a_sample_that_was_seen_to_replicate_leaves_it_a_hit() -> None:
     records = without("replicates", mitigation="hide", attack="none", sample="m0", seed=0)
-    rate = entries(records=records)["hide", "none"].memorization_rate
+    entry = entries(records=records)["hide", "none"]
+    rate = entry.memorization_rate
     assert rate is not None and (rate.hits, rate.errors) == (2, 1)
+    # Of k images, not of those there are.
+    assert entry.replication_rate == 2 * (1 / 2) / 8
 
 
 def test_an_error_of_another_metric_touches_the_row_and_not_the_rate() -> None:
@@ -258,15 +261,17 @@ def test_rates_at_other_thresholds_stand_beside_the_suite_s() -> None:
 
 def test_twins_and_other_quantities_are_summarised() -> None:
     twins = [
-        r.model_copy(update={"metric": "sscd_twin", "value": 0.25 * i})
+        r.model_copy(update={"metric": "sscd_twin", "value": 0.1 * i**2})
         for i, r in enumerate(replication("hide", "dori", {400: []}))
         if r.role == "memorized" and r.sample in ids(2)
     ]
     entry = entries(records=[*RECORDS, *twins])["hide", "dori"]
     summary = entry.summaries.memorized["sscd_twin"]
-    assert (summary.mean, summary.n, summary.level) == (0.375, 4, "image")
-    assert (summary.median, summary.median_absolute_deviation) == (0.375, 0.25)
-    assert entry.curve[1].medians == {"sscd_twin": 0.375}
+    assert (summary.n, summary.level) == (4, "image")
+    # 0, 0.1, 0.4 and 0.9: the deviations are from the median, not from the mean.
+    assert (summary.mean, summary.median) == pytest.approx((0.35, 0.25))
+    assert summary.median_absolute_deviation == pytest.approx(0.2)
+    assert entry.curve[1].medians == {"sscd_twin": summary.median}
     assert "replicates" not in entry.summaries.memorized
     assert entry.summaries.utility["clip_alignment"].n == len(PROMPTS)
 

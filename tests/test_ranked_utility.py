@@ -15,6 +15,7 @@ from fixtures.scored import (
     RECORDS,
     RUN,
     entries,
+    error,
     utility,
     without,
 )
@@ -121,6 +122,13 @@ def test_a_prompt_without_a_value_counts_as_chance_and_as_an_error() -> None:
     entry = entries(records=records)["hide", "dori"]
     assert entry.utility is not None
     assert entry.utility.value == pytest.approx(0.9 * 5 / 6)
+    assert entry.errors == 1 and not entry.ranked
+
+
+def test_an_error_of_another_metric_on_a_prompt_touches_the_row_and_not_the_utility() -> None:
+    found = next(r for r in RECORDS if (r.mitigation, r.role) == ("hide", "utility"))
+    entry = entries(records=[*RECORDS, error(found, "image-quality")])["hide", "dori"]
+    assert entry.utility == entries()["hide", "dori"].utility
     assert entry.errors == 1 and not entry.ranked
 
 

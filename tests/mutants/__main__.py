@@ -19,9 +19,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
     parser.add_argument("subject", nargs="*", help="tables to run; none: all")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--name", default="", help="those whose names hold this text")
     parser.add_argument("--list", action="store_true", help="check the tables and run nothing")
     chosen = parser.parse_args()
-    mutants = read_tables(ROOT, chosen.subject)
+    mutants = [m for m in read_tables(ROOT, chosen.subject) if chosen.name in m.name]
     print(f"{len(mutants)} mutants of {len({mutant.subject for mutant in mutants})} subjects")
     if chosen.list:
         return 0

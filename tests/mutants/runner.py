@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -17,6 +18,13 @@ LIMIT = 900
 """Seconds that a test run may take: a mutant that hangs is killed by it."""
 FAILED, NOT_COLLECTED = 1, 2
 """pytest's exit codes where a test failed, and where a test file could not be imported."""
+SOURCES = "harness", "plugins", "benchmarks"
+OUTPUT = "pytest.out"
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Libraries that take their time; nothing of the program itself.
+_CONTEXT.set_forkserver_preload(
+    ["pytest", "hypothesis", "numpy", "scipy.special", "scipy.stats", "pydantic", "yaml"]
+)
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,7 @@ def run_mutant(tree: Path, mutant: Mutant) -> Result:
     path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     start = time.monotonic()
     try:
-        code: int | None = _pytest(tree, (*mutant.options, *mutant.tests)).returncode
-    except subprocess.TimeoutExpired:
-        code = None
+        code = _pytest(tree, (*mutant.options, *mutant.tests))
     finally:
         path.write_text(before, encoding="utf-8")
     return Result(mutant, code, time.monotonic() - start)
@@ -72,26 +78,35 @@ def run_mutant(tree: Path, mutant: Mutant) -> Result:
 
 def run_unmutated(tree: Path, arguments: tuple[str, ...]) -> str | None:
     """What pytest says without a mutant, where it does not pass: then it tells nothing."""
-    ended = _pytest(tree, arguments)
-    return None if ended.returncode == 0 else ended.stdout[-4000:]
+    code = _pytest(tree, arguments)
+    return None if code == 0 else (tree / OUTPUT).read_text(encoding="utf-8")[-4000:]
 
 
-def _pytest(tree: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    # Before the editable install, which leads to the unmutated tree. No bytecode: it is told apart
-    # by seconds and sizes, and a mutant may differ in neither.
-    sources = [str(tree / part) for part in ("harness", "plugins", "benchmarks")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sources),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "--no-header", *arguments],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+def _pytest(tree: Path, arguments: tuple[str, ...]) -> int | None:
+    """pytest's exit code; None where it took too long."""
+    process = _CONTEXT.Process(target=_run_tests, args=(tree, arguments))
+    process.start()
+    process.join(LIMIT)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return None
+    return process.exitcode
+
+
+def _run_tests(tree: Path, arguments: tuple[str, ...]) -> None:
+    """In a process of its own, in which nothing of the program has been imported."""
+    import pytest
+
+    # The editable install leads to the unmutated tree.
+    unmutated = {str(ROOT / part) for part in (*SOURCES, "tests")}
+    mutated = [str(tree / part) for part in SOURCES]
+    sys.path[:] = [*mutated, *(path for path in sys.path if path not in unmutated)]
+    # Bytecode is told apart by seconds and sizes, and a mutant may differ in neither.
+    sys.dont_write_bytecode = True
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(mutated)}
+    os.chdir(tree)
+    with (tree / OUTPUT).open("w") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+        sys.exit(int(pytest.main(["-x", "--no-header", *arguments])))
