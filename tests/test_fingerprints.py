@@ -307,8 +307,11 @@ def test_a_models_card_changes_no_fingerprint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"file": "nowhere/a.bin"}, "'file': nowhere/a.bin is no file; give the path of one"),
-        ({"folder": "nowhere"}, "'folder': nowhere is no folder; give the path of one"),
+        (
+            {"file": "nowhere/a.bin"},
+            "attack pointing: nowhere/a.bin: no such file; give the path of one",
+        ),
+        ({"folder": "nowhere"}, "attack pointing: nowhere: no such folder; give the path of one"),
         ({"model": ""}, "'model.*': is empty; give a folder or a hub id"),
     ],
 )
