@@ -129,6 +129,12 @@ def test_the_closure_of_a_verb_holds_all_that_it_imports() -> None:
     assert "dorib.runner" not in found
 
 
+def test_a_public_name_leads_to_the_module_behind_it() -> None:
+    found = closure("dorib.starting_embeddings")
+    assert {"dorib.target.starts", "dorib.contracts.embeddings"} <= set(found)
+    assert closure("dorib.target.starts") == found
+
+
 FILES = {
     "__init__.py": "from dorib import Params\n",
     "method.py": '"""A method."""\nfrom dorib import starting_embeddings\nFACTOR = 2\n',

@@ -46,7 +46,7 @@ def register_mitigations(register: Register) -> None:
     "mitigation.py": """
 import torch
 from pathlib import Path
-from dorib import Edit, Mitigation, SamplingRule, ScaleOutputs
+from dorib import Edit, Mitigation, SamplingRule, ScaleOutputs, starting_embeddings
 from planted_helper import SHIFT
 
 
@@ -254,6 +254,7 @@ CHANGES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
         ),
         ["measure"],
     ),
+    "code behind a public name that the plugin imports": (core("target/starts.py"), ALL),
     "code of the plugin": (
         lambda p: rewrite(p.plugin / "mitigation.py", "+ SHIFT", "- SHIFT"),
         ALL,
