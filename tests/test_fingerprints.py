@@ -194,6 +194,7 @@ def test_a_plugin_is_all_files_of_its_package(package: Path, name: str, content:
         ("method.py", "from dorib import starting_embeddings\n# A comment.\nFACTOR = 2\n"),
         ("method.py", 'from dorib import starting_embeddings\nFACTOR = 2\n"""What it is."""\n'),
         ("__pycache__/method.cpython-399.pyc", "compiled"),
+        ("__pycache__/method.cpython-399.pyc.1234", "half of it"),
         ("method.pyc", "compiled"),
     ],
 )
