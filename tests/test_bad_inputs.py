@@ -101,7 +101,7 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "run file missing": (["--config", "nosuch.yaml"], ["nosuch.yaml", "no such run file"]),
     "metric without its file": (
         ["--metric", "sscd:backend=onnx,path=nosuch.onnx,threshold=0.5"],
-        ["nosuch.onnx", "path="],
+        ["metric sscd: nosuch.onnx: no such file", "give the path of one"],
     ),
     "two metrics of one quantity": (
         ["--metric", "clip", "--metric", "clip:batch_size=2"],

@@ -129,6 +129,12 @@ def test_the_closure_of_a_verb_holds_all_that_it_imports() -> None:
     assert "dorib.runner" not in found
 
 
+def test_a_public_name_leads_to_the_module_behind_it() -> None:
+    found = closure("dorib.starting_embeddings")
+    assert {"dorib.target.starts", "dorib.contracts.embeddings"} <= set(found)
+    assert closure("dorib.target.starts") == found
+
+
 FILES = {
     "__init__.py": "from dorib import Params\n",
     "method.py": '"""A method."""\nfrom dorib import starting_embeddings\nFACTOR = 2\n',
@@ -188,6 +194,7 @@ def test_a_plugin_is_all_files_of_its_package(package: Path, name: str, content:
         ("method.py", "from dorib import starting_embeddings\n# A comment.\nFACTOR = 2\n"),
         ("method.py", 'from dorib import starting_embeddings\nFACTOR = 2\n"""What it is."""\n'),
         ("__pycache__/method.cpython-399.pyc", "compiled"),
+        ("__pycache__/method.cpython-399.pyc.1234", "half of it"),
         ("method.pyc", "compiled"),
     ],
 )
@@ -307,8 +314,11 @@ def test_a_models_card_changes_no_fingerprint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"file": "nowhere/a.bin"}, "'file': nowhere/a.bin is no file; give the path of one"),
-        ({"folder": "nowhere"}, "'folder': nowhere is no folder; give the path of one"),
+        (
+            {"file": "nowhere/a.bin"},
+            "attack pointing: nowhere/a.bin: no such file; give the path of one",
+        ),
+        ({"folder": "nowhere"}, "attack pointing: nowhere: no such folder; give the path of one"),
         ({"model": ""}, "'model.*': is empty; give a folder or a hub id"),
     ],
 )

@@ -46,7 +46,7 @@ def register_mitigations(register: Register) -> None:
     "mitigation.py": """
 import torch
 from pathlib import Path
-from dorib import Edit, Mitigation, SamplingRule, ScaleOutputs
+from dorib import Edit, Mitigation, SamplingRule, ScaleOutputs, starting_embeddings
 from planted_helper import SHIFT
 
 
@@ -117,9 +117,7 @@ class Place:
             self.root / "out",
             path=(self.harness.parent, self.plugin.parent),
             before=PLANT + before,
-            **FAST
-            | {"mitigation": ["shrink", f"shrink:weights={self.weights}", "ruled"]}
-            | options,
+            **FAST | {"mitigation": [f"shrink:weights={self.weights}", "ruled"]} | options,
         )
         [ended] = self._forks.together([asked])
         return report(ended)
@@ -256,6 +254,7 @@ CHANGES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
         ),
         ["measure"],
     ),
+    "code behind a public name that the plugin imports": (core("target/starts.py"), ALL),
     "code of the plugin": (
         lambda p: rewrite(p.plugin / "mitigation.py", "+ SHIFT", "- SHIFT"),
         ALL,
@@ -274,26 +273,10 @@ CHANGES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
 def test_what_depends_on_a_changed_part_is_computed_anew(place: Place, part: str) -> None:
     change, computed = CHANGES[part]
     change(place)
-    done = place.run()
-    assert done.verbs == computed
-    assert place.run().reused
+    assert place.run().verbs == computed
 
 
-@pytest.mark.parametrize(
-    "library",
-    [
-        "accelerate",
-        "diffusers",
-        "numpy",
-        "pillow",
-        "safetensors",
-        "scipy",
-        "tokenizers",
-        "torch",
-        "torchmetrics",
-        "transformers",
-    ],
-)
+@pytest.mark.parametrize("library", ["torch", "scipy"])
 def test_another_version_of_a_library_that_decides_a_number_is_another_key(
     place: Place, library: str
 ) -> None:
@@ -389,7 +372,7 @@ def test_a_file_moved_elsewhere_is_the_same_parameter(place: Place) -> None:
     assert place.run().reused
     entries = (place.root / "out" / "entries").glob("*.json")
     labels = {json.loads(path.read_text())["mitigation"]["label"] for path in entries}
-    assert labels == {"none", "shrink", "shrink:weights=weights.bin", "ruled"}
+    assert labels == {"none", "shrink:weights=weights.bin", "ruled"}
 
 
 def test_a_changed_picture_or_caption_changes_its_row(place: Place) -> None:

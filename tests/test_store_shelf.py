@@ -115,6 +115,17 @@ def break_a_link(folder: Path) -> None:
     (folder / "a.png").symlink_to("nowhere")
 
 
+def lead_elsewhere(name: str) -> Callable[[Path], None]:
+    """The very content, but at the end of a link: it may change unnoticed."""
+
+    def damage(folder: Path) -> None:
+        outside = folder.parent.parent / Path(name).name
+        (folder / name).rename(outside)
+        (folder / name).symlink_to(outside)
+
+    return damage
+
+
 def rewrite_consistently(folder: Path, **changes: object) -> None:
     index = json.loads((folder / "index.json").read_text()) | changes
     (folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
@@ -149,6 +160,8 @@ def claim_no_files(folder: Path) -> None:
         lose_a_folder,
         lose_all,
         break_a_link,
+        lead_elsewhere("index.json"),
+        lead_elsewhere("a.png"),
         claim_other_items,
         claim_no_items,
         claim_another_key,

@@ -15,6 +15,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from dorib.errors import DoribError
 from dorib.store.fingerprint import file_digest, folder_digest, model_digest
 from dorib.validation import StrictModel
 
@@ -43,42 +44,41 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"{path}: there is no home folder; give the whole path") from error
 
 
-def _existing_file(path: Path) -> Path:
-    found = _at_home(path)
-    if not found.is_file():
-        raise ValueError(f"{found} is no file; give the path of one")
-    return found
-
-
-def _existing_folder(path: Path) -> Path:
-    found = _at_home(path)
-    if not found.is_dir():
-        raise ValueError(f"{found} is no folder; give the path of one")
-    return found
-
-
-def _by_content(path: Path, info: SerializationInfo) -> Any:
-    if info.context and info.context.get(NAMES_ONLY):
+def _file_by_content(path: Path, info: SerializationInfo) -> Any:
+    if _names_only(info):
         return path.name
-    sha256 = folder_digest(path) if path.is_dir() else file_digest(path)
-    return {"name": path.name, "sha256": sha256}
+    if not path.is_file():
+        raise DoribError(f"{path}: no such file; give the path of one")
+    return {"name": path.name, "sha256": file_digest(path)}
+
+
+def _folder_by_content(path: Path, info: SerializationInfo) -> Any:
+    if _names_only(info):
+        return path.name
+    if not path.is_dir():
+        raise DoribError(f"{path}: no such folder; give the path of one")
+    return {"name": path.name, "sha256": folder_digest(path)}
+
+
+def _names_only(info: SerializationInfo) -> bool:
+    return bool(info.context and info.context.get(NAMES_ONLY))
 
 
 FileParam = Annotated[
     Path,
-    AfterValidator(_existing_file),
-    PlainSerializer(_by_content, when_used="json"),
+    AfterValidator(_at_home),
+    PlainSerializer(_file_by_content, when_used="json"),
     WithJsonSchema({"type": "string", "format": "file"}),
 ]
-"""The type of a parameter that names a file: a `Path` that exists when the run starts.
+"""The type of a parameter that names a file: a `Path`; the file is read before the run starts.
 
 Results depend on the file's name and content, not on where it lies, and labels show its name.
 """
 
 FolderParam = Annotated[
     Path,
-    AfterValidator(_existing_folder),
-    PlainSerializer(_by_content, when_used="json"),
+    AfterValidator(_at_home),
+    PlainSerializer(_folder_by_content, when_used="json"),
     WithJsonSchema({"type": "string", "format": "folder"}),
 ]
 """The type of a parameter that names a folder; as `FileParam`, the content being that of all files
@@ -91,8 +91,15 @@ def _not_empty(value: Any) -> Any:
     return value
 
 
+def _existing_folder(path: Path) -> Path:
+    found = _at_home(path)
+    if not found.is_dir():
+        raise ValueError(f"{found} is no folder")
+    return found
+
+
 def _model_by_content(path: Path, info: SerializationInfo) -> Any:
-    if info.context and info.context.get(NAMES_ONLY):
+    if _names_only(info):
         return path.name
     return {"name": path.name, "sha256": model_digest(path)}
 

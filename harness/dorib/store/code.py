@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -16,7 +16,6 @@ from dorib.store.fingerprint import digest, file_digest, files_below
 
 CORE = "dorib"
 _ROOT = Path(__file__).parents[1]
-_FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
@@ -53,7 +52,7 @@ def closure(*modules: str) -> list[str]:
 
 def bare_syntax(tree: ast.Module) -> str:
     """A module's syntax tree as text, without comments, docstrings and layout."""
-    for node in ast.walk(tree):
+    for node in (tree, *_statements(tree.body)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
     return ast.dump(tree)
@@ -134,10 +133,13 @@ def _core_imports(module: str) -> list[str]:
     return [found for name in names for found in _with_packages(name)]
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(path: Path) -> tuple[str, ...]:
     """Dotted names that a file imports at any depth, but for types alone; relative ones too."""
-    tree = _tree(path)
-    for node in _run(tree) if tree else ():
+    return _read(path)[1]
+
+
+def _imported(path: Path, tree: ast.Module) -> Iterator[str]:
+    for node in _statements(tree.body, for_types=False):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -147,14 +149,24 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (f"{home}.{alias.name}" for alias in node.names)
 
 
-def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those below `if TYPE_CHECKING:`."""
-    yield node
-    below: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and ast.unparse(node.test) in _FOR_TYPES:
-        below = node.orelse
-    for inner in below:
-        yield from _run(inner)
+def _statements(body: list[ast.stmt], *, for_types: bool = True) -> Iterator[ast.stmt]:
+    """All statements at any depth; those below `if TYPE_CHECKING:` where `for_types` is true."""
+    waiting = list(body)
+    while waiting:
+        statement = waiting.pop()
+        yield statement
+        if not for_types and isinstance(statement, ast.If) and _asks_for_types(statement.test):
+            waiting += statement.orelse
+            continue
+        for block in ("body", "orelse", "finalbody"):
+            waiting += getattr(statement, block, ())
+        for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+            waiting += part.body
+
+
+def _asks_for_types(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
 
 
 def _package_of(path: Path, level: int) -> str:
@@ -211,18 +223,20 @@ def _source(module: str) -> Path:
     raise FileNotFoundError(module)
 
 
-@cache
 def _syntax_digest(path: Path) -> str:
-    tree = _tree(path)
-    return digest(bare_syntax(tree)) if tree else file_digest(path)
+    return _read(path)[0]
 
 
-def _tree(path: Path) -> ast.Module | None:
-    """None where the file is no Python that can be read: a template, say."""
+@cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Digest of a file's bare syntax, and what it imports: parsed once, as that takes time."""
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, RecursionError):
-        return None
+        # No Python that can be read: a template, say.
+        return file_digest(path), ()
+    imported = tuple(_imported(path, tree))
+    return digest(bare_syntax(tree)), imported
 
 
 def _top(name: str) -> str:
