@@ -25,7 +25,13 @@ from dorib.store.leftovers import scratch_folder, sweep_store
 
 ArtefactKind: TypeAlias = Literal["checks", "edits", "triggers", "images", "records"]
 
-FORMATS: dict[ArtefactKind, int] = {"checks": 1, "edits": 2, "triggers": 2, "images": 2, "records": 3}
+FORMATS: dict[ArtefactKind, int] = {
+    "checks": 1,
+    "edits": 2,
+    "triggers": 2,
+    "images": 2,
+    "records": 3,
+}
 """Part of every key: artefacts that were laid out otherwise are computed anew."""
 
 Note: TypeAlias = Callable[[str], None]
