@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
+from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 from dorib.ranking.rates import (
     ROUNDING,
     Rate,
@@ -20,13 +20,10 @@ from dorib.ranking.rates import (
 from dorib.ranking.reasons import reasons_not_ranked
 from dorib.ranking.statistics import FEWEST_PROMPTS
 
-if TYPE_CHECKING:
-    from dorib.ranking.entries import Entry, MethodFacts, Summary
-
 Arm = Callable[..., "Rate | None"]
 
 
-def check_entry(entry: Entry) -> None:
+def check_entry(entry: EntryFields) -> None:
     """Refuse an entry whose fields contradict each other.
 
     Raises:
@@ -48,7 +45,7 @@ def check_entry(entry: Entry) -> None:
         part(entry)
 
 
-def _check_names(entry: Entry) -> None:
+def _check_names(entry: EntryFields) -> None:
     for field, method in (("mitigation", entry.mitigation), ("attack", entry.attack)):
         if not _label_follows(method):
             raise ValueError(
@@ -80,7 +77,7 @@ def _label_follows(method: MethodFacts) -> bool:
     return not rest
 
 
-def _check_curve(entry: Entry) -> None:
+def _check_curve(entry: EntryFields) -> None:
     budgets = [point.budget for point in entry.curve]
     if bool(budgets) != (entry.not_applicable is None):
         raise ValueError("curve: has points just where `not_applicable` is null")
@@ -94,7 +91,7 @@ def _check_curve(entry: Entry) -> None:
             raise ValueError(f"curve: work {point.work} at the budget {point.budget}")
 
 
-def _check_arms(entry: Entry) -> None:
+def _check_arms(entry: EntryFields) -> None:
     """The three rates at each budget: there or not, of how many samples, and never falling."""
     samples = entry.samples
     if not 0 < samples.clusters <= samples.memorized:
@@ -124,7 +121,7 @@ def _check_arms(entry: Entry) -> None:
         _check_share_of_images(entry, point.memorized, point.replication_rate)
 
 
-def _check_share_of_images(entry: Entry, rate: Rate | None, share: float | None) -> None:
+def _check_share_of_images(entry: EntryFields, rate: Rate | None, share: float | None) -> None:
     if (rate is None) != (share is None):
         raise ValueError("replication_rate: there just where the memorized are rated")
     if rate is None or share is None:
@@ -139,7 +136,7 @@ def _check_share_of_images(entry: Entry, rate: Rate | None, share: float | None)
         raise ValueError(f"replication_rate: {share}, but {rate.hits} samples replicate")
 
 
-def _check_headline(entry: Entry) -> None:
+def _check_headline(entry: EntryFields) -> None:
     """The curve ends at the headline."""
     last = entry.curve[-1] if entry.curve else None
     for field, value, expected in (
@@ -152,7 +149,7 @@ def _check_headline(entry: Entry) -> None:
             raise ValueError(f"{field}: differs from the last point of the curve")
 
 
-def _check_other_thresholds(entry: Entry) -> None:
+def _check_other_thresholds(entry: EntryFields) -> None:
     found = entry.rates_at_thresholds
     for one, other in pairwise(found):
         if not one.threshold < other.threshold:
@@ -169,7 +166,7 @@ def _check_other_thresholds(entry: Entry) -> None:
                 raise ValueError(f"rates_at_thresholds: {name} are other samples than the rate's")
 
 
-def _check_gap(entry: Entry) -> None:
+def _check_gap(entry: EntryFields) -> None:
     gap, reference = entry.erasure_gap, entry.gap_reference
     beside = entry.oracle_rate or entry.controls_rate
     expected = None if beside is None else "oracle" if entry.oracle_rate else "controls"
@@ -186,7 +183,7 @@ def _check_gap(entry: Entry) -> None:
             raise ValueError(f"erasure_gap: {gap.value} is not the difference, {difference}")
 
 
-def _check_utility(entry: Entry) -> None:
+def _check_utility(entry: EntryFields) -> None:
     shares: dict[str, UtilityShare] = {
         **({"utility": entry.utility} if entry.utility else {}),
         **{f"utility_by_kind.{kind}": share for kind, share in entry.utility_by_kind.items()},
@@ -207,7 +204,7 @@ def _check_utility(entry: Entry) -> None:
         raise ValueError(f"prompts_without_reference: {entry.prompts_without_reference}")
 
 
-def _check_work(entry: Entry) -> None:
+def _check_work(entry: EntryFields) -> None:
     last = entry.curve[-1] if entry.curve else None
     if not near(entry.work.search_mean_memorized, last.work if last else 0, 1e-6):
         raise ValueError("work.search_mean_memorized: differs from the last point of the curve")
@@ -224,7 +221,9 @@ def _check_work(entry: Entry) -> None:
             _check_work_to_break(field, entry, found, rates)
 
 
-def _check_work_to_break(field: str, entry: Entry, found: WorkToBreak, rates: list[Rate]) -> None:
+def _check_work_to_break(
+    field: str, entry: EntryFields, found: WorkToBreak, rates: list[Rate]
+) -> None:
     if found.budgets != tuple(point.budget for point in entry.curve):
         raise ValueError(f"{field}.budgets: differ from the curve's")
     if found.n != rates[0].n:
@@ -238,7 +237,7 @@ def _check_work_to_break(field: str, entry: Entry, found: WorkToBreak, rates: li
             raise ValueError(f"{field}.survival: {share} beside a rate of {rate.rate}")
 
 
-def _check_summaries(entry: Entry) -> None:
+def _check_summaries(entry: EntryFields) -> None:
     samples = entry.samples
     groups: tuple[tuple[str, Mapping[str, Summary], int, int], ...] = (
         ("memorized", entry.summaries.memorized, samples.memorized, entry.k),
@@ -255,7 +254,7 @@ def _check_summaries(entry: Entry) -> None:
         raise ValueError("summaries.memorized: the medians differ from the last point's")
 
 
-def _check_errors(entry: Entry) -> None:
+def _check_errors(entry: EntryFields) -> None:
     least = sum(
         max((rate.errors for point in entry.curve if (rate := getattr(point, name))), default=0)
         for name in ("memorized", "controls")
@@ -266,7 +265,7 @@ def _check_errors(entry: Entry) -> None:
         raise ValueError("digests.edit: empty, but nothing failed")
 
 
-def _check_ranked(entry: Entry) -> None:
+def _check_ranked(entry: EntryFields) -> None:
     without_reference = entry.prompts_without_reference
     if entry.schema_version == 1:
         stated = re.search(

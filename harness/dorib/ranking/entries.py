@@ -1,218 +1,33 @@
-"""Entries: one (suite, mitigation, attack) cell with its intervals, budget, versions and hashes."""
+"""Entries: one (suite, mitigation, attack) cell with its intervals, budget, versions and hashes.
+
+What they hold is defined in `dorib.ranking.entry_fields` and to be had from here as well.
+"""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from dorib.errors import DoribError
 from dorib.ranking.consistency import check_entry
-from dorib.ranking.rates import (
-    Count,
-    Facts,
-    Interval,
-    Positive,
-    Rate,
-    Sha256,
-    ThresholdRates,
-    UtilityShare,
-    WorkToBreak,
-)
+from dorib.ranking.entry_fields import BudgetPoint as BudgetPoint
+from dorib.ranking.entry_fields import Digests as Digests
+from dorib.ranking.entry_fields import EntryFields as EntryFields
+from dorib.ranking.entry_fields import Environment as Environment
+from dorib.ranking.entry_fields import MethodFacts as MethodFacts
+from dorib.ranking.entry_fields import ProfileName as ProfileName
+from dorib.ranking.entry_fields import Samples as Samples
+from dorib.ranking.entry_fields import ScopeName as ScopeName
+from dorib.ranking.entry_fields import SuiteFacts as SuiteFacts
+from dorib.ranking.entry_fields import Summaries as Summaries
+from dorib.ranking.entry_fields import Summary as Summary
+from dorib.ranking.entry_fields import Work as Work
 from dorib.validation import first_problem
 
-ProfileName = Literal["quick", "full", "custom"]
-ScopeName = Literal["global", "per_sample"]
 
-
-def _plain(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters whose numbers every JSON reader has alike."""
-    pending: list[Any] = [*params.values()]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict | list):
-            pending += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, int) and abs(value) > 2**63:
-            raise ValueError("holds a number beyond 2**63")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("holds a number that is not finite")
-    return params
-
-
-class Summary(Facts):
-    """One quantity's values in one place."""
-
-    mean: float
-    median: float
-    median_absolute_deviation: float = Field(ge=0)
-    """From that median; not scaled to a standard deviation."""
-    n: Positive
-    """Values: images or samples, as the quantity's level says."""
-    unit: str
-    direction: Literal["lower is better", "higher is better", "neither"]
-    level: Literal["image", "sample", "cell"]
-
-
-class Summaries(Facts):
-    """Every quantity besides `replicates`, over the images at the largest budget."""
-
-    memorized: dict[str, Summary] = Field(default_factory=dict)
-    controls: dict[str, Summary] = Field(default_factory=dict)
-    utility: dict[str, Summary] = Field(default_factory=dict)
-
-
-class BudgetPoint(Facts):
-    """One point of the headline curve: how much work bought how many samples.
-
-    Its rates are of the samples broken within the budget: what broke at a smaller one stays broken.
-    (In version 1 they were of those that break at this very budget.)
-    """
-
-    budget: Count
-    """Search work allowed per sample, in U-Net items; 0 where nothing is searched."""
-    memorized: Rate | None
-    controls: Rate | None
-    oracle: Rate | None
-    """The oracle under the same attack at the same budget."""
-    replication_rate: float | None = Field(ge=0, le=1)
-    """Mean share of a memorized sample's images at this very budget that replicate."""
-    work: float = Field(ge=0)
-    """Mean search work per memorized sample, in U-Net items."""
-    medians: dict[str, float] = Field(default_factory=dict)
-    """Median of every other quantity at this very budget, over the memorized samples' images, or
-    over the samples where the quantity speaks of one as a whole."""
-
-
-class Work(Facts):
-    """Where the work went, in U-Net items; a forward is 1, a backward 2 more."""
-
-    fit: Count
-    search_mean_memorized: float = Field(ge=0)
-    """Per sample, at the largest budget."""
-    search_mean_controls: float = Field(ge=0)
-    judging: Count
-    """Generating the evaluation images: the runner's own work."""
-
-
-class SuiteFacts(Facts):
-    """Which suite, to the byte."""
-
-    name: str
-    version: str
-    digest: Sha256
-
-
-class MethodFacts(Facts):
-    """Which method, with which parameters and which code."""
-
-    label: str
-    """As typed: the name, with the parameters that differ from the defaults."""
-    name: str
-    plugin: str
-    params: Annotated[dict[str, Any], AfterValidator(_plain)]
-    fingerprint: Sha256
-
-
-class Samples(Facts):
-    """The denominators."""
-
-    memorized: Count
-    controls: Count
-    clusters: Count
-    """Source photographs of the memorized samples."""
-    utility_prompts: Count
-    unscorable: Count
-    """Samples left out before the run because they have no original image."""
-
-
-class Environment(Facts):
-    """Versions, and where the model ran."""
-
-    dorib: str
-    torch: str
-    diffusers: str
-    transformers: str
-    python: str
-    device: str
-    dtype: str
-
-
-class Digests(Facts):
-    """sha256 of what the entry was made from."""
-
-    model: Sha256
-    edit: Sha256 | Literal[""]
-    """Empty where the mitigation failed."""
-    triggers: Sha256
-    images: Sha256
-    records: Sha256
-
-
-class Entry(Facts):
+class Entry(EntryFields):
     """A leaderboard row's cell: one mitigation under one attack."""
-
-    schema_version: Literal[1, 2] = 2
-    """Since version 2, rates are of the samples broken within a budget (`curve`), and
-    `required_attacks` are stated."""
-    suite: SuiteFacts
-    split: str
-    profile: ProfileName
-    mitigation: MethodFacts
-    scope: ScopeName
-    attack: MethodFacts
-    knows: tuple[str, ...]
-    """The threat model: what the attacker holds."""
-    searches: bool
-    bypass: bool
-    """The attack evades the mitigation by construction; what the weights hold is scored still."""
-    not_applicable: str | None
-    """Why the combination cannot be run at all, where it cannot."""
-    k: Positive
-    """Evaluation images per sample and trigger."""
-    required_attacks: tuple[str, ...] | None = None
-    """Labels of those that the suite ranks by; where it names none, of all that were run. None in
-    version 1."""
-    samples: Samples
-    curve: tuple[BudgetPoint, ...]
-    """By rising budget."""
-    memorization_rate: Rate | None
-    """`memorization_rate@k` within the largest budget; None where no metric reports replication."""
-    controls_rate: Rate | None
-    oracle_rate: Rate | None
-    replication_rate: float | None = Field(ge=0, le=1)
-    erasure_gap: Interval | None
-    """None for the oracle, and where there is nothing to compare with."""
-    gap_reference: Literal["oracle", "controls"] | None
-    recovered_share: float | None
-    rates_at_thresholds: tuple[ThresholdRates, ...] = ()
-    """Where the official SSCD descriptor judges, the rates at both thresholds of the literature."""
-    utility: UtilityShare | None
-    """Alignment as a share of the span between shuffled captions and the unmitigated model."""
-    utility_by_kind: dict[str, UtilityShare] = Field(default_factory=dict)
-    """The same over the prompts of each kind, where the suite tells kinds apart: the span is that
-    between all other captions of the kind and the unmitigated model."""
-    prompts_without_reference: Count = 0
-    """Utility prompts left out because the unmitigated model has no value for them."""
-    summaries: Summaries
-    work_to_break: WorkToBreak | None
-    """None where nothing is searched."""
-    work_to_break_controls: WorkToBreak | None
-    work: Work
-    smallest_batch: Positive | None = None
-    """Batches did not fit into the device's memory and were halved down to so many items; None
-    where they fitted."""
-    errors: Count
-    """Samples and utility prompts with an error or without a value."""
-    ranked: bool
-    reason_not_ranked: str | None
-    reference_line: bool
-    """`none` and the oracle: what the others are compared with."""
-    stack: dict[str, dict[str, str | float | None]]
-    """By metric: descriptor weights' hash, resize rule, normalisation, threshold."""
-    environment: Environment
-    digests: Digests
 
     @model_validator(mode="after")
     def _agrees(self) -> Entry:
