@@ -14,7 +14,7 @@ from pathlib import Path
 from mutants.table import Mutant
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 900
+LIMIT = 300
 """Seconds that a test run may take: a mutant that hangs is killed by it."""
 FAILED, NOT_COLLECTED = 1, 2
 """pytest's exit codes where a test failed, and where a test file could not be imported."""

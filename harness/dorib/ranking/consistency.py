@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
+from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 from dorib.ranking.rates import (
     ROUNDING,
     Rate,
@@ -19,9 +19,6 @@ from dorib.ranking.rates import (
 )
 from dorib.ranking.reasons import reasons_not_ranked
 from dorib.ranking.statistics import FEWEST_PROMPTS
-
-if TYPE_CHECKING:
-    from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 
 Arm = Callable[..., "Rate | None"]
 
