@@ -42,7 +42,7 @@ class Index(StrictModel):
     format: Literal[1] = 1
     key: str
     """Of the shelf that the batch belongs to."""
-    items: tuple[str, ...] = Field(min_length=1)
+    items: tuple[str, ...]
     files: dict[str, FileEntry]
     """By place in the batch's folder, the index itself left out."""
 
