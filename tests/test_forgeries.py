@@ -18,7 +18,7 @@ import pytest
 from dorib.cli.app import BAD_INPUT, main
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
-from dorib.ranking.entries import SuiteFacts
+from dorib.ranking.entry_fields import SuiteFacts
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.report.site.boards import read_board

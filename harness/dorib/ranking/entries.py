@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError, model_validator
 
 from dorib.errors import DoribError
-from dorib.ranking.consistency import check_entry
+from dorib.ranking.checks.consistency import check_entry
 from dorib.ranking.entry_fields import EntryFields
 from dorib.reading import Malformed, read_text
 from dorib.validation import first_problem

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from dorib.errors import DoribError
-from dorib.ranking.comparable import contradictions
+from dorib.ranking.checks.comparable import contradictions
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import MethodFacts, ProfileName, ScopeName, SuiteFacts
 from dorib.ranking.rates import Count, Facts, Interval, Positive, Rate, UtilityShare

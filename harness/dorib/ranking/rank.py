@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dorib.host.configure import NONE
+from dorib.ranking.checks.reasons import reasons_not_ranked
 from dorib.ranking.comparisons import (
     erasure_gap,
     rates_at_thresholds,
@@ -18,7 +19,6 @@ from dorib.ranking.entry_fields import BudgetPoint, Samples, Summaries, Work
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.observations import Observations, Place
 from dorib.ranking.outcomes import Outcomes, place
-from dorib.ranking.reasons import reasons_not_ranked
 from dorib.ranking.records import Record
 from dorib.ranking.utility import ALIGNMENT, Utility, measure_utility
 

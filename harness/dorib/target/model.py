@@ -26,6 +26,7 @@ from dorib.host.rules import rule_behind
 from dorib.target import conditioning, layers
 from dorib.target.counting import WorkCounter
 from dorib.target.editing import float32_copies, installed, linear_layer
+from dorib.target.noise import noise_levels, training_target
 from dorib.target.sampling import planned_scheduler, sample_latents
 
 
@@ -195,19 +196,12 @@ class DiffusersModel(TargetModel):
 
     @override
     def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        signal, spread = self._noise_levels(timesteps, latents)
-        match self.prediction_type:
-            case "epsilon":
-                return noise
-            case "v_prediction":
-                return signal * noise - spread * latents
-            case "sample":
-                return latents
-        raise ValueError(f"unknown prediction type {self.prediction_type!r}")
+        levels = noise_levels(self.pipeline.scheduler, timesteps, latents)
+        return training_target(self.prediction_type, latents, noise, levels)
 
     @override
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        signal, spread = self._noise_levels(timesteps, latents)
+        signal, spread = noise_levels(self.pipeline.scheduler, timesteps, latents)
         return signal * latents + spread * noise
 
     @override
@@ -312,11 +306,6 @@ class DiffusersModel(TargetModel):
 
     def _planned_scheduler(self) -> Any:
         return planned_scheduler(self.pipeline.scheduler, self.sampling.steps, self.device)
-
-    def _noise_levels(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        abar = self.pipeline.scheduler.alphas_cumprod.to(like.device, torch.float32)[timesteps]
-        abar = abar.view(-1, *[1] * (like.dim() - 1))
-        return abar.sqrt(), (1 - abar).sqrt()
 
     def _call_unet(
         self, latents: Tensor, timesteps: Tensor, embeddings: Embeddings, samples: Tensor

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
+from dorib.ranking.checks.reasons import reasons_not_ranked
 from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 from dorib.ranking.rates import (
     ROUNDING,
@@ -17,7 +18,6 @@ from dorib.ranking.rates import (
     check_rising,
     near,
 )
-from dorib.ranking.reasons import reasons_not_ranked
 from dorib.ranking.statistics import FEWEST_PROMPTS
 
 Arm = Callable[..., "Rate | None"]

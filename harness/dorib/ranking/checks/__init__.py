@@ -1,0 +1,1 @@
+"""Whether an entry agrees with itself and with the others of its leaderboard, and why not."""
