@@ -29,9 +29,9 @@ from dorib.suites.fetch.absent import absent
 from dorib.suites.fetch.addresses import is_public
 from dorib.suites.fetch.controls import take_controls
 from dorib.suites.fetch.download import Downloader, DownloadError
+from dorib.suites.fetch.fetched import FetchManifest
 from dorib.suites.fetch.files import fetch_file
-from dorib.suites.fetch.manifest import FetchManifest
-from dorib.suites.fetch.spec import FetchFile, stored_original
+from dorib.suites.fetch.sources import FetchFile, stored_original
 from dorib.suites.fetch.suite_data import Advance, Fetched, fetch_suite
 from dorib.suites.manifest import Manifest
 from dorib.suites.suite import Suite

@@ -25,7 +25,7 @@ from dorib.config import read_config
 from dorib.printable import LONGEST_LINE
 from dorib.ranking.entries import read_entry
 from dorib.ranking.records import read_records
-from dorib.suites.fetch.manifest import read_manifest
+from dorib.suites.fetch.fetched import read_manifest
 from dorib.suites.images import read_image
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
 from dorib.suites.prompts import read_prompts

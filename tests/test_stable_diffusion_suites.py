@@ -21,7 +21,7 @@ from dorib.report.results import RunResult
 from dorib.runner import run
 from dorib.suites.fetch import hub
 from dorib.suites.fetch.originals import write_whole
-from dorib.suites.fetch.spec import original_key
+from dorib.suites.fetch.sources import original_key
 from dorib.suites.suite import Suite, load_suite
 from dorib_sscd import OFFICIAL_SHA256
 from dorib_sscd import weights as sscd_weights

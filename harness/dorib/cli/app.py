@@ -33,7 +33,7 @@ app = typer.Typer(
     cls=WithPlugins,
     help="Has a mitigation erased a memorized image from a text-to-image diffusion model, or only "
     "hidden it?",
-    add_completion=False,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,9 +83,12 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def dorib(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options that stand before a command; without one, show what there is."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())

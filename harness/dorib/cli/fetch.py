@@ -81,7 +81,7 @@ def _row(absent: Absent) -> tuple[str, str]:
 def _show(fetched: Fetched, suite: Suite) -> None:
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
-    from dorib.suites.fetch.spec import CONTROLS
+    from dorib.suites.fetch.sources import CONTROLS
 
     console = terminal.results_console()
     manifest = fetched.manifest

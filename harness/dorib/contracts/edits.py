@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dorib.contracts.params import Scope
 from dorib.errors import DoribError
 from dorib.reprs import own_fields
-
-Scope: TypeAlias = Literal["global", "per_sample"]
 
 
 @dataclass(frozen=True)

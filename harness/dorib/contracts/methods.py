@@ -12,8 +12,9 @@ from dorib.contracts.params import Params
 if TYPE_CHECKING:
     import torch
 
-    from dorib.contracts.edits import Edit, Scope
+    from dorib.contracts.edits import Edit
     from dorib.contracts.ledger import Ledger
+    from dorib.contracts.params import Scope
     from dorib.contracts.registration import MethodKind
     from dorib.contracts.seeds import Seeds
     from dorib.contracts.specs import MethodSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,10 @@ from dorib.validation import StrictModel
 
 NAMES_ONLY = "names only"
 """In the context of a serialization: files and folders are told by their names alone."""
+
+
+Scope: TypeAlias = Literal["global", "per_sample"]
+"""Whether one edit serves all prompts, or each memorized sample has its own."""
 
 
 class Params(StrictModel):

@@ -18,9 +18,9 @@ from dorib.contracts.edits import (
     ReplaceWeights,
     SamplingRule,
     ScaleOutputs,
-    Scope,
 )
 from dorib.contracts.methods import Measured, Quantity
+from dorib.contracts.params import Scope
 from dorib.contracts.triggers import Trigger
 from dorib.errors import DoribError
 

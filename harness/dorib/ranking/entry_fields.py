@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from dorib.contracts.params import Scope
 from dorib.ranking.rates import (
     Count,
     Facts,
@@ -20,7 +21,6 @@ from dorib.ranking.rates import (
 )
 
 ProfileName = Literal["quick", "full", "custom"]
-ScopeName = Literal["global", "per_sample"]
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class EntryFields(Facts):
     split: str
     profile: ProfileName
     mitigation: MethodFacts
-    scope: ScopeName
+    scope: Scope
     attack: MethodFacts
     knows: tuple[str, ...]
     """The threat model: what the attacker holds."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dorib.contracts.methods import Quantity
+from dorib.contracts.params import Scope
 from dorib.ranking.entry_fields import (
     Digests,
     Environment,
     MethodFacts,
     ProfileName,
-    ScopeName,
     SuiteFacts,
 )
 
@@ -61,7 +61,7 @@ class CellFacts:
     """One mitigation under one attack."""
 
     mitigation: MethodFacts
-    scope: ScopeName
+    scope: Scope
     attack: MethodFacts
     knows: frozenset[str]
     searches: bool

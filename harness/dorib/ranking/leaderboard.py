@@ -8,10 +8,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from dorib.contracts.params import Scope
 from dorib.errors import DoribError
 from dorib.ranking.checks.comparable import contradictions
 from dorib.ranking.entries import Entry
-from dorib.ranking.entry_fields import MethodFacts, ProfileName, ScopeName, SuiteFacts
+from dorib.ranking.entry_fields import MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.rates import Count, Facts, Interval, Positive, Rate, UtilityShare
 from dorib.store.files import write_json
 from dorib.store.fingerprint import method_slug
@@ -42,7 +43,7 @@ class Row(Facts):
     rank: int | None
     """1 is best; rows of the same gap share a rank; None for rows that are not ranked."""
     mitigation: MethodFacts
-    scope: ScopeName
+    scope: Scope
     utility: UtilityShare | None
     utility_by_kind: dict[str, UtilityShare] = Field(default_factory=dict)
     """Where the suite tells kinds of utility prompts apart."""

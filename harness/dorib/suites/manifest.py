@@ -15,7 +15,7 @@ from pydantic import (
 from dorib.contracts.params import Budgets
 from dorib.contracts.specs import spec_of
 from dorib.contracts.suite_view import DescriptorSettings, SamplingSettings
-from dorib.suites.fetch.spec import FetchSpec
+from dorib.suites.fetch.sources import FetchSpec
 from dorib.suites.paths import PossiblePath
 from dorib.suites.prompt_tables import Memorization, PromptTable
 from dorib.validation import StrictModel

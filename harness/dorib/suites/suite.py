@@ -15,7 +15,7 @@ from dorib.printable import shortened
 from dorib.reading import read_jsonl, read_yaml
 from dorib.reprs import in_one_line
 from dorib.store.fingerprint import digest, file_digest, folder_digest
-from dorib.suites.fetch.spec import CONTROLS, is_whole, stored_original
+from dorib.suites.fetch.sources import CONTROLS, is_whole, stored_original
 from dorib.suites.manifest import Manifest, Sample
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
 from dorib.suites.prompts import Prompt, read_prompts

@@ -13,7 +13,6 @@ from dorib.contracts.edits import (
     Edit,
     ReplaceWeights,
     SamplingRule,
-    Scope,
     load_edit,
     load_sampling_rule,
     merge_edits,
@@ -21,6 +20,7 @@ from dorib.contracts.edits import (
     single_edits,
 )
 from dorib.contracts.ledger import Ledger
+from dorib.contracts.params import Scope
 from dorib.contracts.views import DefenderView
 from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin

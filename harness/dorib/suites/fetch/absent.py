@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dorib.errors import DoribError
 from dorib.suites.fetch import hub
-from dorib.suites.fetch.manifest import read_manifest
-from dorib.suites.fetch.spec import is_whole, stored_original, weights_place
+from dorib.suites.fetch.fetched import read_manifest
+from dorib.suites.fetch.sources import is_whole, stored_original, weights_place
 from dorib.suites.suite import Suite
 
 

@@ -10,7 +10,7 @@ from dorib.errors import DoribError
 from dorib.printable import shortened
 from dorib.suites.fetch.download import DownloadError
 from dorib.suites.fetch.pictures import inspect_picture
-from dorib.suites.fetch.spec import CONTROLS
+from dorib.suites.fetch.sources import CONTROLS
 from dorib.suites.prompt_tables import read_controls
 from dorib.suites.prompt_tables.samples import METADATA
 

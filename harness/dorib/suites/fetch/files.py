@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dorib.suites.fetch.download import Answer, Downloader, DownloadError
-from dorib.suites.fetch.spec import FetchFile, is_whole, sha256_of
+from dorib.suites.fetch.sources import FetchFile, is_whole, sha256_of
 
 LARGEST = 4 << 30
 SECONDS = 3600.0

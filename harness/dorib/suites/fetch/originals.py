@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from dorib.suites.fetch.download import Downloader, DownloadError
-from dorib.suites.fetch.manifest import FetchManifest, MissingEntry, OriginalEntry
+from dorib.suites.fetch.fetched import FetchManifest, MissingEntry, OriginalEntry
 from dorib.suites.fetch.pictures import Picture, inspect_picture
-from dorib.suites.fetch.spec import ORIGINALS, original_key, sha256_of, stored_original
+from dorib.suites.fetch.sources import ORIGINALS, original_key, sha256_of, stored_original
 
 Samples = Mapping[str, Sequence[str]]
 """By address: the ids of the samples it is an original of."""

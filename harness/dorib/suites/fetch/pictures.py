@@ -9,7 +9,7 @@ from io import BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from dorib.suites.fetch.download import DownloadError
-from dorib.suites.fetch.spec import SUFFIXES
+from dorib.suites.fetch.sources import SUFFIXES
 
 LARGEST_PIXELS = 50_000_000
 SMALLEST_SIDE = 32

@@ -14,8 +14,7 @@ from dorib.errors import DoribError
 from dorib.suites.fetch import hub
 from dorib.suites.fetch.controls import take_controls
 from dorib.suites.fetch.download import Downloader, DownloadError
-from dorib.suites.fetch.files import fetch_file
-from dorib.suites.fetch.manifest import (
+from dorib.suites.fetch.fetched import (
     FetchManifest,
     FileEntry,
     MissingEntry,
@@ -23,8 +22,9 @@ from dorib.suites.fetch.manifest import (
     read_manifest,
     write_manifest,
 )
+from dorib.suites.fetch.files import fetch_file
 from dorib.suites.fetch.originals import fetch_originals, samples_by_url
-from dorib.suites.fetch.spec import (
+from dorib.suites.fetch.sources import (
     CONTROLS,
     FetchFile,
     FetchSpec,
@@ -65,7 +65,7 @@ class Fetched:
     """Weights that could not be had, each with the reason."""
 
 
-def spec_of(suite: Suite) -> FetchSpec:
+def sources_of(suite: Suite) -> FetchSpec:
     """What the suite says is to be fetched.
 
     Raises:
@@ -97,7 +97,7 @@ def fetch_suite(
         DoribError: a table cannot be had or is wrong, another fetch is at work, or the disk is
             full or not writable.
     """
-    spec = spec_of(suite)
+    spec = sources_of(suite)
     downloader = downloader or Downloader()
     try:
         spec.folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from dorib.suites.prompt_tables.rows import read_rows
 from dorib.suites.prompt_tables.samples import read_controls, read_prompt_table
-from dorib.suites.prompt_tables.spec import Memorization, PromptTable
+from dorib.suites.prompt_tables.table import Memorization, PromptTable
 
 __all__ = ["Memorization", "PromptTable", "read_controls", "read_prompt_table", "read_rows"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dorib.errors import DoribError
 from dorib.suites.prompt_tables.columns import fields_of
 from dorib.suites.prompt_tables.rows import read_rows
-from dorib.suites.prompt_tables.spec import PromptTable
+from dorib.suites.prompt_tables.table import PromptTable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 METADATA = "metadata.jsonl"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dorib.reading import Malformed, parse_json, read_text
 from dorib.store.files import write_text
-from dorib.suites.fetch.spec import MANIFEST
+from dorib.suites.fetch.sources import MANIFEST
 from dorib.validation import StrictModel
 
 
