@@ -49,3 +49,26 @@ def test_purposes_do_not_share_noise() -> None:
         for purpose in ("fit", "search", "evaluation")
     ]
     assert not any(torch.equal(drawn[i], drawn[j]) for i in range(3) for j in range(i))
+
+
+@given(root=st.integers(0, 10), scope=NAMES, names=NAMES)
+def test_sealed_seeds_give_the_same_numbers(
+    root: int, scope: list[str | int], names: list[str | int]
+) -> None:
+    open_seeds = Seeds(root).child(*scope)
+    sealed = open_seeds.sealed()
+    assert sealed.integer(*names) == open_seeds.integer(*names)
+    assert sealed.child(names[0]).integer(*names) == open_seeds.child(names[0]).integer(*names)
+
+
+def test_sealed_seeds_do_not_tell_root_and_scope() -> None:
+    seeds = Seeds(123456789, ("search", "dori")).sealed().child("sample")
+    told = [repr(seeds), repr(vars(seeds)), seeds.root, *seeds.scope]
+    assert not any("123456789" in str(one) or "search" in str(one) for one in told)
+    evaluation = Seeds(123456789, ("evaluation",)).integer("sample", 0)
+    derived = [
+        Seeds(seeds.root, ("evaluation",)).integer("sample", 0),
+        seeds.child("evaluation").integer("sample", 0),
+        Seeds(seeds.root).child(*seeds.scope, "evaluation").integer("sample", 0),
+    ]
+    assert evaluation not in derived

@@ -110,7 +110,7 @@ def _found(
     triggers = [attacked.trigger(subject, budget) for subject in subjects]
     points: list[Tensor | None] = [None] * len(subjects)
     if isinstance(method.attack, TellsItsStarts) and subjects:
-        seeds = session.seeds.child("search", method.name)
+        seeds = session.seeds.child("search", method.name).sealed()
         restarts = [trigger.restart for trigger in triggers]
         told = method.attack.starting_points(
             session.model, session.targets(subjects), restarts, seeds

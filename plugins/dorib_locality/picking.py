@@ -102,7 +102,7 @@ def _fit(
         ledger = Ledger(on_work=advance)
         with session.model.counting(ledger):
             edit = method.mitigation.fit(
-                session.model, view, session.seeds.child(branch, method.name), ledger
+                session.model, view, session.seeds.child(branch, method.name).sealed(), ledger
             )
     parts = single_edits(edit)
     with shelf.batch([_item(found) for found in batch]) as folder:

@@ -145,7 +145,7 @@ def _triggers(
     """The best of each subject and budget, by sample id and budget."""
     method, model = attacked.method, context.model
     edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
-    seeds = context.seeds.child("search", method.name)
+    seeds = context.seeds.child("search", method.name).sealed()
     budgets = attacked.budgets
     targets = {target.sample: target for target in _targets(context, attacked, batch)}
     best: dict[tuple[str, int], Trigger] = {}

@@ -135,7 +135,7 @@ def _fit(
     view = DefenderView(
         context.targets(group), context.suite.general_captions, _oracle(context, method), scratch
     )
-    seeds = context.seeds.child("fit", method.name)
+    seeds = context.seeds.child("fit", method.name).sealed()
     with context.reporter.verb("mitigate", method.label, 0) as advance:
         ledger = Ledger(on_work=advance)
         with guarded(context, method), model.counting(ledger):
