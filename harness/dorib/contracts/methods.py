@@ -88,7 +88,10 @@ class Attack(Method[P]):
         seeds: Seeds,
         ledger: Ledger,
     ) -> Iterator[Trigger]:
-        """Yield one trigger for each target, restart and budget, in any order.
+        """Yield one trigger for each target, restart and budget, each when its budget is spent.
+
+        The host counts the work at that moment; a trigger that comes after more than its budget is
+        refused.
 
         `model` carries the edit already. `seeds.generator(target.sample, restart)` is an item's
         own randomness, so that no result depends on the batch it was found in. `budgets` rise
