@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dorib_suites.tiny.photographs import Photograph, load_photographs
+from dorib_suites.tiny.photographs import CATALOGUE, Photograph, load_photographs
 from dorib_suites.tiny.scenes import SIZE, Scene, draw_scene, of_other_kinds, render
 
 SCENES = 24_000
@@ -70,23 +70,23 @@ def _painted(scenes: Sequence[Scene], drawing: tuple[int, int], keep_in: Path | 
 
 
 @cache
-def photographs(role: str) -> tuple[Photograph, ...]:
+def photographs(role: str, catalogue: Path = CATALOGUE) -> tuple[Photograph, ...]:
     """The photographs of one role, in the catalogue's order."""
-    return tuple(photograph for photograph in load_photographs() if photograph.role == role)
+    return tuple(p for p in load_photographs(catalogue) if p.role == role)
 
 
-def fixed_crops(role: str) -> Captioned:
+def fixed_crops(role: str, catalogue: Path = CATALOGUE) -> Captioned:
     """The fixed 64 x 64 crop of each memorized photograph or control."""
-    found = photographs(role)
+    found = photographs(role, catalogue)
     pixels = np.stack([_pixels(photograph.files[0]) for photograph in found])
     return Captioned(torch.from_numpy(pixels), tuple(p.caption for p in found))
 
 
-def background_crops(per_picture: int, seed: int) -> Captioned:
+def background_crops(per_picture: int, seed: int, catalogue: Path = CATALOGUE) -> Captioned:
     """Random crops and mirrorings of the background photographs, with generic captions."""
     pixels: list[NDArray[np.uint8]] = []
     captions: list[str] = []
-    for number, photograph in enumerate(photographs("background")):
+    for number, photograph in enumerate(photographs("background", catalogue)):
         pictures = [Image.open(path).convert("RGB") for path in photograph.files]
         rng = _generator(seed, number)
         for picture in pictures:
