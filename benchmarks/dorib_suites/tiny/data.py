@@ -96,6 +96,22 @@ def background_crops(per_picture: int, seed: int, catalogue: Path = CATALOGUE) -
     return Captioned(torch.from_numpy(np.stack(pixels)), tuple(captions))
 
 
+def pool_originals(pool: Sequence[Photograph]) -> Tensor:
+    """The judge's photographs at the suite's size, `[N, 3, 64, 64]`, uint8."""
+    return torch.from_numpy(np.stack([_pixels(p.files[0], SIZE) for p in pool]))
+
+
+def pool_crops(pool: Sequence[Photograph], per_picture: int, seed: int) -> Tensor:
+    """Random crops and mirrorings of the judge's photographs, `[N * per_picture, 3, 64, 64]`."""
+    crops = []
+    for number, photograph in enumerate(pool):
+        with Image.open(photograph.files[0]) as picture:
+            rgb = picture.convert("RGB")
+        rng = _generator(seed, number)
+        crops += [_random_crop(rgb, rng) for _ in range(per_picture)]
+    return torch.from_numpy(np.stack(crops))
+
+
 def as_float(pixels: Tensor) -> Tensor:
     """uint8 to float32 in [0, 1]."""
     return pixels.to(torch.float32) / 255
@@ -114,9 +130,12 @@ def _random_crop(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.u
     )
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def _pixels(path: Path, size: int | None = None) -> NDArray[np.uint8]:
     with Image.open(path) as picture:
-        array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        rgb = picture.convert("RGB")
+    if size is not None and rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.LANCZOS)
+    array = np.asarray(rgb, dtype=np.uint8)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
