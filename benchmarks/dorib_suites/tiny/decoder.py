@@ -26,7 +26,7 @@ from dorib_suites.tiny.training import Schedule, backward_of, train
 WIDTH = 48
 BLOCKS = (6, 2, 1)
 """Most are at 16 x 16, where they see far and cost little."""
-SCHEDULE = Schedule(steps=3500, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
+SCHEDULE = Schedule(steps=3000, learning_rate=1e-3, warm_up=0.05, average_decay=0.998)
 PHOTOGRAPHS, SCENES, DAMAGED = 9, 3, 4
 """Pictures of each sort in a batch."""
 DAMAGED_COUNT = 4096

@@ -8,6 +8,8 @@ what the autoencoder leaves of a picture whose latents are noisy.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,11 +22,15 @@ from dorib.reporting import Reporter
 from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.copies import copies
 from dorib_suites.tiny.data import Captioned, as_float
-from dorib_suites.tiny.descriptor import CROPS_OF_ONE, ENTROPY_WEIGHT, contrast, entropy_loss
+from dorib_suites.tiny.descriptor import ENTROPY_WEIGHT, contrast, entropy_loss
 from dorib_suites.tiny.lookalikes import lookalikes
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
-SCHEDULE = Schedule(steps=1200, learning_rate=1e-3, average_decay=0.995)
+SCHEDULE = Schedule(steps=600, learning_rate=1e-3, average_decay=0.995)
+SCENES_DRAWN = 4000
+CROPS_OF_ONE = 4
+"""Of each file, one after the other: fewer than the descriptor's, since every crop is also taken
+through the autoencoder."""
 SCENES, CROPS, UNSEEN, DRAWN_EACH = 6, 14, 8, 2
 """Of a batch: scenes and as many redrawn, crops and as many lookalikes, photographs of the pool
 and so many drawings of each."""
@@ -80,38 +86,40 @@ def train_judge(
     schedule: Schedule = SCHEDULE,
 ) -> DescriptorNetwork:
     """Train a copy of `descriptor`: two copies of an image are alike, and no other two."""
-    network = DescriptorNetwork(descriptor.config).to(device)
-    network.load_state_dict(descriptor.state_dict())
+    network = copy.deepcopy(descriptor).requires_grad_(True).to(device)
     crops = torch.cat([background.pixels, pool.crops])
 
     @cache
     def through_autoencoder() -> tuple[Tensor, Tensor]:
         return degraded(crops, vae, seed=51), degraded(pool.originals, vae, seed=52)
 
-    pictures = len(crops) // CROPS_OF_ONE
+    photographs = _rows_of_each(background.captions, len(pool.originals))
+    first_of_pool = len(photographs) - len(pool.originals)
     drawn = [torch.nonzero(pool.drawn_of == n)[:, 0] for n in range(len(pool.originals))]
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(scenes), (SCENES,), generator=generator)
-        # Crops of one picture overlap: they are neither copies nor different images.
-        lot = torch.randperm(pictures, generator=generator)[:CROPS]
-        rows = lot * CROPS_OF_ONE + torch.randint(CROPS_OF_ONE, (CROPS,), generator=generator)
         searched = torch.randperm(len(pool.originals), generator=generator)[:UNSEEN]
-        found = torch.cat([_some(drawn[n], generator) for n in searched.tolist()])
-        photographs = as_float(torch.cat([crops[rows], pool.originals[searched]]))
+        # Crops of one photograph overlap: they are neither copies nor different images.
+        taken = {first_of_pool + n for n in searched.tolist()}
+        lot = torch.randperm(len(photographs), generator=generator).tolist()
+        free = [n for n in lot if n not in taken][:CROPS]
+        rows = torch.cat([_some(photographs[n], 1, generator) for n in free])
+        found = torch.cat([_some(drawn[n], DRAWN_EACH, generator) for n in searched.tolist()])
+        pictures = as_float(torch.cat([crops[rows], pool.originals[searched]]))
         of_crops, of_originals = through_autoencoder()
         restored = as_float(torch.cat([of_crops[rows], of_originals[searched]]))
         others = torch.cat(
             [
-                lookalikes(photographs[:CROPS], generator),
+                lookalikes(pictures[:CROPS], generator),
                 as_float(pool.drawings[found]),
                 as_float(scenes.pixels[chosen]),
                 as_float(redrawn.pixels[chosen]),
             ]
         )
-        first = torch.cat([copies(photographs, generator), copies(others, generator)])
-        through = torch.rand((len(photographs), 1, 1, 1), generator=generator) < DEGRADED_SHARE
-        again = torch.where(through, restored, photographs)
+        first = torch.cat([copies(pictures, generator), copies(others, generator)])
+        through = torch.rand((len(pictures), 1, 1, 1), generator=generator) < DEGRADED_SHARE
+        again = torch.where(through, restored, pictures)
         second = torch.cat([copies(again, generator), copies(others, generator)])
         descriptors = network(torch.cat([first, second]).to(device))
         return contrast(descriptors) + ENTROPY_WEIGHT * entropy_loss(descriptors)
@@ -120,5 +128,14 @@ def train_judge(
     return network
 
 
-def _some(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return rows[torch.randint(len(rows), (DRAWN_EACH,), generator=generator)]
+def _rows_of_each(captions: Sequence[str], pool: int) -> list[Tensor]:
+    """Rows of each background photograph, told by its caption, and of each of the pool's."""
+    rows: dict[str, list[int]] = {}
+    for row, caption in enumerate(captions):
+        rows.setdefault(caption, []).append(row)
+    own = len(captions) + torch.arange(pool * CROPS_OF_ONE).view(pool, CROPS_OF_ONE)
+    return [*map(torch.tensor, rows.values()), *own]
+
+
+def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return rows[torch.randint(len(rows), (count,), generator=generator)]

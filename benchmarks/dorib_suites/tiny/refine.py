@@ -30,7 +30,7 @@ from dorib_suites.tiny.decoder import DAMAGED_COUNT, train_decoder
 from dorib_suites.tiny.descriptor import CROPS_OF_ONE
 from dorib_suites.tiny.drawings import JOBS, decoded, draw_unseen
 from dorib_suites.tiny.growth import grown
-from dorib_suites.tiny.judge import Pool, train_judge
+from dorib_suites.tiny.judge import SCENES_DRAWN, Pool, train_judge
 from dorib_suites.tiny.photographs import FIFTH
 
 
@@ -84,10 +84,18 @@ def refine(
     )
     refined = replace(parts, vae=vae)
     pool = drawn_pools(refined, scene_model, folder, reporter, shorten)["training"]
-    redrawn = redrawn_scenes(count, keep_in=folder)
-    schedule = judges.SCHEDULE.shortened(shorten)
+    few = min(count, SCENES_DRAWN)
     judge = train_judge(
-        parts.descriptor, vae, scenes, redrawn, background, pool, folder, device, reporter, schedule
+        parts.descriptor,
+        vae,
+        captioned_scenes(few, keep_in=folder),
+        redrawn_scenes(few, keep_in=folder),
+        background_crops(judges.CROPS_OF_ONE, seed=8, catalogue=FIFTH),
+        pool,
+        folder,
+        device,
+        reporter,
+        judges.SCHEDULE.shortened(shorten),
     )
     return replace(refined, descriptor=judge)
 
@@ -127,7 +135,7 @@ def drawn_pools(
     pictures = torch.cat([decoded(drawn, parts.vae) for drawn in drawings])
     photograph = torch.cat([drawn.photograph for drawn in drawings])
     attack = torch.cat([torch.full_like(d.photograph, n) for n, d in enumerate(drawings)])
-    crops = pool_crops(found, CROPS_OF_ONE, seed=7)
+    crops = pool_crops(found, judges.CROPS_OF_ONE, seed=7)
     pools = {}
     for split in ("training", "calibration"):
         own = torch.tensor([place for place, p in enumerate(found) if p.split == split])
@@ -135,7 +143,7 @@ def drawn_pools(
         place[own] = torch.arange(len(own))
         kept = place[photograph] >= 0
         pools[split] = Pool(
-            crops=crops.view(len(found), CROPS_OF_ONE, *crops.shape[1:])[own].flatten(0, 1),
+            crops=crops.view(len(found), judges.CROPS_OF_ONE, *crops.shape[1:])[own].flatten(0, 1),
             originals=originals[own],
             white=torch.tensor([found[n].ground == "white" for n in own.tolist()]),
             drawings=pictures[kept],
