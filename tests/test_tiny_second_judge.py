@@ -12,6 +12,13 @@ from dorib import DoribError
 from dorib.fingerprint import file_digest
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, fixed_crops
+from dorib_suites.tiny.photographs import FIFTH
+from dorib_suites.tiny.second_descriptor import (
+    DIMENSIONS,
+    SecondJudge,
+    fitted,
+    pooled_features,
+)
 from dorib_suites.tiny.second_judge import STAGES, WEIGHTS, EfficientNetLite
 
 
@@ -46,3 +53,35 @@ def test_a_copy_is_nearer_than_any_other_picture() -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(DoribError, match="second judge"):
         EfficientNetLite.from_file(tmp_path / "none.safetensors")
+
+
+def test_the_second_judges_descriptors_have_unit_length_and_tell_pictures_apart() -> None:
+    judge = SecondJudge.from_files()
+    images = as_float(fixed_crops("control", FIFTH).pixels[:12])
+    own = judge(images)
+    assert own.shape == (12, DIMENSIONS)
+    assert torch.allclose(own.norm(dim=1), torch.ones(12), atol=1e-5)
+    copied = judge(CHANGES["crop"](images, torch.Generator("cpu").manual_seed(0)))
+    similarity = own @ copied.T
+    assert torch.equal(similarity.argmax(dim=1), torch.arange(12))
+    others = similarity[~torch.eye(12, dtype=torch.bool)]
+    assert similarity.diagonal().median() > 0.7 > others.max()
+
+
+def test_a_fitted_map_shrinks_what_copies_differ_in() -> None:
+    network = EfficientNetLite.from_file()
+    pixels = fixed_crops("control").pixels[:16]
+    judge = fitted(network, pixels)
+    images = as_float(pixels)
+    copied = CHANGES["jpeg"](images, torch.Generator("cpu").manual_seed(1))
+    plain, other = (pooled_features(network, x) - judge.mean for x in (images, copied))
+    before = torch.nn.functional.cosine_similarity(plain, other, dim=1).mean()
+    assert (judge(images) * judge(copied)).sum(dim=1).mean() > before
+
+
+def test_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
+    judge = SecondJudge.from_files()
+    judge.save_projection(tmp_path / "map.safetensors")
+    again = SecondJudge.from_files(tmp_path / "map.safetensors")
+    images = as_float(fixed_crops("control").pixels[:2])
+    assert torch.equal(judge(images), again(images))

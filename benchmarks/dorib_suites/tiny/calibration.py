@@ -8,6 +8,7 @@ was set aside for the judge; its training used the other half.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, pool_originals
 from dorib_suites.tiny.descriptor import calibrated_threshold
@@ -25,6 +25,8 @@ from dorib_suites.tiny.lookalikes import LOOKALIKES
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.templates import templates
 
+Judge = Callable[[Tensor], Tensor]
+"""Images `[B, 3, H, W]` in [0, 1] to descriptors `[B, d]` of unit length."""
 DIFFERENT_RATE = 0.001
 LOOKALIKE_RATE = 0.01
 SCENES = 400
@@ -47,10 +49,13 @@ class Group:
         return calibrated_threshold(self.similarities, self.rate)
 
 
-def calibrate(judge: DescriptorNetwork, pool: Pool) -> dict[str, Any]:
-    """The threshold, whose group sets it, and for each group its own and the rate that passes."""
+def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = (SYMMETRIC,)) -> dict[str, Any]:
+    """The threshold, whose group sets it, and for each group its own and the rate that passes.
+
+    Groups whose names hold one of `left_out` are reported alone.
+    """
     found = groups(judge, _grounds(pool), pool.originals, _by_attack(pool))
-    threshold, group = threshold_of(found)
+    threshold, group = threshold_of(found, left_out)
     rates = {
         name: {
             "pairs": len(g.similarities),
@@ -81,7 +86,7 @@ def _grounds(pool: Pool) -> dict[str, tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def groups(
-    judge: DescriptorNetwork,
+    judge: Judge,
     grounds: dict[str, tuple[Tensor, Tensor]],
     originals: Tensor,
     drawings: dict[str, tuple[Tensor, Tensor]],
@@ -112,7 +117,7 @@ def groups(
 
 
 @torch.no_grad()
-def lookalike_similarities(judge: DescriptorNetwork, originals: Tensor) -> dict[str, Tensor]:
+def lookalike_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals (uint8 `[N, 3, 64, 64]`) and lookalikes of theirs, for each kind."""
     images = as_float(originals)
     own = describe(judge, originals)
@@ -125,7 +130,7 @@ def lookalike_similarities(judge: DescriptorNetwork, originals: Tensor) -> dict[
 
 
 @torch.no_grad()
-def copy_similarities(judge: DescriptorNetwork, originals: Tensor) -> dict[str, Tensor]:
+def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals and copies of theirs, for each kind of change."""
     images, own = as_float(originals), describe(judge, originals)
     found = {}
@@ -136,15 +141,21 @@ def copy_similarities(judge: DescriptorNetwork, originals: Tensor) -> dict[str, 
     return found
 
 
-def threshold_of(found: dict[str, Group]) -> tuple[float, str]:
-    """The largest threshold of all groups but mirrored halves, rounded up, and whose it is."""
-    calibrated = {name: g.threshold for name, g in found.items() if SYMMETRIC not in name}
+def threshold_of(
+    found: dict[str, Group], left_out: Sequence[str] = (SYMMETRIC,)
+) -> tuple[float, str]:
+    """The largest threshold of all groups but those left out, rounded up, and whose it is."""
+    calibrated = {
+        name: group.threshold
+        for name, group in found.items()
+        if not any(part in name for part in left_out)
+    }
     name = max(calibrated, key=lambda group: calibrated[group])
     return math.ceil(calibrated[name] * 10_000) / 10_000, name
 
 
 @torch.no_grad()
-def describe(judge: DescriptorNetwork, pixels: Tensor) -> Tensor:
+def describe(judge: Judge, pixels: Tensor) -> Tensor:
     """Descriptors `[N, d]` of uint8 pictures."""
     return torch.cat([judge(as_float(piece)) for piece in torch.split(pixels, 128)])
 

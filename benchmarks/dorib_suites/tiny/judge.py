@@ -26,12 +26,12 @@ from dorib_suites.tiny.descriptor import ENTROPY_WEIGHT, contrast, entropy_loss
 from dorib_suites.tiny.lookalikes import lookalikes
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
-SCHEDULE = Schedule(steps=600, learning_rate=1e-3, average_decay=0.995)
+SCHEDULE = Schedule(steps=400, learning_rate=1e-3, average_decay=0.99, checkpoint_every=50)
 SCENES_DRAWN = 4000
 CROPS_OF_ONE = 4
 """Of each file, one after the other: fewer than the descriptor's, since every crop is also taken
 through the autoencoder."""
-SCENES, CROPS, UNSEEN, DRAWN_EACH = 6, 14, 8, 2
+SCENES, CROPS, UNSEEN, DRAWN_EACH = 5, 10, 6, 2
 """Of a batch: scenes and as many redrawn, crops and as many lookalikes, photographs of the pool
 and so many drawings of each."""
 DEGRADED_SHARE = 0.4

@@ -1,9 +1,9 @@
 """The second judge's descriptor: features of EfficientNet-Lite0 under a linear map in closed form.
 
 The network stays as ImageNet made it. The map is that of a linear discriminant analysis, whose
-classes are pictures: directions count by how far different pictures and lookalikes lie apart in
-them, over how far copies of one picture do. Nothing is trained by gradients, so the second judge
-shares neither task nor architecture with the first, nor a way to be led astray.
+classes are pictures: directions count by how far different pictures lie apart in them, over how far
+copies of one picture do. To add lookalikes to the former was tried, and made it no better. Nothing
+is trained by gradients, so the second judge shares neither task nor architecture with the first.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dorib_suites.tiny.copies import copies
+from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float
-from dorib_suites.tiny.lookalikes import LOOKALIKES
 from dorib_suites.tiny.second_judge import EfficientNetLite
 
 PROJECTION = Path(__file__).parent / "stages" / "second-judge-projection.safetensors"
@@ -25,17 +24,14 @@ SIDE = 96
 """Pixels, both ways: pictures of 64 are enlarged, since the network was made for 224."""
 STAGE = 5
 """Of the stages that were tried alone and together, the best by itself, and as good as any two."""
-DIMENSIONS = 128
-RIDGE = 0.1
+DIMENSIONS = 160
+RIDGE = 1.0
 """Added to each variance within copies, as a share of their mean."""
-COPIES = 4
 POOLING_POWER = 3.0
-LEFT_OUT = frozenset({"mirrored half"})
-"""A symmetric picture is its own mirror image."""
 
 
 class SecondJudge(nn.Module):
-    """Descriptors `[B, 128]` of unit length for RGB images `[B, 3, H, W]` in [0, 1]."""
+    """Descriptors `[B, DIMENSIONS]` of unit length for RGB images `[B, 3, H, W]` in [0, 1]."""
 
     mean: Tensor
     projection: Tensor
@@ -76,16 +72,15 @@ def pooled_features(network: EfficientNetLite, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fitted(network: EfficientNetLite, pixels: Tensor, seed: int = 60) -> SecondJudge:
-    """The discriminant analysis over pictures (uint8 `[N, 3, H, W]`), copies and lookalikes."""
+    """The discriminant analysis over pictures (uint8 `[N, 3, H, W]`) and copies of each kind."""
     generator = torch.Generator("cpu").manual_seed(seed)
     images = as_float(pixels)
     own = pooled_features(network, images)
-    apart = [pooled_features(network, copies(images, generator)) - own for _ in range(COPIES)]
-    within = torch.cat(apart)
-    kinds = [change for kind, change in LOOKALIKES.items() if kind not in LEFT_OUT]
-    alike = [pooled_features(network, change(images, generator)) for change in kinds]
+    within = torch.cat(
+        [pooled_features(network, change(images, generator)) - own for change in CHANGES.values()]
+    )
     mean = own.mean(dim=0)
-    between = torch.cat([own, *alike]) - mean
+    between = own - mean
     covariance = within.T @ within / len(within)
     covariance += RIDGE * covariance.trace() / len(covariance) * torch.eye(len(covariance))
     root = torch.linalg.inv(torch.linalg.cholesky(covariance))
