@@ -26,14 +26,14 @@ from dorib_suites.tiny.descriptor import ENTROPY_WEIGHT, contrast, entropy_loss
 from dorib_suites.tiny.lookalikes import lookalikes
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
-SCHEDULE = Schedule(steps=400, learning_rate=1e-3, average_decay=0.99, checkpoint_every=50)
+SCHEDULE = Schedule(steps=1200, learning_rate=1e-3, average_decay=0.995, checkpoint_every=100)
 SCENES_DRAWN = 4000
 CROPS_OF_ONE = 4
 """Of each file, one after the other: fewer than the descriptor's, since every crop is also taken
 through the autoencoder."""
 SCENES, CROPS, UNSEEN, DRAWN_EACH = 5, 10, 6, 2
-"""Of a batch: scenes and as many redrawn, crops and as many lookalikes, photographs of the pool
-and so many drawings of each."""
+"""Of a batch: scenes and as many redrawn, crops, photographs of the pool, so many drawings of each
+of these, and a lookalike of each crop and photograph."""
 DEGRADED_SHARE = 0.4
 """How often one of two copies has passed through the autoencoder."""
 MOST_NOISE = 0.5
@@ -111,7 +111,7 @@ def train_judge(
         restored = as_float(torch.cat([of_crops[rows], of_originals[searched]]))
         others = torch.cat(
             [
-                lookalikes(pictures[:CROPS], generator),
+                lookalikes(pictures, generator),
                 as_float(pool.drawings[found]),
                 as_float(scenes.pixels[chosen]),
                 as_float(redrawn.pixels[chosen]),
