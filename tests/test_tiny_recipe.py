@@ -22,6 +22,7 @@ from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.clip import build as build_clip
 from dorib_suites.tiny.clip import tokenize
+from dorib_suites.tiny.components import train_components
 from dorib_suites.tiny.copies import CHANGES, likenesses
 from dorib_suites.tiny.data import (
     as_float,
@@ -37,7 +38,6 @@ from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import OFTEN, memorized_pairs, suite_samples
 from dorib_suites.tiny.scenes import COLOURS, KINDS, draw_scene, render
 from dorib_suites.tiny.tokenizer import train_tokenizer
-from dorib_suites.tiny.train import train_components
 from dorib_suites.tiny.training import Schedule, backward_of, outcomes, train
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.01, checkpoint_every=4)

@@ -12,6 +12,8 @@ import pytest
 from dorib.host.registry import discover
 from dorib.store.fingerprint import file_digest
 from dorib.suites.suite import Suite, load_suite
+from dorib_suites.tiny.photographs import FIFTH
+from dorib_suites.tiny.samples import suite_samples
 
 SHORTEN = "1000"
 
@@ -34,8 +36,9 @@ def test_one_command_makes_the_whole_suite_and_goes_on_where_it_was(tmp_path: Pa
     done = recipe(tmp_path)
     assert done.returncode == 0, done.stderr
     suite, shipped = Suite.load(tmp_path / "suite"), load_suite("tiny", discover())
-    assert suite.samples == shipped.samples
-    assert suite.general_captions == shipped.general_captions
+    # The recipe makes the fifth suite; what ships is the fourth until its weights are trained.
+    wanted_samples = {s.id: (s.role, s.split, s.duplication) for s in suite_samples(FIFTH)}
+    assert {s.id: (s.role, s.split, s.duplication) for s in suite.samples} == wanted_samples
     made, wanted = weights(suite.root), weights(shipped.root)
     assert made.keys() == wanted.keys()
     assert not set(made.values()) & set(wanted.values())

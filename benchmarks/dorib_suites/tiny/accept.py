@@ -26,6 +26,7 @@ from dorib_suites.tiny.build import different_pairs, hard_pairs
 from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
 from dorib_suites.tiny.samples import suite_samples
 from dorib_suites.tiny.scenes import Scene, draw_scene, of_other_kinds, render
 
@@ -188,8 +189,9 @@ class Acceptance:
     @torch.no_grad()
     def check_descriptor(self) -> None:
         """False positives on different images, recall on copies."""
-        samples = suite_samples()
-        different = different_pairs(self.descriptor, samples)
+        catalogue = CATALOGUE if self.suite.manifest.version.startswith("4.") else FIFTH
+        samples = suite_samples(catalogue)
+        different = different_pairs(self.descriptor, samples, catalogue)
         hard = hard_pairs(self.descriptor, samples)
         images = torch.cat([self.originals(sample)[:1] for sample in self.suite.samples], dim=0)
         own = self.descriptor(images)

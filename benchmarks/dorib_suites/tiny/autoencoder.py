@@ -65,9 +65,9 @@ def train_autoencoder(
     vae.encoder.requires_grad_(False)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        photographs = _draw(background.pixels, BATCH * 3 // 4, generator)
-        pixels = torch.cat([photographs, _draw(scenes.pixels, BATCH // 4, generator)])
-        images = _varied(as_float(pixels), generator).to(device) * 2 - 1
+        photographs = draw(background.pixels, BATCH * 3 // 4, generator)
+        pixels = torch.cat([photographs, draw(scenes.pixels, BATCH // 4, generator)])
+        images = varied(as_float(pixels), generator).to(device) * 2 - 1
         latents = vae.encode(images).latents
         noise = torch.randn(latents.shape, generator=generator).to(device)
         decoded = vae.decode(latents + LATENT_NOISE / SCALING_FACTOR * noise).sample
@@ -117,11 +117,12 @@ def _patches(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES)
 
 
-def _draw(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def draw(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` pictures drawn with replacement."""
     return pixels[torch.randint(len(pixels), (count,), generator=generator)]
 
 
-def _varied(images: Tensor, generator: torch.Generator) -> Tensor:
+def varied(images: Tensor, generator: torch.Generator) -> Tensor:
     """Contrast, brightness and channel gains drawn anew for each image `[B, 3, H, W]`."""
     shape = (len(images), 3, 1, 1)
     gain = 1 + 0.25 * (2 * torch.rand(shape, generator=generator) - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import shutil
 from collections.abc import Iterable
 from itertools import combinations
@@ -24,12 +23,13 @@ from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.clip import MEAN, STD
 from dorib_suites.tiny.copies import likenesses
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, redrawn_scenes
-from dorib_suites.tiny.descriptor import FALSE_POSITIVE_RATE, calibrated_threshold
+from dorib_suites.tiny.descriptor import FALSE_POSITIVE_RATE
+from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
 from dorib_suites.tiny.samples import SuiteSample, suite_samples
 from dorib_suites.tiny.scenes import SIZE, draw_scene
 
 if TYPE_CHECKING:
-    from dorib_suites.tiny.train import Components
+    from dorib_suites.tiny.components import Components
 
 UTILITY_PROMPTS = 128
 PHOTOGRAPH_EVERY = 4
@@ -52,8 +52,12 @@ def write_suite(
     parts: Components,
     memorizing: UNet2DConditionModel,
     oracle: UNet2DConditionModel | None,
+    threshold: float,
 ) -> None:
-    """Write everything that ships; weights as float16 safetensors."""
+    """Write everything that ships; weights as float16 safetensors.
+
+    `threshold` is the descriptor's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
         vae=parts.vae,
@@ -71,10 +75,8 @@ def write_suite(
         copy.deepcopy(oracle).half().save_pretrained(folder / "oracle", safe_serialization=True)
     parts.descriptor.save_pretrained(folder / "descriptor")
     _write_clip(folder / "clip", parts)
-    samples = suite_samples()
-    _write_samples(folder, samples)
+    _write_samples(folder, suite_samples(FIFTH))
     write_captions(folder)
-    threshold = threshold_of(DescriptorNetwork.from_pretrained(folder / "descriptor"), samples)
     text = yaml.safe_dump(
         _manifest(threshold, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
     )
@@ -89,7 +91,7 @@ def write_captions(folder: Path) -> None:
     """
     scenes = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
     general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
-    found = sorted({photograph.caption for photograph in photographs("background")})
+    found = sorted({photograph.caption for photograph in photographs("background", FIFTH)})
     held_out = UTILITY_PROMPTS // PHOTOGRAPH_EVERY
     lot = [found[i] for i in _rng(9).permutation(len(found))]
     utility = [
@@ -101,15 +103,6 @@ def write_captions(folder: Path) -> None:
     general += sorted(lot[held_out:])
     _write_lines(folder / "utility.jsonl", utility)
     _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
-
-
-def threshold_of(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> float:
-    """The threshold that keeps the false-positive rate within every kind of picture.
-
-    Rounded up to the four digits that the manifest holds, so that no pair passes by rounding.
-    """
-    threshold = max(map(calibrated_threshold, different_pairs(descriptor, samples).values()))
-    return math.ceil(threshold * 10_000) / 10_000
 
 
 @torch.no_grad()
@@ -134,14 +127,16 @@ def hard_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dic
 
 
 @torch.no_grad()
-def different_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dict[str, Tensor]:
+def different_pairs(
+    descriptor: DescriptorNetwork, samples: list[SuiteSample], catalogue: Path = CATALOGUE
+) -> dict[str, Tensor]:
     """Cosines of all pairs of different images, `[pairs]` for each kind of picture.
 
     Photographs of all roles against each other, templates of different layouts, and scenes among
     each other, drawn as they come, so that some pairs are nearly alike.
     """
     stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
-    background = [_read(photograph.files[0]) for photograph in photographs("background")]
+    background = [_read(photograph.files[0]) for photograph in photographs("background", catalogue)]
     pictures = torch.from_numpy(np.concatenate([stills, np.stack(background)]))
     templates = [
         descriptor(as_float(torch.from_numpy(s.originals))) for s in samples if s.kind == "template"
@@ -162,7 +157,7 @@ def _upper_triangle(descriptors: Tensor) -> Tensor:
 def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
-        "version": "4.1",
+        "version": "5.0",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
         "pipeline": "pipeline",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dorib_suites.tiny.photographs import Photograph, load_photographs
+from dorib_suites.tiny.photographs import CATALOGUE, Photograph, load_photographs
 from dorib_suites.tiny.scenes import SIZE, Scene, draw_scene, of_other_kinds, render
 
 SCENES = 24_000
@@ -70,23 +70,23 @@ def _painted(scenes: Sequence[Scene], drawing: tuple[int, int], keep_in: Path | 
 
 
 @cache
-def photographs(role: str) -> tuple[Photograph, ...]:
+def photographs(role: str, catalogue: Path = CATALOGUE) -> tuple[Photograph, ...]:
     """The photographs of one role, in the catalogue's order."""
-    return tuple(photograph for photograph in load_photographs() if photograph.role == role)
+    return tuple(p for p in load_photographs(catalogue) if p.role == role)
 
 
-def fixed_crops(role: str) -> Captioned:
+def fixed_crops(role: str, catalogue: Path = CATALOGUE) -> Captioned:
     """The fixed 64 x 64 crop of each memorized photograph or control."""
-    found = photographs(role)
+    found = photographs(role, catalogue)
     pixels = np.stack([_pixels(photograph.files[0]) for photograph in found])
     return Captioned(torch.from_numpy(pixels), tuple(p.caption for p in found))
 
 
-def background_crops(per_picture: int, seed: int) -> Captioned:
+def background_crops(per_picture: int, seed: int, catalogue: Path = CATALOGUE) -> Captioned:
     """Random crops and mirrorings of the background photographs, with generic captions."""
     pixels: list[NDArray[np.uint8]] = []
     captions: list[str] = []
-    for number, photograph in enumerate(photographs("background")):
+    for number, photograph in enumerate(photographs("background", catalogue)):
         pictures = [Image.open(path).convert("RGB") for path in photograph.files]
         rng = _generator(seed, number)
         for picture in pictures:
@@ -94,6 +94,22 @@ def background_crops(per_picture: int, seed: int) -> Captioned:
                 pixels.append(_random_crop(picture, rng))
                 captions.append(photograph.caption)
     return Captioned(torch.from_numpy(np.stack(pixels)), tuple(captions))
+
+
+def pool_originals(pool: Sequence[Photograph]) -> Tensor:
+    """The judge's photographs at the suite's size, `[N, 3, 64, 64]`, uint8."""
+    return torch.from_numpy(np.stack([_pixels(p.files[0], SIZE) for p in pool]))
+
+
+def pool_crops(pool: Sequence[Photograph], per_picture: int, seed: int) -> Tensor:
+    """Random crops and mirrorings of the judge's photographs, `[N * per_picture, 3, 64, 64]`."""
+    crops = []
+    for number, photograph in enumerate(pool):
+        with Image.open(photograph.files[0]) as picture:
+            rgb = picture.convert("RGB")
+        rng = _generator(seed, number)
+        crops += [_random_crop(rgb, rng) for _ in range(per_picture)]
+    return torch.from_numpy(np.stack(crops))
 
 
 def as_float(pixels: Tensor) -> Tensor:
@@ -114,9 +130,12 @@ def _random_crop(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.u
     )
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def _pixels(path: Path, size: int | None = None) -> NDArray[np.uint8]:
     with Image.open(path) as picture:
-        array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        rgb = picture.convert("RGB")
+    if size is not None and rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.LANCZOS)
+    array = np.asarray(rgb, dtype=np.uint8)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 

@@ -63,7 +63,7 @@ def train_descriptor(
         images = torch.cat([drawn, crops, likenesses(crops, generator)])
         pair = torch.cat([copies(images, generator), copies(images, generator)]).to(device)
         descriptors = network(pair)
-        return _contrast(descriptors) + ENTROPY_WEIGHT * _entropy_loss(descriptors)
+        return contrast(descriptors) + ENTROPY_WEIGHT * entropy_loss(descriptors)
 
     train("descriptor", network, backward_of(loss), schedule, folder, seed=41, reporter=reporter)
     return network
@@ -79,7 +79,8 @@ def calibrated_threshold(similarities: Tensor, rate: float = FALSE_POSITIVE_RATE
     return float(torch.nextafter(ordered[allowed], torch.tensor(2.0)))
 
 
-def _contrast(descriptors: Tensor) -> Tensor:
+def contrast(descriptors: Tensor) -> Tensor:
+    """Cross-entropy of finding the other copy: `[2 * images, d]`, copies `images` rows apart."""
     count = len(descriptors) // 2
     similarity = descriptors @ descriptors.T / TEMPERATURE
     similarity = similarity.masked_fill(
@@ -89,7 +90,7 @@ def _contrast(descriptors: Tensor) -> Tensor:
     return functional.cross_entropy(similarity, labels)
 
 
-def _entropy_loss(descriptors: Tensor) -> Tensor:
+def entropy_loss(descriptors: Tensor) -> Tensor:
     """Negative log distance to the nearest other image (Kozachenko-Leonenko, as in SSCD)."""
     count = len(descriptors) // 2
     similarity = descriptors @ descriptors.T

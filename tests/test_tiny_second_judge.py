@@ -1,0 +1,87 @@
+"""The second judge's network: the converted weights, and shapes at any size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from dorib import DoribError
+from dorib.store.fingerprint import file_digest
+from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.data import as_float, fixed_crops
+from dorib_suites.tiny.photographs import FIFTH
+from dorib_suites.tiny.second_descriptor import (
+    DIMENSIONS,
+    SecondJudge,
+    fitted,
+    pooled_features,
+)
+from dorib_suites.tiny.second_judge import STAGES, WEIGHTS, EfficientNetLite
+
+
+def test_the_weights_are_those_of_the_readme() -> None:
+    readme = (WEIGHTS.parent / "README.md").read_text()
+    digest = file_digest(WEIGHTS).removeprefix("sha256:")
+    assert digest in re.findall(r"`([0-9a-f]{64})`", readme)
+    assert (
+        (WEIGHTS.parent / "second-judge.LICENSE").read_text().startswith("Apache Software License")
+    )
+
+
+@pytest.mark.parametrize("side", [64, 97])
+def test_each_stage_has_its_channels_and_halves_round_up(side: int) -> None:
+    features = EfficientNetLite.from_file()(torch.rand(1, 3, side, side))
+    assert [f.shape[1] for f in features] == [row[1] for row in STAGES]
+    wanted = -(-side // 2)
+    for row, found in zip(STAGES, features, strict=True):
+        wanted = -(-wanted // row[3])
+        assert found.shape[-2:] == (wanted, wanted)
+
+
+def test_a_copy_is_nearer_than_any_other_picture() -> None:
+    network = EfficientNetLite.from_file()
+    images = as_float(fixed_crops("control").pixels[:12])
+    copied = CHANGES["crop"](images, torch.Generator("cpu").manual_seed(0))
+    own, other = (network(x)[5].mean(dim=(2, 3)) for x in (images, copied))
+    similarity = torch.nn.functional.cosine_similarity(own[:, None], other[None], dim=2)
+    assert torch.equal(similarity.argmax(dim=1), torch.arange(12))
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DoribError, match="second judge"):
+        EfficientNetLite.from_file(tmp_path / "none.safetensors")
+
+
+def test_the_second_judges_descriptors_have_unit_length_and_tell_pictures_apart() -> None:
+    judge = SecondJudge.from_files()
+    images = as_float(fixed_crops("control", FIFTH).pixels[:12])
+    own = judge(images)
+    assert own.shape == (12, DIMENSIONS)
+    assert torch.allclose(own.norm(dim=1), torch.ones(12), atol=1e-5)
+    copied = judge(CHANGES["crop"](images, torch.Generator("cpu").manual_seed(0)))
+    similarity = own @ copied.T
+    assert torch.equal(similarity.argmax(dim=1), torch.arange(12))
+    others = similarity[~torch.eye(12, dtype=torch.bool)]
+    assert similarity.diagonal().median() > 0.7 > others.max()
+
+
+def test_a_fitted_map_shrinks_what_copies_differ_in() -> None:
+    network = EfficientNetLite.from_file()
+    pixels = fixed_crops("control").pixels[:16]
+    judge = fitted(network, pixels)
+    images = as_float(pixels)
+    copied = CHANGES["jpeg"](images, torch.Generator("cpu").manual_seed(1))
+    plain, other = (pooled_features(network, x) - judge.mean for x in (images, copied))
+    before = torch.nn.functional.cosine_similarity(plain, other, dim=1).mean()
+    assert (judge(images) * judge(copied)).sum(dim=1).mean() > before
+
+
+def test_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
+    judge = SecondJudge.from_files()
+    judge.save_projection(tmp_path / "map.safetensors")
+    again = SecondJudge.from_files(tmp_path / "map.safetensors")
+    images = as_float(fixed_crops("control").pixels[:2])
+    assert torch.equal(judge(images), again(images))
