@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
@@ -223,3 +224,16 @@ def test_a_run_in_which_a_method_failed_ends_with_exit_code_1(
     text = " ".join((printed.out + printed.err).split())
     assert "failed: mitigation explodes (plugin bad-mitigations): ZeroDivisionError" in text
     assert "Traceback (most recent call last)" in text
+
+
+def test_the_users_interrupt_is_not_taken_for_a_plugins(
+    tiny_suite_folder: Path, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: object, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(doubles.mitigations.Explodes, "fit", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        score(tiny_suite_folder, tmp_path, registry, Notes(), mitigation=["explodes"], limit=1)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dorib import Attack, Ledger, Seeds, Target, TargetModel, stacked
+from dorib.contracts.suite_view import SamplingSettings
 from dorib.reporting import Reporter
-from dorib.suites.manifest import SamplingSettings
+from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
 from dorib_evolution import EvolutionParams
@@ -143,4 +144,4 @@ def _target(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return TargetModel(pipeline, SAMPLING)
+    return DiffusersModel(pipeline, SAMPLING)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,10 +23,6 @@ class PluginError(Exception):
     """A plugin raised, or handed over what it must not; the message is a record's reason."""
 
 
-class Stopped(KeyboardInterrupt):
-    """The user's interrupt, as opposed to one that a plugin raises."""
-
-
 @contextmanager
 def of_plugin(method: Configured) -> Iterator[None]:
     """Around a call of `method`'s code.
@@ -38,10 +34,10 @@ def of_plugin(method: Configured) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, Stopped, PluginError):
+    except (torch.OutOfMemoryError, PluginError):
         raise
     except KeyboardInterrupt as error:
-        if not _told_apart():
+        if not _WATCH.watching or _WATCH.came:
             raise
         raise _failure(method, error) from error
     except (Exception, SystemExit) as error:
@@ -55,32 +51,40 @@ def _failure(method: Configured, error: BaseException) -> PluginError:
     return PluginError(f"{method.title}: {text}")
 
 
+class _Watch:
+    """Whether interrupts are watched for, and whether one has come."""
+
+    watching = False
+    came = False
+
+
+_WATCH = _Watch()
+
+
 @contextmanager
 def interrupts_told_apart() -> Iterator[None]:
-    """Make the user's interrupt a `Stopped` inside, so that a plugin's own is not taken for it.
+    """Notice the user's interrupts inside, so that one that a plugin raises is not taken for them.
 
-    Only the main thread can: elsewhere nothing is changed.
+    Whatever handles the signal goes on handling it. Only the main thread can watch: elsewhere
+    nothing is changed, and every interrupt counts as the user's.
     """
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    if _WATCH.watching or not callable(before):
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _stop)
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        _WATCH.came = True
+        before(number, frame)
+
+    _WATCH.watching, _WATCH.came = True, False
+    signal.signal(signal.SIGINT, notice)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped
-
-
-def _told_apart() -> bool:
-    return signal.getsignal(signal.SIGINT) is _stop
+        _WATCH.watching = False
 
 
 @contextmanager
