@@ -12,6 +12,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel
 from dorib.contracts.edits import load_edit, save_edit
 from dorib.contracts.suite_view import SamplingSettings
+from dorib.target.model import DiffusersModel
 from dorib_nemo import NemoParams
 from dorib_nemo.judge import Judge
 from dorib_nemo.localisation import Round, refine, schedule, select
@@ -65,7 +66,7 @@ def prompt_bound_model(side: int, prediction: Prediction = "epsilon") -> TargetM
     parts = pipeline(prediction)
     parts.register_modules(unet=unet)
     sampling = SamplingSettings(height=4 * side, width=4 * side, steps=50, guidance_scale=1.0)
-    return TargetModel(parts, sampling)
+    return DiffusersModel(parts, sampling)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import torch
 
 from dorib import DefenderView, DoribError, Ledger, Seeds, Target, TargetModel
 from dorib.host.registry import discover
+from dorib.target.model import DiffusersModel
 from dorib_reference import ReferenceParams
 from dorib_reference.attacks import OwnPrompt
 from dorib_reference.mitigations import Retrained, Unmitigated
@@ -73,7 +74,7 @@ def test_retrained_computes_what_the_oracle_computes(
     for parameter in oracle.unet.parameters():
         parameter.data += 0.01 * torch.randn(parameter.shape, generator=generator)
     oracle.unet.save_pretrained(tmp_path)
-    expected = raw_output(TargetModel(oracle, tiny_model.sampling))
+    expected = raw_output(DiffusersModel(oracle, tiny_model.sampling))
 
     view = DefenderView(targets_of(tiny_model), (), oracle=tmp_path)
     before = raw_output(tiny_model)

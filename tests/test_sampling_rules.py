@@ -15,6 +15,7 @@ from dorib.config import make_config
 from dorib.contracts.edits import load_edit, load_sampling_rule, save_edit
 from dorib.host.registry import Registry, discover
 from dorib.runner import run
+from dorib.target.model import DiffusersModel
 from fixtures.edits import global_edit
 
 
@@ -26,7 +27,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def model(tiny_model: TargetModel, registry: Registry) -> TargetModel:
-    return TargetModel(tiny_model.pipeline, tiny_model.sampling, registry)
+    return DiffusersModel(tiny_model.pipeline, tiny_model.sampling, registry)
 
 
 def test_a_rule_survives_the_disk_as_data(tmp_path: Path) -> None:
