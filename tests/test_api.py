@@ -271,7 +271,7 @@ def test_damaged_results_are_refused(damage: Any, message: str, out_copy: Path) 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{}\n", r"row 1: not a record \(.*\); delete"), (b"\xff\n", "cannot be read")],
+    [(b"{}\n", r"row 1: not a record \(.*\); delete"), (b"\xff\n", "not readable")],
 )
 def test_damaged_records_are_refused(content: bytes, message: str, out_copy: Path) -> None:
     (out_copy / "records.jsonl").write_bytes(content)

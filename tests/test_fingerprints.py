@@ -131,8 +131,8 @@ def test_the_closure_of_a_verb_holds_all_that_it_imports() -> None:
 
 def test_a_public_name_leads_to_the_module_behind_it() -> None:
     found = closure("dorib.starting_embeddings")
-    assert {"dorib.target.starts", "dorib.contracts.embeddings"} <= set(found)
-    assert closure("dorib.target.starts") == found
+    assert {"dorib.kit.starts", "dorib.contracts.embeddings"} <= set(found)
+    assert closure("dorib.kit.starts") == found
 
 
 FILES = {

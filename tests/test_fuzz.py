@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from dorib import DoribError, MethodSpec, Suite, load_unet_weights
+from dorib import DoribError, MethodSpec, Suite
 from dorib.config import read_config
 from dorib.printable import LONGEST_LINE
 from dorib.ranking.entries import read_entry
@@ -29,6 +29,7 @@ from dorib.suites.fetch.fetched import read_manifest
 from dorib.suites.images import read_image
 from dorib.suites.prompt_tables import PromptTable, read_prompt_table
 from dorib.suites.prompts import read_prompts
+from dorib_sscd.network import DescriptorConfig, DescriptorNetwork
 from fixtures import web
 from fixtures.suites import manifest
 
@@ -158,13 +159,24 @@ def read_spec(path: Path) -> None:
 
 
 def read_weights(path: Path) -> None:
-    load_unet_weights(path.parent)
+    """A descriptor's: the smallest network whose weights are read."""
+    weights = path.read_bytes()
+    with torch.random.fork_rng(devices=[]):
+        DescriptorNetwork(SMALLEST).save_pretrained(path.parent)
+    path.write_bytes(weights)
+    DescriptorNetwork.from_pretrained(path.parent)
+
+
+def descriptor_weights() -> bytes:
+    with torch.random.fork_rng(devices=[]):
+        return save(DescriptorNetwork(SMALLEST).state_dict())
 
 
 def entries() -> list[bytes]:
     return [path.read_bytes() for path in sorted(ROOT.glob("leaderboards/*/entries/*.json"))[:2]]
 
 
+SMALLEST = DescriptorConfig(input_size=8, widths=(2,), dimensions=2)
 SAMPLE = (
     b'{"id": "a", "caption": "boat", "images": ["a.png"], "role": "memorized", "cluster": "a"}\n'
 )
@@ -207,11 +219,8 @@ PARSERS = {
     ),
     "safetensors": Parser(
         read_weights,
-        "diffusion_pytorch_model.safetensors",
-        lambda: [
-            save({"a": torch.zeros(2, 3), "b": torch.ones(4, dtype=torch.float16)}),
-            struct.pack("<Q", 2**62) + b"{}",
-        ],
+        "model.safetensors",
+        lambda: [descriptor_weights(), struct.pack("<Q", 2**62) + b"{}"],
     ),
     "entry": Parser(read_entry, "entry.json", entries),
     "records": Parser(lambda path: list(read_records(path)), "records.jsonl", lambda: [b"{}\n"]),

@@ -197,7 +197,7 @@ def test_a_whole_model_is_looked_at_once(
         raise AssertionError("loaded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dorib.verbs.context.load_pipeline", refuse)
+        patch.setattr("dorib.verbs.suite_model.load_pipeline", refuse)
         patch.setattr("dorib.verbs.readiness.load_unet_weights", refuse)
         ready(suite_copy, tmp_path / "store")
         with_tensors("oracle", lambda tensors: tensors["conv_in.bias"].add_(1))(suite_copy)

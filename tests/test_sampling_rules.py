@@ -13,6 +13,7 @@ import torch
 from dorib import DoribError, Edit, SamplingRule, TargetModel
 from dorib.config import make_config
 from dorib.contracts.edits import load_edit, load_sampling_rule, save_edit
+from dorib.host.admission import AdmissionError
 from dorib.host.registry import Registry, discover
 from dorib.runner import run
 from dorib.target.model import DiffusersModel
@@ -84,7 +85,7 @@ def test_a_damaged_rule_is_refused_in_one_line(tmp_path: Path, damage: dict[str,
 def test_a_rule_cannot_lose_a_prompt(model: TargetModel) -> None:
     with (
         model.edited(Edit(SamplingRule("lossy", {}))),
-        pytest.raises(ValueError, match="1 prompts out of 2"),
+        pytest.raises(AdmissionError, match="made 1 prompts out of 2"),
     ):
         model.encode_request(["a tree", "a star"])
 

@@ -37,6 +37,9 @@ class Heard:
     def note(self, text: str) -> None:
         raise AssertionError(text)
 
+    def failure(self, text: str, error: BaseException) -> None:
+        raise AssertionError(text)
+
 
 @pytest.fixture
 def config(tiny_suite_folder: Path, tmp_path: Path) -> RunConfig:

@@ -30,21 +30,21 @@ def test_a_prompt_of_a_kind_has_all_others_of_it_beyond_the_profile_too(suite_co
     prompts = prompts_of(suite_copy, rows)
     assert len(prompts) == 4
     assert [prompt.captions_of_kind for prompt in prompts] == [
-        ("scene picture 1", "scene picture 2"),
-        ("scene picture 0", "scene picture 2"),
-        ("scene picture 0", "scene picture 1"),
+        ("scene view 1", "scene view 2"),
+        ("scene view 0", "scene view 2"),
+        ("scene view 0", "scene view 1"),
         ("photograph picture 1", "photograph picture 2"),
     ]
-    assert prompts[0].other_caption == "scene picture 1"
+    assert prompts[0].other_caption == "scene view 1"
 
 
 def test_a_prompt_is_not_among_its_others_however_often_it_stands(suite_copy: Path) -> None:
     twice = [*of_kind("scene", 2), *of_kind("scene", 2), {"caption": "of no kind"}]
     assert [prompt.captions_of_kind for prompt in prompts_of(suite_copy, twice)] == [
-        ("scene picture 1",),
-        ("scene picture 0",),
-        ("scene picture 1",),
-        ("scene picture 0",),
+        ("scene view 1",),
+        ("scene view 0",),
+        ("scene view 1",),
+        ("scene view 0",),
     ]
 
 

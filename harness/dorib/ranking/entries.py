@@ -30,7 +30,7 @@ def read_entry(path: Path | str) -> Entry:
     """
     try:
         return Entry.model_validate_json(read_text(Path(path)))
-    except Malformed as error:
+    except (Malformed, FileNotFoundError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(

@@ -177,7 +177,7 @@ class Suite:
         return digest(
             {
                 "manifest": file_digest(self.root / "suite.yaml"),
-                "components": [_content_digest(self._inside(name)) for name in named],
+                "components": [_content_digest(Path(self.component(name))) for name in named],
                 "tables": [_content_digest(path) for path in tables],
                 "originals": {
                     sample.id: [file_digest(path) for path in self.originals(sample)]

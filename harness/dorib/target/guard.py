@@ -52,6 +52,9 @@ def _module_state(root: nn.Module) -> Iterator[tuple[str, object]]:
 
 def _tensor_state(value: Tensor) -> tuple[object, ...]:
     """Identity, version and content; changes through `.data` show in the content alone."""
+    if value.is_meta:
+        # Offloaded: its values come, as other objects, when they are needed.
+        return (value.shape,)
     return id(value), value._version, value.requires_grad, _checksum(value)
 
 

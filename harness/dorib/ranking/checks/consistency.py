@@ -70,7 +70,11 @@ def _label_follows(method: MethodFacts) -> bool:
         return False
     rest, opens = method.label.removeprefix(method.name), ":"
     for parameter in sorted(method.params):
-        text = str(MethodSpec(name="", params={parameter: method.params[parameter]}))
+        value = method.params[parameter]
+        if isinstance(value, dict) and set(value) == {"name", "sha256"}:
+            # Of a file, or a folder, the label shows the name.
+            value = value["name"]
+        text = str(MethodSpec(name="", params={parameter: value}))
         piece = opens + text.removeprefix(":")
         if rest == piece or rest.startswith(f"{piece},"):
             rest, opens = rest.removeprefix(piece), ","

@@ -55,7 +55,7 @@ def read_board(folder: Path, registry: Registry) -> Board:
     path = folder / LEADERBOARD_FILE
     try:
         published = Leaderboard.model_validate_json(read_text(path))
-    except Malformed as error:
+    except (Malformed, FileNotFoundError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(f"{path}: no leaderboard ({first_problem(error)}); run again") from error
