@@ -176,7 +176,7 @@ def entries() -> list[bytes]:
     return [path.read_bytes() for path in sorted(ROOT.glob("leaderboards/*/entries/*.json"))[:2]]
 
 
-SMALLEST = DescriptorConfig(input_size=8, widths=(2,), dimensions=2)
+SMALLEST = DescriptorConfig(input_size=8, widths=(8,), dimensions=2)
 SAMPLE = (
     b'{"id": "a", "caption": "boat", "images": ["a.png"], "role": "memorized", "cluster": "a"}\n'
 )

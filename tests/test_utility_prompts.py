@@ -33,7 +33,7 @@ def test_a_prompt_of_a_kind_has_all_others_of_it_beyond_the_profile_too(suite_co
         ("scene view 1", "scene view 2"),
         ("scene view 0", "scene view 2"),
         ("scene view 0", "scene view 1"),
-        ("photograph picture 1", "photograph picture 2"),
+        ("photograph view 1", "photograph view 2"),
     ]
     assert prompts[0].other_caption == "scene view 1"
 
