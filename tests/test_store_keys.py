@@ -192,16 +192,16 @@ def weights(place: Place) -> None:
 
 
 def linked_weights(place: Place) -> None:
-    """The folder of the U-Net is a link from the first run on; now it leads elsewhere."""
-    unet = place.suite / "pipeline" / "unet"
-    shutil.copytree(unet, place.root / "other")
-    unet.rename(place.root / "one")
-    unet.symlink_to(place.root / "one")
+    """The U-Net's file is a link within the pipeline; now it leads to another of its files."""
+    pipeline = place.suite / "pipeline"
+    unet = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(unet)
+    unet.rename(pipeline / ".one")
+    save_file({name: value * 1.5 for name, value in weights.items()}, pipeline / ".other")
+    unet.symlink_to(pipeline / ".one")
     assert place.run().reused
-    path = place.root / "other" / "diffusion_pytorch_model.safetensors"
-    save_file({name: value * 1.5 for name, value in load_file(path).items()}, path)
     unet.unlink()
-    unet.symlink_to(place.root / "other")
+    unet.symlink_to(pipeline / ".other")
 
 
 def scheduler(place: Place) -> None:
@@ -254,7 +254,7 @@ CHANGES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
         ),
         ["measure"],
     ),
-    "code behind a public name that the plugin imports": (core("target/starts.py"), ALL),
+    "code behind a public name that the plugin imports": (core("kit/starts.py"), ALL),
     "code of the plugin": (
         lambda p: rewrite(p.plugin / "mitigation.py", "+ SHIFT", "- SHIFT"),
         ALL,
@@ -327,10 +327,11 @@ def with_a_model_card(place: Place) -> None:
 
 
 def with_the_weights_elsewhere(place: Place) -> None:
-    """The model's files as links, as the hub's cache has them."""
-    unet = place.suite / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
-    unet.rename(place.root / "blob")
-    unet.symlink_to(place.root / "blob")
+    """A model's file as a link within the model, as the hub's cache has them."""
+    pipeline = place.suite / "pipeline"
+    unet = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
+    unet.rename(pipeline / ".blob")
+    unet.symlink_to(pipeline / ".blob")
 
 
 def with_compiled_plugins(place: Place) -> None:
