@@ -233,7 +233,23 @@ def test_the_users_interrupt_is_not_taken_for_a_plugins(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(doubles.mitigations.Explodes, "fit", interrupted)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        score(tiny_suite_folder, tmp_path, registry, Notes(), mitigation=["explodes"], limit=1)
-    assert signal.getsignal(signal.SIGINT) is before
+    # Ignored where the tests run as a background job.
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_suite_folder, tmp_path, registry, Notes(), mitigation=["explodes"], limit=1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, given)
+
+
+def test_a_plugins_interrupt_ends_no_run_where_interrupts_are_ignored(
+    tiny_suite_folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    given = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        options = {"mitigation": ["interrupts"], "limit": 1, "seeds": 1}
+        result = score(tiny_suite_folder, tmp_path, registry, Notes(), **options)
+    finally:
+        signal.signal(signal.SIGINT, given)
+    assert any("KeyboardInterrupt" in reason for reason in result.failed)

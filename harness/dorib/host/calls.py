@@ -70,16 +70,19 @@ def interrupts_told_apart() -> Iterator[None]:
     """
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if main else None
-    if _WATCH.watching or not callable(before):
+    if _WATCH.watching or before is None:
         yield
         return
 
     def notice(number: int, frame: FrameType | None) -> None:
         _WATCH.came = True
-        before(number, frame)
+        if callable(before):
+            before(number, frame)
 
     _WATCH.watching, _WATCH.came = True, False
-    signal.signal(signal.SIGINT, notice)
+    # Ignored, as in a background job, or left to the system: no exception comes of it anyway.
+    if callable(before):
+        signal.signal(signal.SIGINT, notice)
     try:
         yield
     finally:
