@@ -1,8 +1,8 @@
 """The judge's threshold: what it may call copies in each group of pictures that are none.
 
-At most 0.1 % of the pairs of different images of each kind, and at most 1 % of lookalikes and of
-what attacks drew of photographs that the model had never seen. Calibrated on half of the pool that
-was set aside for the judge; its training used the other half.
+At most 0.1 % of the pairs of different images of each kind, and at most 1 % of lookalikes, of all
+kinds together, and of what attacks drew of photographs that the model had never seen. Calibrated on
+half of the pool that was set aside for the judge; its training used the other half.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Group:
 
     similarities: Tensor
     rate: float
+    counts: bool = True
+    """Whether the threshold depends on it; a part of another group is reported alone."""
 
     @property
     def threshold(self) -> float:
@@ -49,7 +51,7 @@ class Group:
         return calibrated_threshold(self.similarities, self.rate)
 
 
-def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = (SYMMETRIC,)) -> dict[str, Any]:
+def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """The threshold, whose group sets it, and for each group its own and the rate that passes.
 
     Groups whose names hold one of `left_out` are reported alone.
@@ -107,12 +109,18 @@ def groups(
     layouts = [describe(judge, torch.from_numpy(t.pixels)) for t in templates()]
     pairs = torch.cat([(a @ b.T).flatten() for a, b in combinations(layouts, 2)])
     found["different, templates"] = Group(pairs, DIFFERENT_RATE)
-    for kind, similarities in lookalike_similarities(judge, originals).items():
-        found[f"lookalikes, {kind}"] = Group(similarities, LOOKALIKE_RATE)
+    alike = lookalike_similarities(judge, originals)
     own = describe(judge, originals)
-    for attack, (pictures, rows) in drawings.items():
-        similarities = (describe(judge, pictures) * own[rows]).sum(dim=1)
-        found[f"drawn of the unseen, {attack}"] = Group(similarities, LOOKALIKE_RATE)
+    drawn = {
+        attack: (describe(judge, pictures) * own[rows]).sum(dim=1)
+        for attack, (pictures, rows) in drawings.items()
+    }
+    kinds = [values for kind, values in alike.items() if kind != SYMMETRIC]
+    found["lookalikes"] = Group(torch.cat(kinds), LOOKALIKE_RATE)
+    found["drawn of the unseen"] = Group(torch.cat([*drawn.values()]), LOOKALIKE_RATE)
+    for name, parts in (("lookalikes", alike), ("drawn of the unseen", drawn)):
+        for part, values in parts.items():
+            found[f"{name}, {part}"] = Group(values, LOOKALIKE_RATE, counts=False)
     return found
 
 
@@ -141,14 +149,12 @@ def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def threshold_of(
-    found: dict[str, Group], left_out: Sequence[str] = (SYMMETRIC,)
-) -> tuple[float, str]:
-    """The largest threshold of all groups but those left out, rounded up, and whose it is."""
+def threshold_of(found: dict[str, Group], left_out: Sequence[str] = ()) -> tuple[float, str]:
+    """The largest threshold of all groups that count, rounded up, and whose it is."""
     calibrated = {
         name: group.threshold
         for name, group in found.items()
-        if not any(part in name for part in left_out)
+        if group.counts and not any(part in name for part in left_out)
     }
     name = max(calibrated, key=lambda group: calibrated[group])
     return math.ceil(calibrated[name] * 10_000) / 10_000, name

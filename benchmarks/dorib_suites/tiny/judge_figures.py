@@ -24,7 +24,6 @@ from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import decoder
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.calibration import (
-    SYMMETRIC,
     Judge,
     calibrate,
     copy_similarities,
@@ -40,7 +39,7 @@ from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.second_descriptor import SecondJudge
 from dorib_suites.tiny.train import SHIPPED
 
-NOT_FOR_THE_SECOND = (SYMMETRIC, "scenes", "templates")
+NOT_FOR_THE_SECOND = ("scenes", "templates")
 """ImageNet features do not tell drawings of shapes apart; the second judge is asked about
 photographs alone."""
 NOISE_LEVELS = (0.0, 0.2, 0.4)
@@ -113,7 +112,7 @@ def main() -> None:
         scene_model.load_state_dict(load_file(work / "scene-unet.safetensors"))
         pool = drawn_pools(parts, scene_model, work, reporter)["calibration"]
     found = {
-        "first": figures(judge, pool, parts.vae, (SYMMETRIC,)),
+        "first": figures(judge, pool, parts.vae, ()),
         "second": figures(SecondJudge.from_files(), pool, parts.vae, NOT_FOR_THE_SECOND),
     }
     print(json.dumps(found, indent=2))
