@@ -8,9 +8,9 @@ half of the pool that was set aside for the judge; its training used the other h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -24,9 +24,8 @@ from dorib_suites.tiny.judge import Pool
 from dorib_suites.tiny.lookalikes import LOOKALIKES
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.templates import templates
+from dorib_suites.tiny.views import Judge, all_similarities, describe, describe_views, similarity
 
-Judge = Callable[[Tensor], Tensor]
-"""Images `[B, 3, H, W]` in [0, 1] to descriptors `[B, d]` of unit length."""
 DIFFERENT_RATE = 0.001
 LOOKALIKE_RATE = 0.01
 SCENES = 400
@@ -101,18 +100,24 @@ def groups(
     """
     found = {}
     for ground, (own, others) in grounds.items():
-        one, other = describe(judge, own), describe(judge, others)
-        pairs = torch.cat([_upper_triangle(one), (one @ other.T).flatten()])
-        found[f"different, {ground}"] = Group(pairs, DIFFERENT_RATE)
-    scenes = describe(judge, captioned_scenes(SCENES, seed=8).pixels)
-    found["different, scenes"] = Group(_upper_triangle(scenes), DIFFERENT_RATE)
-    layouts = [describe(judge, torch.from_numpy(t.pixels)) for t in templates()]
-    pairs = torch.cat([(a @ b.T).flatten() for a, b in combinations(layouts, 2)])
-    found["different, templates"] = Group(pairs, DIFFERENT_RATE)
+        pairs = [between_all(judge, own)]
+        pairs.append(
+            all_similarities(describe_views(judge, own), describe(judge, others)).flatten()
+        )
+        found[f"different, {ground}"] = Group(torch.cat(pairs), DIFFERENT_RATE)
+    scenes = captioned_scenes(SCENES, seed=8).pixels
+    found["different, scenes"] = Group(between_all(judge, scenes), DIFFERENT_RATE)
+    layouts = [torch.from_numpy(template.pixels) for template in templates()]
+    whole, shown = [[f(judge, x) for x in layouts] for f in (describe_views, describe)]
+    pairs = [
+        all_similarities(whole[one], shown[other]).flatten()
+        for one, other in permutations(range(len(layouts)), 2)
+    ]
+    found["different, templates"] = Group(torch.cat(pairs), DIFFERENT_RATE)
     alike = lookalike_similarities(judge, originals)
-    own = describe(judge, originals)
+    seen = describe_views(judge, originals)
     drawn = {
-        attack: (describe(judge, pictures) * own[rows]).sum(dim=1)
+        attack: similarity(seen[:, rows], describe(judge, pictures))
         for attack, (pictures, rows) in drawings.items()
     }
     kinds = [values for kind, values in alike.items() if kind != SYMMETRIC]
@@ -127,25 +132,24 @@ def groups(
 @torch.no_grad()
 def lookalike_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals (uint8 `[N, 3, 64, 64]`) and lookalikes of theirs, for each kind."""
-    images = as_float(originals)
-    own = describe(judge, originals)
+    images, seen = as_float(originals), describe_views(judge, originals)
     found = {}
     for kind, change in LOOKALIKES.items():
         generator = torch.Generator("cpu").manual_seed(54)
         drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
-        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+        found[kind] = torch.cat([similarity(seen, other) for other in drawn])
     return found
 
 
 @torch.no_grad()
 def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals and copies of theirs, for each kind of change."""
-    images, own = as_float(originals), describe(judge, originals)
+    images, seen = as_float(originals), describe_views(judge, originals)
     found = {}
     for kind, change in CHANGES.items():
         generator = torch.Generator("cpu").manual_seed(5)
         drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
-        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+        found[kind] = torch.cat([similarity(seen, other) for other in drawn])
     return found
 
 
@@ -160,12 +164,7 @@ def threshold_of(found: dict[str, Group], left_out: Sequence[str] = ()) -> tuple
     return math.ceil(calibrated[name] * 10_000) / 10_000, name
 
 
-@torch.no_grad()
-def describe(judge: Judge, pixels: Tensor) -> Tensor:
-    """Descriptors `[N, d]` of uint8 pictures."""
-    return torch.cat([judge(as_float(piece)) for piece in torch.split(pixels, 128)])
-
-
-def _upper_triangle(descriptors: Tensor) -> Tensor:
-    rows, columns = torch.triu_indices(len(descriptors), len(descriptors), offset=1)
-    return (descriptors @ descriptors.T)[rows, columns]
+def between_all(judge: Judge, pixels: Tensor) -> Tensor:
+    """Similarities of each picture as an original to every other."""
+    found = all_similarities(describe_views(judge, pixels), describe(judge, pixels))
+    return found[~torch.eye(len(pixels), dtype=torch.bool)]
