@@ -1,16 +1,16 @@
 """The judge's threshold: what it may call copies in each group of pictures that are none.
 
-At most 0.1 % of the pairs of different images of each kind, and at most 1 % of lookalikes and of
-what attacks drew of photographs that the model had never seen. Calibrated on half of the pool that
-was set aside for the judge; its training used the other half.
+At most 0.1 % of the pairs of different images of each kind, and at most 1 % of lookalikes, of all
+kinds together, and of what attacks drew of photographs that the model had never seen. Calibrated on
+half of the pool that was set aside for the judge; its training used the other half.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -24,9 +24,8 @@ from dorib_suites.tiny.judge import Pool
 from dorib_suites.tiny.lookalikes import LOOKALIKES
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.templates import templates
+from dorib_suites.tiny.views import Judge, all_similarities, describe, describe_views, similarity
 
-Judge = Callable[[Tensor], Tensor]
-"""Images `[B, 3, H, W]` in [0, 1] to descriptors `[B, d]` of unit length."""
 DIFFERENT_RATE = 0.001
 LOOKALIKE_RATE = 0.01
 SCENES = 400
@@ -42,6 +41,8 @@ class Group:
 
     similarities: Tensor
     rate: float
+    counts: bool = True
+    """Whether the threshold depends on it; a part of another group is reported alone."""
 
     @property
     def threshold(self) -> float:
@@ -49,7 +50,7 @@ class Group:
         return calibrated_threshold(self.similarities, self.rate)
 
 
-def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = (SYMMETRIC,)) -> dict[str, Any]:
+def calibrate(judge: Judge, pool: Pool, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """The threshold, whose group sets it, and for each group its own and the rate that passes.
 
     Groups whose names hold one of `left_out` are reported alone.
@@ -99,67 +100,71 @@ def groups(
     """
     found = {}
     for ground, (own, others) in grounds.items():
-        one, other = describe(judge, own), describe(judge, others)
-        pairs = torch.cat([_upper_triangle(one), (one @ other.T).flatten()])
-        found[f"different, {ground}"] = Group(pairs, DIFFERENT_RATE)
-    scenes = describe(judge, captioned_scenes(SCENES, seed=8).pixels)
-    found["different, scenes"] = Group(_upper_triangle(scenes), DIFFERENT_RATE)
-    layouts = [describe(judge, torch.from_numpy(t.pixels)) for t in templates()]
-    pairs = torch.cat([(a @ b.T).flatten() for a, b in combinations(layouts, 2)])
-    found["different, templates"] = Group(pairs, DIFFERENT_RATE)
-    for kind, similarities in lookalike_similarities(judge, originals).items():
-        found[f"lookalikes, {kind}"] = Group(similarities, LOOKALIKE_RATE)
-    own = describe(judge, originals)
-    for attack, (pictures, rows) in drawings.items():
-        similarities = (describe(judge, pictures) * own[rows]).sum(dim=1)
-        found[f"drawn of the unseen, {attack}"] = Group(similarities, LOOKALIKE_RATE)
+        pairs = [between_all(judge, own)]
+        pairs.append(
+            all_similarities(describe_views(judge, own), describe(judge, others)).flatten()
+        )
+        found[f"different, {ground}"] = Group(torch.cat(pairs), DIFFERENT_RATE)
+    scenes = captioned_scenes(SCENES, seed=8).pixels
+    found["different, scenes"] = Group(between_all(judge, scenes), DIFFERENT_RATE)
+    layouts = [torch.from_numpy(template.pixels) for template in templates()]
+    whole, shown = [[f(judge, x) for x in layouts] for f in (describe_views, describe)]
+    pairs = [
+        all_similarities(whole[one], shown[other]).flatten()
+        for one, other in permutations(range(len(layouts)), 2)
+    ]
+    found["different, templates"] = Group(torch.cat(pairs), DIFFERENT_RATE)
+    alike = lookalike_similarities(judge, originals)
+    seen = describe_views(judge, originals)
+    drawn = {
+        attack: similarity(seen[:, rows], describe(judge, pictures))
+        for attack, (pictures, rows) in drawings.items()
+    }
+    kinds = [values for kind, values in alike.items() if kind != SYMMETRIC]
+    found["lookalikes"] = Group(torch.cat(kinds), LOOKALIKE_RATE)
+    found["drawn of the unseen"] = Group(torch.cat([*drawn.values()]), LOOKALIKE_RATE)
+    for name, parts in (("lookalikes", alike), ("drawn of the unseen", drawn)):
+        for part, values in parts.items():
+            found[f"{name}, {part}"] = Group(values, LOOKALIKE_RATE, counts=False)
     return found
 
 
 @torch.no_grad()
 def lookalike_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals (uint8 `[N, 3, 64, 64]`) and lookalikes of theirs, for each kind."""
-    images = as_float(originals)
-    own = describe(judge, originals)
+    images, seen = as_float(originals), describe_views(judge, originals)
     found = {}
     for kind, change in LOOKALIKES.items():
         generator = torch.Generator("cpu").manual_seed(54)
         drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
-        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+        found[kind] = torch.cat([similarity(seen, other) for other in drawn])
     return found
 
 
 @torch.no_grad()
 def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals and copies of theirs, for each kind of change."""
-    images, own = as_float(originals), describe(judge, originals)
+    images, seen = as_float(originals), describe_views(judge, originals)
     found = {}
     for kind, change in CHANGES.items():
         generator = torch.Generator("cpu").manual_seed(5)
         drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
-        found[kind] = torch.cat([(own * other).sum(dim=1) for other in drawn])
+        found[kind] = torch.cat([similarity(seen, other) for other in drawn])
     return found
 
 
-def threshold_of(
-    found: dict[str, Group], left_out: Sequence[str] = (SYMMETRIC,)
-) -> tuple[float, str]:
-    """The largest threshold of all groups but those left out, rounded up, and whose it is."""
+def threshold_of(found: dict[str, Group], left_out: Sequence[str] = ()) -> tuple[float, str]:
+    """The largest threshold of all groups that count, rounded up, and whose it is."""
     calibrated = {
         name: group.threshold
         for name, group in found.items()
-        if not any(part in name for part in left_out)
+        if group.counts and not any(part in name for part in left_out)
     }
     name = max(calibrated, key=lambda group: calibrated[group])
     return math.ceil(calibrated[name] * 10_000) / 10_000, name
 
 
-@torch.no_grad()
-def describe(judge: Judge, pixels: Tensor) -> Tensor:
-    """Descriptors `[N, d]` of uint8 pictures."""
-    return torch.cat([judge(as_float(piece)) for piece in torch.split(pixels, 128)])
-
-
-def _upper_triangle(descriptors: Tensor) -> Tensor:
-    rows, columns = torch.triu_indices(len(descriptors), len(descriptors), offset=1)
-    return (descriptors @ descriptors.T)[rows, columns]
+def between_all(judge: Judge, pixels: Tensor) -> Tensor:
+    """Similarities of each picture as an original to every other."""
+    found = all_similarities(describe_views(judge, pixels), describe(judge, pixels))
+    return found[~torch.eye(len(pixels), dtype=torch.bool)]

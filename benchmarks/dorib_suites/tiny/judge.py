@@ -20,13 +20,34 @@ from torch import Tensor
 
 from dorib.reporting import Reporter
 from dorib_sscd.network import DescriptorNetwork
-from dorib_suites.tiny.copies import copies
+from dorib_suites.tiny.copies import copies, crop
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.descriptor import ENTROPY_WEIGHT, contrast, entropy_loss
-from dorib_suites.tiny.lookalikes import lookalikes
+from dorib_suites.tiny.lookalikes import flat_masses, lookalikes
 from dorib_suites.tiny.training import Schedule, backward_of, train
 
-SCHEDULE = Schedule(steps=1200, learning_rate=1e-3, average_decay=0.995, checkpoint_every=100)
+
+@dataclass(frozen=True)
+class Cycle:
+    """One training, with a rate that rises and falls once."""
+
+    schedule: Schedule
+    crops_always: bool
+    """One of two copies is cropped each time, beside what else befalls it half of the time."""
+    flat_share: float
+    """Of the lookalikes: those in flat masses of their own colours, beside those by lot."""
+
+
+def _schedule(steps: int, rate: float) -> Schedule:
+    return Schedule(steps, rate, average_decay=0.995, checkpoint_every=100)
+
+
+CYCLES = {
+    "judge-first": Cycle(_schedule(1200, 1e-3), crops_always=False, flat_share=0.0),
+    "judge": Cycle(_schedule(800, 8e-4), crops_always=True, flat_share=0.3),
+}
+"""After the first, every kind of copy lay above all lookalikes but crops, and of the lookalikes
+flat masses were the nearest: the second is about these two."""
 SCENES_DRAWN = 4000
 CROPS_OF_ONE = 4
 """Of each file, one after the other: fewer than the descriptor's, since every crop is also taken
@@ -83,9 +104,28 @@ def train_judge(
     folder: Path,
     device: torch.device,
     reporter: Reporter,
-    schedule: Schedule = SCHEDULE,
+    shorten: int = 1,
 ) -> DescriptorNetwork:
     """Train a copy of `descriptor`: two copies of an image are alike, and no other two."""
+    parts = (vae, scenes, redrawn, background, pool)
+    # A kept judge stands for the cycles before its own as well.
+    done = [place for place, name in enumerate(CYCLES) if (folder / f"{name}.safetensors").exists()]
+    for name in list(CYCLES)[max(done, default=0) :]:
+        descriptor = _train_cycle(name, descriptor, parts, folder, device, reporter, shorten)
+    return descriptor
+
+
+def _train_cycle(
+    name: str,
+    descriptor: DescriptorNetwork,
+    parts: tuple[AutoencoderTiny, Captioned, Captioned, Captioned, Pool],
+    folder: Path,
+    device: torch.device,
+    reporter: Reporter,
+    shorten: int,
+) -> DescriptorNetwork:
+    cycle = CYCLES[name]
+    vae, scenes, redrawn, background, pool = parts
     network = copy.deepcopy(descriptor).requires_grad_(True).to(device)
     crops = torch.cat([background.pixels, pool.crops])
 
@@ -109,22 +149,29 @@ def train_judge(
         pictures = as_float(torch.cat([crops[rows], pool.originals[searched]]))
         of_crops, of_originals = through_autoencoder()
         restored = as_float(torch.cat([of_crops[rows], of_originals[searched]]))
+        flat = torch.rand((len(pictures), 1, 1, 1), generator=generator) < cycle.flat_share
         others = torch.cat(
             [
-                lookalikes(pictures, generator),
+                torch.where(
+                    flat, flat_masses(pictures, generator), lookalikes(pictures, generator)
+                ),
                 as_float(pool.drawings[found]),
                 as_float(scenes.pixels[chosen]),
                 as_float(redrawn.pixels[chosen]),
             ]
         )
-        first = torch.cat([copies(pictures, generator), copies(others, generator)])
+        one = crop(pictures, generator) if cycle.crops_always else pictures
+        first = torch.cat([copies(one, generator), copies(others, generator)])
         through = torch.rand((len(pictures), 1, 1, 1), generator=generator) < DEGRADED_SHARE
         again = torch.where(through, restored, pictures)
         second = torch.cat([copies(again, generator), copies(others, generator)])
         descriptors = network(torch.cat([first, second]).to(device))
         return contrast(descriptors) + ENTROPY_WEIGHT * entropy_loss(descriptors)
 
-    train("judge", network, backward_of(loss), schedule, folder, seed=53, reporter=reporter)
+    seed = 53 + list(CYCLES).index(name)
+    train(
+        name, network, backward_of(loss), cycle.schedule.shortened(shorten), folder, seed, reporter
+    )
     return network
 
 

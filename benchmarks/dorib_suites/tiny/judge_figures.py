@@ -24,11 +24,9 @@ from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import decoder
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.calibration import (
-    SYMMETRIC,
-    Judge,
+    between_all,
     calibrate,
     copy_similarities,
-    describe,
     lookalike_similarities,
 )
 from dorib_suites.tiny.components import Components, train_components
@@ -39,8 +37,9 @@ from dorib_suites.tiny.refine import drawn_pools
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.second_descriptor import SecondJudge
 from dorib_suites.tiny.train import SHIPPED
+from dorib_suites.tiny.views import Judge, describe_views, similarity
 
-NOT_FOR_THE_SECOND = (SYMMETRIC, "scenes", "templates")
+NOT_FOR_THE_SECOND = ("scenes", "templates")
 """ImageNet features do not tell drawings of shapes apart; the second judge is asked about
 photographs alone."""
 NOISE_LEVELS = (0.0, 0.2, 0.4)
@@ -64,9 +63,7 @@ def figures(
     different = {}
     for ground in ("white", "whole"):
         rows = torch.tensor([n for n, p in enumerate(samples) if p.ground == ground])
-        own = describe(judge, pixels[rows])
-        upper = torch.triu_indices(len(own), len(own), offset=1).unbind()
-        different[ground] = (own @ own.T)[upper]
+        different[ground] = between_all(judge, pixels[rows])
     return {
         "calibration": calibration,
         "samples": len(samples),
@@ -81,12 +78,13 @@ def figures(
 def _restored(judge: Judge, vae: AutoencoderTiny, pixels: Tensor) -> dict[str, Tensor]:
     images = as_float(pixels)
     latents = vae.encode(images * 2 - 1).latents
-    own = describe(judge, pixels)
+    seen = describe_views(judge, pixels)
     found = {}
     for level in NOISE_LEVELS:
         noise = torch.randn(latents.shape, generator=torch.Generator("cpu").manual_seed(3))
         restored = vae.decode(latents + level * noise / vae.config.scaling_factor).sample
-        found[f"noise {level:g}"] = (judge((restored / 2 + 0.5).clamp(0, 1)) * own).sum(dim=1)
+        shown = judge((restored / 2 + 0.5).clamp(0, 1))
+        found[f"noise {level:g}"] = similarity(seen, shown)
     return found
 
 
@@ -113,7 +111,7 @@ def main() -> None:
         scene_model.load_state_dict(load_file(work / "scene-unet.safetensors"))
         pool = drawn_pools(parts, scene_model, work, reporter)["calibration"]
     found = {
-        "first": figures(judge, pool, parts.vae, (SYMMETRIC,)),
+        "first": figures(judge, pool, parts.vae, ()),
         "second": figures(SecondJudge.from_files(), pool, parts.vae, NOT_FOR_THE_SECOND),
     }
     print(json.dumps(found, indent=2))

@@ -95,7 +95,7 @@ def refine(
         folder,
         device,
         reporter,
-        judges.SCHEDULE.shortened(shorten),
+        shorten,
     )
     return replace(refined, descriptor=judge)
 
