@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from dorib.contracts.edits import SamplingRule
 from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.triggers import Trigger
-from dorib.host.calls import PluginError
+from dorib.host.calls import PluginError, of_plugin
+from dorib.host.configure import Configured
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
@@ -176,9 +179,15 @@ def _sample(
     seeds = context.seeds.child("evaluation")
     generators = [seeds.generator(request.subject.id, request.seed) for request in batch]
     indices = torch.arange(len(batch))
-    with guarded(context, mitigated.method), model.edited(edit, rows), model.counting(Ledger()):
+    # Of all edits a rule alone brings code of a plugin's.
+    around = guarded if isinstance(edit.change, SamplingRule) else _failing_as
+    with around(context, mitigated.method), model.edited(edit, rows), model.counting(Ledger()):
         # Under the edit, whose rule may act on the prompts among the triggers.
         return model.sample(embeddings(batch), generators, indices)
+
+
+def _failing_as(context: RunContext, method: Configured) -> AbstractContextManager[None]:
+    return of_plugin(method)
 
 
 def _embeddings(model: TargetModel, triggers: Sequence[Trigger]) -> Embeddings:
