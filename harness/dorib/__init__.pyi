@@ -29,6 +29,7 @@ from .contracts.embeddings import stacked as stacked
 from .contracts.embeddings import unstacked as unstacked
 from .contracts.hookspecs import hookimpl as hookimpl
 from .contracts.ledger import Ledger as Ledger
+from .contracts.methods import REPLICATES as REPLICATES
 from .contracts.methods import Attack as Attack
 from .contracts.methods import Measured as Measured
 from .contracts.methods import Method as Method
@@ -78,7 +79,6 @@ from .printable import one_line as one_line
 from .ranking.entries import Entry as Entry
 from .ranking.entries import read_entry as read_entry
 from .ranking.leaderboard import Leaderboard as Leaderboard
-from .ranking.observations import REPLICATES as REPLICATES
 from .ranking.records import Record as Record
 from .report.figures import GREY as GREY
 from .report.figures import PALETTE as PALETTE

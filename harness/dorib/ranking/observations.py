@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dorib.contracts.methods import Quantity
+from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.errors import DoribError
 from dorib.ranking.entry_fields import Summary
 from dorib.ranking.records import Record
 
-REPLICATES = "replicates"
 LIKENESS = "sscd_original"
 """What `replicates` is decided by: an image's cosine with the nearest original."""
 

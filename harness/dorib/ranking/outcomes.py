@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from dorib.contracts.methods import REPLICATES
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
-from dorib.ranking.observations import LIKENESS, REPLICATES, Observations, Place
+from dorib.ranking.observations import LIKENESS, Observations, Place
 from dorib.ranking.rates import Rate
 from dorib.ranking.statistics import clopper_pearson
 

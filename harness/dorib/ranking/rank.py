@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from dorib.contracts.methods import CLIP_ALIGNMENT
 from dorib.host.configure import NONE
 from dorib.ranking.checks.reasons import reasons_not_ranked
 from dorib.ranking.comparisons import (
@@ -20,7 +21,7 @@ from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.observations import Observations, Place
 from dorib.ranking.outcomes import Outcomes, place
 from dorib.ranking.records import Record
-from dorib.ranking.utility import ALIGNMENT, Utility, measure_utility
+from dorib.ranking.utility import Utility, measure_utility
 
 
 def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -> list[Entry]:
@@ -33,7 +34,7 @@ def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -
     """
     observations = Observations(records)
     outcomes = Outcomes(run, cells, observations)
-    prompts = run.utility_prompts if ALIGNMENT in run.quantities else ()
+    prompts = run.utility_prompts if CLIP_ALIGNMENT in run.quantities else ()
     utilities = {
         label: measure_utility(observations, label, NONE, prompts, run.utility_kinds)
         for label in {cell.mitigation.label for cell in cells}

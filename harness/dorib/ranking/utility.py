@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dorib.contracts.methods import CLIP_ALIGNMENT
 from dorib.ranking.observations import Observations, Place
 from dorib.ranking.rates import UtilityShare
 from dorib.ranking.statistics import utility_share
 
-ALIGNMENT = "clip_alignment"
 SHUFFLED = "clip_alignment_shuffled"
 OF_KIND = "clip_alignment_of_kind"
 """Alignment with all other captions of the prompt's kind."""
@@ -47,8 +47,8 @@ def measure_utility(
     """
     ours = Place(mitigation, None, 0, "utility")
     reference = Place(unmitigated, None, 0, "utility")
-    aligned = _means(observations, ours, ALIGNMENT)
-    unaided = _means(observations, reference, ALIGNMENT)
+    aligned = _means(observations, ours, CLIP_ALIGNMENT)
+    unaided = _means(observations, reference, CLIP_ALIGNMENT)
     shuffled = _means(observations, reference, SHUFFLED)
     of_kind = _means(observations, reference, OF_KIND)
     errors = _lacking(prompts, set(aligned)) | observations.errors(ours)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dorib.contracts.methods import Quantity
+from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.host.configure import NONE, ORACLE, Configured
 from dorib.host.rules import bypassed
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.leaderboard import entry_file, write_leaderboard
-from dorib.ranking.observations import REPLICATES
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record, write_records
 from dorib.report.failures import failed_altogether
