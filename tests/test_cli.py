@@ -319,7 +319,7 @@ def unreadable(what: int | str) -> None:
 COMMANDS_PLUGIN = """
 from dorib import hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 @hookimpl
 def register_commands(register):

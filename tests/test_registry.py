@@ -20,7 +20,7 @@ MakePlugin = Callable[..., EntryPoint]
 HEADER = """
 from dorib import Params, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 """
 GOOD = """
 @hookimpl

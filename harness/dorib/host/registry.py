@@ -141,6 +141,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
         ("attack", hook.register_attacks),
         ("metric", hook.register_metrics),
         ("rule", hook.register_rules),
+        ("probe", hook.register_probes),
         ("suite", hook.register_suites),
         ("command", hook.register_commands),
     ]
