@@ -104,6 +104,7 @@ from .store.files import write_text as write_text
 from .store.fingerprint import digest as digest
 from .store.fingerprint import library_versions as library_versions
 from .store.store import Shelf as Shelf
+from .suites.images import read_image as read_image
 from .suites.suite import Suite as Suite
 from .suites.suite import load_suite as load_suite
 from .target.loading import load_unet_weights as load_unet_weights

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dorib.contracts.registration import Register, RegisterCommand, RegisterSuite
 
 CONTRACT_VERSION = 2
+WHAT_CHANGED = 'docs/plugins.md, section "From contract 1 to 2",'
 
 hookspec = pluggy.HookspecMarker("dorib")
 hookimpl = pluggy.HookimplMarker("dorib")
