@@ -319,7 +319,7 @@ def unreadable(what: int | str) -> None:
 COMMANDS_PLUGIN = """
 from dorib import hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 @hookimpl
 def register_commands(register):
@@ -395,7 +395,7 @@ def test_plugins_as_json() -> None:
         ("metric", "sscd", "sscd"),
         ("suite", "tiny", "suites"),
     }
-    assert listing["contract"] == 1
+    assert listing["contract"] == 2
 
 
 def test_a_broken_plugin_is_listed_with_its_reason(

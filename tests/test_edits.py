@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dorib.contracts.edit_files import load_edit, save_edit
 from dorib.contracts.edits import (
     Change,
     Edit,
     MaskWeights,
     ReplaceWeights,
     ScaleOutputs,
-    load_edit,
     merge_edits,
-    save_edit,
     single_edits,
 )
 from dorib.errors import DoribError
@@ -145,12 +144,6 @@ def test_an_edit_for_another_model_is_refused(tiny_model: DiffusersModel, misfit
         tiny_model.edited(Edit(misfits(tiny_model)[misfit])),
     ):
         pytest.fail("was installed")
-
-
-def test_edits_do_not_nest(tiny_model: DiffusersModel) -> None:
-    edit = global_edit(tiny_model, "mask")
-    with tiny_model.edited(edit), pytest.raises(RuntimeError, match="installed already"):
-        tiny_model.edited(edit).__enter__()
 
 
 def test_global_edits_do_what_changing_the_weights_in_place_does(

@@ -16,7 +16,7 @@ from dorib.host.registry import discover
 from dorib.store.store import Store
 from dorib.suites.suite import Suite
 from dorib.verbs.context import RunContext
-from dorib.verbs.readiness import require_ready
+from dorib.verbs.preparation.readiness import require_ready
 from fixtures.planted import (
     WEIGHTS,
     Damage,

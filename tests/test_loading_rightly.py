@@ -18,7 +18,7 @@ from dorib.store.store import Store
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline, load_unet_weights
 from dorib.verbs.context import RunContext
-from dorib.verbs.readiness import require_ready
+from dorib.verbs.preparation.readiness import require_ready
 from fixtures.planted import (
     Damage,
     configuration,
@@ -197,8 +197,8 @@ def test_a_whole_model_is_looked_at_once(
         raise AssertionError("loaded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dorib.verbs.suite_model.load_pipeline", refuse)
-        patch.setattr("dorib.verbs.readiness.load_unet_weights", refuse)
+        patch.setattr("dorib.verbs.preparation.suite_model.load_pipeline", refuse)
+        patch.setattr("dorib.verbs.preparation.readiness.load_unet_weights", refuse)
         ready(suite_copy, tmp_path / "store")
         with_tensors("oracle", lambda tensors: tensors["conv_in.bias"].add_(1))(suite_copy)
         with pytest.raises(AssertionError, match="loaded again"):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel
-from dorib.contracts.edits import load_edit, save_edit
+from dorib.contracts.edit_files import load_edit, save_edit
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
 from dorib_nemo import NemoParams

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dorib.contracts.edits import Edit, MaskWeights
-from dorib.target import editing
+from dorib.target.editing import installing
 from dorib.target.model import DiffusersModel
 from fixtures.edits import KINDS, Kind, names, per_sample_edit, row_as_global
 
@@ -24,7 +24,7 @@ CAPTIONS = ("a red star", "a blue ring", "moon over the sea")
 def memory_cap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cap in units of the largest masked weight; None leaves it as it is."""
     if request.param is not None:
-        monkeypatch.setattr(editing, "MEMORY_CAP_BYTES", request.param * 32 * 128 * 4)
+        monkeypatch.setattr(installing, "MEMORY_CAP_BYTES", request.param * 32 * 128 * 4)
 
 
 def items(model: DiffusersModel, samples: Sequence[int], seed: int = 0) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dorib import DefenderView, DoribError, Edit, Ledger, SamplingRule, Seeds, Target, TargetModel
 from dorib.config import make_config
-from dorib.contracts.edits import load_edit, save_edit
+from dorib.contracts.edit_files import load_edit, save_edit
 from dorib.host.registry import discover
 from dorib.runner import RunResult, run
 from dorib_prompt_filter import PromptFilterParams
@@ -49,7 +49,8 @@ def substitutes(edit: Edit) -> dict[str, str]:
 
 
 def requested(model: TargetModel, prompts: Sequence[str]) -> Tensor:
-    return model.encode_request(prompts)["prompt_embeds"]
+    generators = [torch.Generator() for _ in prompts]
+    return model.encode_request(prompts, generators)["prompt_embeds"]
 
 
 def encoded(model: TargetModel, prompts: Sequence[str]) -> Tensor:

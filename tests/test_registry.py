@@ -20,7 +20,7 @@ MakePlugin = Callable[..., EntryPoint]
 HEADER = """
 from dorib import Params, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 """
 GOOD = """
 @hookimpl
@@ -92,12 +92,18 @@ def test_a_module_that_is_not_there(good: EntryPoint) -> None:
     assert "no_such_module" in only_reason(registry, "ghost")
 
 
-@pytest.mark.parametrize(("header", "version"), [("dorib_contract = 99", "99"), ("", "None")])
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [("dorib_contract = 1", "1"), ("dorib_contract = 99", "99"), ("", "None")],
+)
 def test_a_plugin_for_another_contract(
     make_plugin: MakePlugin, good: EntryPoint, header: str, version: str
 ) -> None:
     registry = discover([make_plugin("aa_old", "", header=header), good])
-    assert only_reason(registry, "aa_old") == f"built for contract {version}, this is contract 1"
+    assert only_reason(registry, "aa_old") == (
+        f"built for contract {version}, this is contract 2: docs/plugins.md, section "
+        '"From contract 1 to 2", says what changed'
+    )
 
 
 def test_a_name_already_taken(make_plugin: MakePlugin, good: EntryPoint) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import beta, binomtest, ttest_1samp
 
+from dorib.ranking.estimates.survival import kaplan_meier
 from dorib.ranking.statistics import (
     clopper_pearson,
     paired_difference,
@@ -16,7 +17,6 @@ from dorib.ranking.statistics import (
     unpaired_difference,
     utility_share,
 )
-from dorib.ranking.survival import kaplan_meier
 
 outcomes = st.lists(st.booleans(), min_size=1, max_size=30)
 

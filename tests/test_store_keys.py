@@ -30,7 +30,7 @@ PLUGIN = {
 '''A mitigation, a metric of its own, and a rule that another package brings.'''
 from dorib import FileParam, Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class ShrinkParams(Params):
@@ -69,7 +69,7 @@ RULE = {
     "__init__.py": """
 from dorib import Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 @hookimpl
@@ -81,7 +81,7 @@ from dorib import PromptRule
 
 
 class Planted(PromptRule):
-    def rewrite(self, prompts):
+    def rewrite(self, prompts, generators):
         return [prompt + " planted" for prompt in prompts]
 """,
 }

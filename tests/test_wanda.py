@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorib import DefenderView, DoribError, Edit, Ledger, MaskWeights, Seeds, Target, TargetModel
-from dorib.contracts.edits import load_edit, save_edit, single_edits
+from dorib.contracts.edit_files import load_edit, save_edit
+from dorib.contracts.edits import single_edits
 from dorib_wanda import WandaParams
 from dorib_wanda.mitigation import Wanda
 from dorib_wanda.selection import selected_weights

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dorib import RegisterSuite, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 @hookimpl

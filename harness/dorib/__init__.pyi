@@ -16,28 +16,34 @@ from .cli.terminal import say as say
 
 # For an analysis that brings a command of its own: what it opens, and what it is handed.
 from .config import RunConfig as RunConfig
+from .contracts.edit_files import load_edit as load_edit
+from .contracts.edit_files import save_edit as save_edit
+from .contracts.edits import AddLowRank as AddLowRank
 from .contracts.edits import Edit as Edit
 from .contracts.edits import MaskWeights as MaskWeights
 from .contracts.edits import ReplaceWeights as ReplaceWeights
 from .contracts.edits import SamplingRule as SamplingRule
 from .contracts.edits import ScaleOutputs as ScaleOutputs
-from .contracts.edits import load_edit as load_edit
-from .contracts.edits import save_edit as save_edit
+from .contracts.edits import Several as Several
 from .contracts.edits import single_edits as single_edits
 from .contracts.embeddings import Embeddings as Embeddings
+from .contracts.embeddings import Tokens as Tokens
 from .contracts.embeddings import stacked as stacked
 from .contracts.embeddings import unstacked as unstacked
 from .contracts.hookspecs import hookimpl as hookimpl
 from .contracts.ledger import Ledger as Ledger
 from .contracts.methods import REPLICATES as REPLICATES
 from .contracts.methods import Attack as Attack
+from .contracts.methods import InFlight as InFlight
 from .contracts.methods import Measured as Measured
 from .contracts.methods import Method as Method
 from .contracts.methods import Metric as Metric
 from .contracts.methods import Mitigation as Mitigation
+from .contracts.methods import Probe as Probe
 from .contracts.methods import PromptRule as PromptRule
 from .contracts.methods import Quantity as Quantity
 from .contracts.methods import Rule as Rule
+from .contracts.methods import Step as Step
 from .contracts.params import FileParam as FileParam
 from .contracts.params import FolderParam as FolderParam
 from .contracts.params import ModelParam as ModelParam
@@ -50,6 +56,7 @@ from .contracts.specs import MethodChoice as MethodChoice
 from .contracts.specs import MethodSpec as MethodSpec
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
+from .contracts.triggers import ImageStart as ImageStart
 from .contracts.triggers import Trigger as Trigger
 from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
@@ -97,6 +104,7 @@ from .store.files import write_text as write_text
 from .store.fingerprint import digest as digest
 from .store.fingerprint import library_versions as library_versions
 from .store.store import Shelf as Shelf
+from .suites.images import read_image as read_image
 from .suites.suite import Suite as Suite
 from .suites.suite import load_suite as load_suite
 from .target.loading import load_unet_weights as load_unet_weights

@@ -17,8 +17,8 @@ from dorib.report.opened import Results, open_results
 from dorib.reporting import Reporter
 from dorib.suites.suite import Suite, load_suite
 from dorib.validation import checked
+from dorib.verbs.preparation.suite_model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
-from dorib.verbs.suite_model import load_target_model, pipeline_version, usable_device
 
 MethodLike: TypeAlias = str | dict[str, Any] | MethodSpec
 """`"wanda:sparsity=0.4"`, `{"name": "wanda", "sparsity": 0.4}`, or a spec."""
@@ -35,6 +35,7 @@ class RunOptions(TypedDict, total=False):
     mitigation: Methods
     attack: Methods
     metric: Methods
+    probe: Methods
     split: str
     full: bool
     seeds: int | None

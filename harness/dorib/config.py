@@ -28,6 +28,7 @@ class RunConfig(Settings):
     mitigation: tuple[MethodSpec, ...] = ()
     attack: tuple[MethodSpec, ...] = ()
     metric: tuple[MethodSpec, ...] = (MethodSpec(name="sscd"), MethodSpec(name="clip"))
+    probe: tuple[MethodSpec, ...] = ()
     full: bool = False
     """The suite's full profile; otherwise its quick one."""
     seeds: int | None = Field(default=None, gt=0, le=1000)
@@ -45,7 +46,7 @@ class RunConfig(Settings):
             return value.reference
         return str(value) if isinstance(value, Path) else value
 
-    @field_validator("mitigation", "attack", "metric", mode="before")
+    @field_validator("mitigation", "attack", "metric", "probe", mode="before")
     @classmethod
     def _specs(cls, value: Any) -> Any:
         if isinstance(value, str | dict | MethodSpec):

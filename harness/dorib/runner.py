@@ -23,7 +23,8 @@ from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
-from dorib.verbs.readiness import require_ready
+from dorib.verbs.preparation.readiness import require_ready
+from dorib.verbs.probing import probe
 from dorib.verbs.unscorable import unscorable_records
 
 
@@ -71,6 +72,7 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
                 "nothing to replay; name an attack that does"
             )
     metrics = configure_all(registry, "metric", config.metric)
+    probes = configure_all(registry, "probe", config.probe)
     _refuse_double_quantities(metrics)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
@@ -87,8 +89,8 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     for metric in metrics:
         _prepare_metric(context, metric)
     require_ready(context)
-    _refuse_unfit(context, [*mitigations, *attacks])
-    return Run(context, config.out, config.profile_name, mitigations, attacks, metrics)
+    _refuse_unfit(context, [*mitigations, *attacks, *probes])
+    return Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
 
 
 def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:
@@ -146,6 +148,8 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
         for metric in this.metrics:
             if "utility" in metric.metric.needs:
                 this.records += measure(context, metric, cell, context.utility_prompts)
+    for method in this.probes:
+        this.records += probe(context, mitigated, method, this.subjects)
     for method in this.attacks:
         attacked = _attack(this, mitigated, method)
         generated = generate_attacked(context, mitigated, attacked, this.subjects)

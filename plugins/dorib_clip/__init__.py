@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dorib import ModelParam, Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class ClipParams(Params):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dorib import EmbeddingSearchParams, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class DoriParams(EmbeddingSearchParams):

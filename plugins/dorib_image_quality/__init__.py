@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from dorib import FileParam, FolderParam, ModelParam, Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class ImageQualityParams(Params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dorib import Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class ImageSimilarityParams(Params):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dorib import Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class PromptFilterParams(Params):

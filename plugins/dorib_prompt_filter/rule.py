@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from dorib import PromptRule
 from dorib_prompt_filter import FilterRuleParams
 
@@ -19,7 +21,7 @@ class SubstituteKnownPrompts(PromptRule[FilterRuleParams]):
         super().__init__(params)
         self._substitutes = {plain(k): caption for k, caption in params.substitutes.items()}
 
-    def rewrite(self, prompts: Sequence[str]) -> list[str]:
+    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
         """The substitute for each known prompt, every other prompt as it stands."""
         return [self._substitutes.get(plain(prompt), prompt) for prompt in prompts]
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dorib import FileParam, Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 OFFICIAL_SHA256 = "9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56"
 """Of `sscd_disc_mixup.torchscript.pt`, on which the public projects that pin it agree."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dorib import Params, Register, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class WandaParams(Params):

@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
-from dorib import Attack, Params, PromptRule, Quantity, Register, Rule, hookimpl
+import torch
+from torch import Tensor
+
+from dorib import (
+    Attack,
+    Embeddings,
+    Ledger,
+    Params,
+    Probe,
+    PromptRule,
+    Quantity,
+    Register,
+    Rule,
+    Seeds,
+    Target,
+    TargetModel,
+    hookimpl,
+)
 from doubles.attacks import Double as GoodAttack
 from doubles.metrics import Double as GoodMetric
 from doubles.metrics import of_each_image
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class NoKnowledge(Attack[Params]):
@@ -73,21 +90,58 @@ class TakesAlignment(GoodMetric):
 
 
 class ActsOnNoise(Rule[Params]):
-    expected = "acts on 'noise', where no rule can"
+    expected = "declares no `acts_on`: a set of 'prompt', 'embeddings', 'noise'"
     acts_on = cast(Any, "noise")
-    passes_gradients = True
 
 
 class ActsNowhere(Rule[Params]):
-    expected = "acts on None, where no rule can"
-    passes_gradients = True
+    expected = "declares no `acts_on`"
+
+
+class ActsOnThoughts(Rule[Params]):
+    expected = "declares acts_on 'thoughts', which is none of 'prompt'"
+    acts_on = cast(Any, frozenset({"thoughts"}))
+
+
+class ActsAtNoPlace(Rule[Params]):
+    expected = "acts nowhere: name its places in `acts_on`"
+    acts_on = frozenset()
+
+
+class HidesItsPlace(Rule[Params]):
+    expected = "has a `start` of its own and does not act on 'noise': add it to `acts_on`"
+    acts_on = frozenset({"guidance"})
+
+    def start(
+        self, model: TargetModel, noise: Tensor, embeddings: Embeddings, samples: Tensor
+    ) -> Tensor:
+        return -noise
+
+
+class NamesAPlaceForNothing(Rule[Params]):
+    expected = "acts on 'attention' and has no `attending` of its own: write it"
+    acts_on = frozenset({"attention"})
+
+
+class StrangeFeelings(GoodAttack):
+    expected = "declares feels 'pain', which is none of 'prompt'"
+    feels = cast(Any, frozenset({"pain"}))
+
+
+class NoKnowledgeOfProbes(Probe[Params]):
+    expected = "declares no `knows`: a set of 'original image'"
+
+    def score(
+        self, model: TargetModel, targets: Sequence[Target], seeds: Seeds, ledger: Ledger
+    ) -> Sequence[float]:
+        return [0.0 for _ in targets]
 
 
 class SilentOnGradients(PromptRule[Params]):
     expected = "does not say whether it `passes_gradients`"
     passes_gradients = cast(Any, None)
 
-    def rewrite(self, prompts: Sequence[str]) -> list[str]:
+    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
         return list(prompts)
 
 
@@ -105,7 +159,13 @@ DOUBLES: dict[str, tuple[str, type[Any]]] = {
         ("metric", QuantitiesOfWords),
         ("metric", TakesReplicates),
         ("metric", TakesAlignment),
+        ("attack", StrangeFeelings),
+        ("probe", NoKnowledgeOfProbes),
         ("rule", ActsOnNoise),
+        ("rule", ActsOnThoughts),
+        ("rule", ActsAtNoPlace),
+        ("rule", HidesItsPlace),
+        ("rule", NamesAPlaceForNothing),
         ("rule", ActsNowhere),
         ("rule", SilentOnGradients),
     ]
@@ -125,3 +185,4 @@ def _register(kind: str) -> Callable[[Register], None]:
 register_attacks = _register("attack")
 register_metrics = _register("metric")
 register_rules = _register("rule")
+register_probes = _register("probe")

@@ -18,7 +18,7 @@ from dorib import (
     hookimpl,
 )
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class Double(Metric[Params]):

@@ -29,7 +29,7 @@ from dorib import (
     load_unet_weights,
 )
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 class Double(Mitigation[Params]):

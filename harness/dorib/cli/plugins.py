@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from dorib.contracts.registration import PluginKind
     from dorib.host.registry import Registry
 
-KINDS: tuple[PluginKind, ...] = ("mitigation", "attack", "metric", "rule", "suite", "command")
+KINDS: tuple[PluginKind, ...] = (
+    "mitigation",
+    "attack",
+    "metric",
+    "rule",
+    "probe",
+    "suite",
+    "command",
+)
 
 
 class MethodKind(StrEnum):
@@ -21,6 +29,8 @@ class MethodKind(StrEnum):
     MITIGATION = "mitigation"
     ATTACK = "attack"
     METRIC = "metric"
+    RULE = "rule"
+    PROBE = "probe"
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -51,7 +61,7 @@ def plugins(as_json: AsJson = False) -> None:
 
 
 def params(
-    kind: Annotated[MethodKind, typer.Argument(help="mitigation, attack or metric.")],
+    kind: Annotated[MethodKind, typer.Argument(help="mitigation, attack, metric, rule or probe.")],
     name: Annotated[str, typer.Argument(help="A registered name; `dorib plugins` lists them.")],
     as_json: AsJson = False,
 ) -> None:

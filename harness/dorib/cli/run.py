@@ -42,6 +42,13 @@ class RunCommandOptions(SharedOptions, total=False):
         list[str] | None,
         method_option(help="A metric in place of sscd and clip; repeat it for several."),
     ]
+    probe: Annotated[
+        list[str] | None,
+        method_option(
+            help="A probe, which tells memorized samples from controls without an image; repeat it "
+            "for several, 'all' for every one."
+        ),
+    ]
     limit: Annotated[
         int | None, typer.Option(help="At most so many memorized samples, and so many controls.")
     ]

@@ -1,21 +1,15 @@
-"""Edits: what a mitigation changed, as data. A closed union of kinds; loading one runs no code."""
+"""Edits: what a mitigation changed, as data. A closed union of kinds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib.contracts.params import Scope
-from dorib.errors import DoribError
 from dorib.reprs import own_fields
 
 
@@ -57,6 +51,19 @@ class ReplaceWeights:
 
 
 @dataclass(frozen=True)
+class AddLowRank:
+    """Adds a product of two thin matrices to weights (LoRA); global only.
+
+    `factors` maps a layer's name to `up` `[d_out, rank]` and `down` `[rank, d_in]`: its weight,
+    flattened after the first axis, becomes `W + up @ down`. A scale is part of `up`.
+    """
+
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+
+    __repr__ = own_fields
+
+
+@dataclass(frozen=True)
 class SamplingRule:
     """Leaves the weights as they are and acts while the model samples; global only.
 
@@ -71,7 +78,22 @@ class SamplingRule:
     __repr__ = own_fields
 
 
-Change: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights | SamplingRule
+@dataclass(frozen=True)
+class Several:
+    """Changes one after the other, each on top of those before it; global only."""
+
+    changes: tuple[SingleChange, ...]
+
+    __repr__ = own_fields
+
+    def __post_init__(self) -> None:
+        if not self.changes or any(isinstance(change, Several) for change in self.changes):
+            raise ValueError("several changes are one at least, and none of them several itself")
+
+
+SingleChange: TypeAlias = ScaleOutputs | MaskWeights | ReplaceWeights | AddLowRank | SamplingRule
+Change: TypeAlias = SingleChange | Several
+_GLOBAL_ONLY = ReplaceWeights, AddLowRank, Several
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,10 @@ class Edit:
     A global edit has no `samples` and acts on every item. A per-sample edit presupposes knowing
     which image is asked for: row i of its tensors belongs to `samples[i]`. `change`
     is None where nothing is changed.
+
+    Names are those of the U-Net's modules and parameters; with `unet.`, `text_encoder.` or
+    `text_encoder_2.` before them, those of that component. Only the U-Net's can differ between
+    samples.
     """
 
     change: Change | None
@@ -93,121 +119,32 @@ class Edit:
     def __post_init__(self) -> None:
         if (self.scope == "per_sample") != bool(self.samples):
             raise ValueError("a per-sample edit names its samples, and a global one names none")
-        if self.scope == "per_sample" and isinstance(self.change, ReplaceWeights):
-            raise ValueError("new weights are global: they cannot differ between samples")
         if self.scope == "per_sample" and isinstance(self.change, SamplingRule):
             raise ValueError("a sampling rule is global: it is the same for all samples")
+        if self.scope == "per_sample" and isinstance(self.change, _GLOBAL_ONLY):
+            raise ValueError("new weights are global: they cannot differ between samples")
         rows = len(self.samples) or 1
-        if isinstance(self.change, MaskWeights):
-            for layer, indices in self.change.indices.items():
-                if len(indices) != rows:
-                    raise ValueError(f"{layer}: {len(indices)} masks for {rows} samples")
-        if isinstance(self.change, ScaleOutputs):
-            for layer, scales in self.change.scales.items():
-                if len(scales.reshape(-1, scales.shape[-1])) != rows:
-                    raise ValueError(f"{layer}: scales {[*scales.shape]} for {rows} samples")
+        for change in self.changes:
+            if isinstance(change, MaskWeights):
+                for layer, indices in change.indices.items():
+                    if len(indices) != rows:
+                        raise ValueError(f"{layer}: {len(indices)} masks for {rows} samples")
+            if isinstance(change, ScaleOutputs):
+                for layer, scales in change.scales.items():
+                    if len(scales.reshape(-1, scales.shape[-1])) != rows:
+                        raise ValueError(f"{layer}: scales {[*scales.shape]} for {rows} samples")
 
+    @property
+    def changes(self) -> tuple[SingleChange, ...]:
+        """The single changes that it is made of, in order."""
+        if isinstance(self.change, Several):
+            return self.change.changes
+        return () if self.change is None else (self.change,)
 
-def save_edit(edit: Edit, folder: Path) -> None:
-    """Write `edit.json` and, where the edit changes something, `edit.safetensors` into `folder`."""
-    change = edit.change
-    tensors: dict[str, Tensor] = {}
-    description: dict[str, Any] = {
-        "kind": type(change).__name__ if change is not None else None,
-        "scope": edit.scope,
-        "samples": list(edit.samples),
-        "notes": dict(edit.notes),
-    }
-    if isinstance(change, ScaleOutputs):
-        tensors = dict(change.scales)
-    elif isinstance(change, MaskWeights):
-        for layer, rows in change.indices.items():
-            tensors |= {f"{layer}@{row}": indices for row, indices in enumerate(rows)}
-    elif isinstance(change, ReplaceWeights):
-        tensors = dict(change.weights)
-    elif isinstance(change, SamplingRule):
-        description["rule"] = {"name": change.name, "params": dict(change.params)}
-    # Written even if it holds nothing, so that a lost file never passes for an empty change.
-    if change is not None:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, folder / "edit.safetensors")
-    (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
-
-
-def load_edit(folder: Path | str) -> Edit:
-    """Read an edit that `save_edit` wrote.
-
-    Raises:
-        DoribError: the folder holds no edit, or one of an unknown kind.
-    """
-    folder = Path(folder)
-    with _readable(folder):
-        description = json.loads((folder / "edit.json").read_text())
-        samples = tuple(description["samples"])
-        return Edit(
-            change=_change(description, folder, rows=len(samples) or 1),
-            scope=description["scope"],
-            samples=samples,
-            notes=description["notes"],
-        )
-
-
-def load_sampling_rule(folder: Path) -> SamplingRule | None:
-    """The sampling rule of an edit that `save_edit` wrote; None where it is of another kind.
-
-    Reads no tensors, however large the edit.
-
-    Raises:
-        DoribError: the folder holds no edit.
-    """
-    with _readable(folder):
-        description = json.loads((folder / "edit.json").read_text())
-        return _rule(description) if description["kind"] == "SamplingRule" else None
-
-
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (
-        OSError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        SafetensorError,
-    ) as error:
-        raise DoribError(f"{folder}: not a readable edit ({error}); delete it and run again") from (
-            error
-        )
-
-
-def _rule(description: Mapping[str, Any]) -> SamplingRule:
-    rule = description["rule"]
-    return SamplingRule(str(rule["name"]), dict(rule["params"]))
-
-
-def _change(description: Mapping[str, Any], folder: Path, rows: int) -> Change | None:
-    kind = description["kind"]
-    if kind is None:
-        return None
-    tensors = load_file(folder / "edit.safetensors")
-    match kind:
-        case "SamplingRule":
-            return _rule(description)
-        case "ScaleOutputs":
-            return ScaleOutputs(tensors)
-        case "MaskWeights":
-            layers = sorted({name.rsplit("@", 1)[0] for name in tensors})
-            return MaskWeights(
-                {
-                    layer: tuple(tensors[f"{layer}@{row}"].to(torch.int64) for row in range(rows))
-                    for layer in layers
-                }
-            )
-        case "ReplaceWeights":
-            return ReplaceWeights(tensors)
-    raise ValueError(f"unknown kind of edit {kind!r}")
+    @property
+    def rules(self) -> tuple[SamplingRule, ...]:
+        """The sampling rules among its changes."""
+        return tuple(change for change in self.changes if isinstance(change, SamplingRule))
 
 
 def merge_edits(edits: Sequence[Edit]) -> Edit:

@@ -1,7 +1,7 @@
-"""What a plugin can implement: six hooks, each handed the function that takes a registration.
+"""What a plugin can implement: seven hooks, each handed the function that takes a registration.
 
 The host hands in `register`, so a hook's signature stays as it is while what can be registered
-grows. A plugin module states the contract it was written for as `dorib_contract = 1` and must be
+grows. A plugin module states the contract it was written for as `dorib_contract = 2` and must be
 cheap to import: a registration names the class by its import path, and the class is loaded when
 it is used.
 """
@@ -15,7 +15,8 @@ import pluggy
 if TYPE_CHECKING:
     from dorib.contracts.registration import Register, RegisterCommand, RegisterSuite
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
+WHAT_CHANGED = 'docs/plugins.md, section "From contract 1 to 2",'
 
 hookspec = pluggy.HookspecMarker("dorib")
 hookimpl = pluggy.HookimplMarker("dorib")
@@ -39,6 +40,11 @@ def register_metrics(register: Register) -> None:
 @hookspec
 def register_rules(register: Register) -> None:
     """Call `register(name, target, params=..., summary=...)` for each `Rule`."""
+
+
+@hookspec
+def register_probes(register: Register) -> None:
+    """Call `register(name, target, params=..., summary=...)` for each `Probe`."""
 
 
 @hookspec

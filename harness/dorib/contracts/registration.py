@@ -7,8 +7,10 @@ from typing import Literal, Protocol, TypeAlias
 
 from dorib.contracts.params import Params
 
-MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule"]
-PluginKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "suite", "command"]
+MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "probe"]
+PluginKind: TypeAlias = Literal[
+    "mitigation", "attack", "metric", "rule", "probe", "suite", "command"
+]
 BUILT_IN_COMMANDS = ("run", "site", "fetch", "plugins", "params", "suites")
 """Names that no plugin can give a command of its own."""
 

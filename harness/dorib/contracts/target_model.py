@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dorib.contracts.edits import Edit
-    from dorib.contracts.embeddings import Embeddings
+    from dorib.contracts.embeddings import Embeddings, Tokens
     from dorib.contracts.ledger import Ledger
     from dorib.contracts.suite_view import SamplingSettings
+    from dorib.contracts.triggers import ImageStart
     from dorib.contracts.views import Target
 
 
@@ -111,9 +112,59 @@ class TargetModel(ABC):
         """
 
     @abstractmethod
-    def encode_request(self, prompts: Sequence[str]) -> Embeddings:
-        """As `encode_prompt`, for whoever asks the model for images in words: a sampling rule
-        that acts on prompts sees them first.
+    def rewritten(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+        """What the sampling rules in force make of `prompts`: what the model is asked with.
+
+        `generators`, one an item, are for rules that draw; without a rule nothing is drawn.
+        """
+
+    @abstractmethod
+    def encode_request(
+        self, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> Embeddings:
+        """As `encode_prompt`, for whoever asks the model for images in words: `rewritten` first."""
+
+    @abstractmethod
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """The token ids of `prompts`, on the CPU; cut at the text encoder's length."""
+
+    @abstractmethod
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The prompt that token ids decode to, without begin, end and padding."""
+
+    @abstractmethod
+    def tokens_of(self, ids: Sequence[Sequence[int]]) -> Tokens:
+        """Token ids as the encoder reads them: begin, end and padding put around each row.
+
+        Raises:
+            ValueError: a row is longer than the encoder reads, or an id is none of its vocabulary.
+        """
+
+    @abstractmethod
+    def token_embeddings(self) -> Mapping[str, Tensor]:
+        """By text encoder, the vector of each token, `[vocabulary, width]`, detached.
+
+        One entry, `text_encoder`; SDXL has `text_encoder_2` beside it.
+        """
+
+    @abstractmethod
+    def encode_tokens(
+        self, tokens: Tokens, vectors: Mapping[str, Tensor] | None = None
+    ) -> Embeddings:
+        """As `encode_prompt`, from token ids.
+
+        `vectors` `[B, length, width]`, by text encoder as in `token_embeddings`, take the place of
+        the looked-up ones: gradients reach them.
+        """
+
+    @abstractmethod
+    def weights(self, component: str = "unet") -> Mapping[str, Tensor]:
+        """The parameters of the U-Net, or of `text_encoder` or `text_encoder_2`, detached.
+
+        Under an edit, those it has put in place. They are the model's own: not to be written to.
+
+        Raises:
+            ValueError: the pipeline has no such component.
         """
 
     @abstractmethod
@@ -154,6 +205,16 @@ class TargetModel(ABC):
         """
 
     @abstractmethod
+    def predict_both(
+        self, latents: Tensor, timesteps: Tensor, embeddings: Embeddings, samples: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The raw outputs without and with the prompt, `[B, *latent_shape]` each, in one pass.
+
+        Raises:
+            ValueError: as `predict`.
+        """
+
+    @abstractmethod
     def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the U-Net is trained to output: the noise, the velocity or the clean latent."""
 
@@ -173,6 +234,8 @@ class TargetModel(ABC):
     ) -> Tensor:
         """Mean squared error of the raw output against its training target, float32 `[B]`.
 
+        Sampling rules that act on embeddings or on attention are part of it.
+
         `latents` are clean, `[B, *latent_shape]`, `noise` likewise, `timesteps` int64 `[B]`.
         `towards`, `[B, *latent_shape]`, takes the training target's place where it is given.
         """
@@ -183,8 +246,14 @@ class TargetModel(ABC):
         embeddings: Embeddings,
         generators: Sequence[torch.Generator],
         samples: Tensor,
+        lengths: Tensor | None = None,
+        start: ImageStart | None = None,
     ) -> Tensor:
-        """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item."""
+        """Images `[B, 3, height, width]` in [0, 1] from embeddings and one generator an item.
+
+        `lengths` as in `Tokens`, for rules that act on attention; None where they are not known.
+        `start` holds latents with a batch axis, which sampling goes on from.
+        """
 
     @abstractmethod
     def sample_latents(
@@ -193,16 +262,23 @@ class TargetModel(ABC):
         generators: Sequence[torch.Generator],
         samples: Tensor,
         steps: int | None = None,
+        lengths: Tensor | None = None,
+        start: ImageStart | None = None,
     ) -> Tensor:
-        """Latents `[B, *latent_shape]` after the first `steps` of sampling (None: all of them)."""
+        """Latents `[B, *latent_shape]` after the first `steps` of sampling (None: all of them).
+
+        The rest as in `sample`.
+        """
 
     @abstractmethod
     def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> AbstractContextManager[None]:
         """Run under `edit`; `rows[i]` is the edit's row for sample index i (default: i itself).
 
+        Blocks may stand in one another: the inner edit acts on top of the outer.
+
         Raises:
-            DoribError: the edit does not fit this model, or names a rule that is not registered.
-            RuntimeError: another edit is installed.
+            DoribError: the edit does not fit this model, names a rule that is not registered, or
+                acts on guidance where another does.
         """
 
     @abstractmethod

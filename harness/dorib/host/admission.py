@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from dorib.contracts.edits import (
+    AddLowRank,
     Edit,
     MaskWeights,
     ReplaceWeights,
     SamplingRule,
     ScaleOutputs,
+    Several,
+    SingleChange,
 )
 from dorib.contracts.methods import Measured, Quantity
 from dorib.contracts.params import Scope
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from dorib.contracts.target_model import TargetModel
     from dorib.contracts.views import Generation
 
-CHANGES = (ScaleOutputs, MaskWeights, ReplaceWeights, SamplingRule)
+CHANGES = (ScaleOutputs, MaskWeights, ReplaceWeights, AddLowRank, SamplingRule, Several)
 
 
 class AdmissionError(Exception):
@@ -66,35 +70,41 @@ def admit_edit(handed: object, model: TargetModel, scope: Scope, samples: Sequen
             f"fit returned a change of {_kind(change)}; use one of "
             f"{', '.join(kind.__name__ for kind in CHANGES)}"
         )
-    for name, tensor, floating in _tensors(change):
-        _check_tensor(f"edit, {name}", tensor, floating=floating)
-    _check_rule(change)
-    try:
-        with model.edited(handed):
-            pass
-    except DoribError as error:
-        raise AdmissionError(
-            f"fit returned an edit that does not fit the model: {error}"
-        ) from error
+    _check_change("fit returned", handed, model)
     return handed
 
 
-def _tensors(change: object) -> Iterable[tuple[str, object, bool]]:
+def _check_change(came: str, edit: Edit, model: TargetModel) -> None:
+    for change in edit.changes:
+        for name, tensor, floating in _tensors(change):
+            _check_tensor(f"edit, {name}", tensor, floating=floating)
+        _check_rule(came, change)
+    try:
+        with model.edited(edit):
+            pass
+    except DoribError as error:
+        raise AdmissionError(f"{came} an edit that does not fit the model: {error}") from error
+
+
+def _tensors(change: SingleChange) -> Iterable[tuple[str, object, bool]]:
     """Name and value of each tensor of an edit, and whether it must hold floating-point numbers."""
     match change:
         case ScaleOutputs():
             yield from ((name, value, True) for name, value in change.scales.items())
         case ReplaceWeights():
             yield from ((name, value, True) for name, value in change.weights.items())
+        case AddLowRank():
+            for name, factors in change.factors.items():
+                yield from ((name, factor, True) for factor in factors)
         case MaskWeights():
             for name, rows in change.indices.items():
                 yield from ((name, row, False) for row in rows)
 
 
-def _check_rule(change: object) -> None:
+def _check_rule(came: str, change: SingleChange) -> None:
     if isinstance(change, SamplingRule) and not _is_json(dict(change.params)):
         raise AdmissionError(
-            f"fit returned the rule {change.name!r} with parameters that are no JSON values; "
+            f"{came} the rule {change.name!r} with parameters that are no JSON values; "
             "give numbers, strings, truth values, lists and mappings only"
         )
 
@@ -125,11 +135,39 @@ def admit_trigger(
         raise AdmissionError(f"{where} has a prompt of {_kind(handed.prompt)}; give a string")
     if handed.prompt is None:
         _check_embeddings(where, handed.embeddings, model)
+    if handed.tokens:
+        handed = replace(handed, encodes_back=_encodes_back(where, handed, model))
+    if handed.start is not None:
+        latents = handed.start.latents
+        _check_tensor(f"{where}, its image start", latents, floating=True)
+        if tuple(latents.shape) != model.latent_shape:
+            raise AdmissionError(
+                f"{where} starts from latents of the shape {[*latents.shape]}, and this model's "
+                f"are {[*model.latent_shape]}; leave the batch axis out"
+            )
+    if handed.edit is not None:
+        _check_own_edit(where, handed.edit, model)
     if handed.loss is not None and not _is_number(handed.loss):
         raise AdmissionError(f"{where} has a loss of {_kind(handed.loss)}; give a float or None")
     if not all(map(_is_number, handed.trace)):
         raise AdmissionError(f"{where} has a trace that is no sequence of numbers; give floats")
     return handed
+
+
+def _encodes_back(where: str, trigger: Trigger, model: TargetModel) -> bool:
+    try:
+        ids = model.tokens_of([trigger.tokens]).ids
+    except ValueError as error:
+        raise AdmissionError(f"{where}: {error}; give ids of the model's tokenizer") from error
+    return bool(torch.equal(ids, model.tokenize([str(trigger.prompt)]).ids))
+
+
+def _check_own_edit(where: str, edit: object, model: TargetModel) -> None:
+    if not isinstance(edit, Edit) or edit.scope != "global" or edit.rules or not edit.changes:
+        raise AdmissionError(
+            f"{where} brings {_kind(edit)} that is no global edit of weights alone; give one"
+        )
+    _check_change(f"{where} brings", edit, model)
 
 
 def _check_embeddings(where: str, embeddings: Mapping[str, Tensor], model: TargetModel) -> None:
@@ -201,6 +239,39 @@ def admit_prompts(handed: object, count: int) -> list[str]:
             f"rewrite made {len(handed)} prompts out of {count}; return one for each, in order"
         )
     return list(handed)
+
+
+def admit_embeddings(handed: object, before: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What a rule's `embed` returned, where it is of the names and shapes that it was given.
+
+    Raises:
+        AdmissionError: it is not.
+    """
+    if not isinstance(handed, Mapping) or set(handed) != set(before):
+        raise AdmissionError(
+            f"embed returned {_kind(handed)}; return embeddings named {_names(sorted(before))}"
+        )
+    return {name: _like("embed", handed[name], value) for name, value in before.items()}
+
+
+def admit_latents(method: str, handed: object, before: Tensor) -> Tensor:
+    """What a rule's `method` returned, where it is of the shape that it was given.
+
+    Raises:
+        AdmissionError: it is not.
+    """
+    return _like(method, handed, before)
+
+
+def _like(method: str, value: object, before: Tensor) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise AdmissionError(f"{method} returned {_kind(value)}; return a tensor")
+    if value.shape != before.shape or not value.is_floating_point():
+        raise AdmissionError(
+            f"{method} returned {value.dtype} of the shape {[*value.shape]}; return floating-point "
+            f"numbers of the shape {[*before.shape]}"
+        )
+    return value.to(before.device, before.dtype)
 
 
 def _check_tensor(where: str, value: object, *, floating: bool) -> None:

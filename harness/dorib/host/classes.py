@@ -13,7 +13,8 @@ from dorib.contracts.methods import (
     Metric,
     Mitigation,
     Need,
-    PromptRule,
+    Place,
+    Probe,
     Quantity,
     Rule,
 )
@@ -25,7 +26,16 @@ BASES: dict[MethodKind, type[Method[Any]]] = {
     "attack": Attack,
     "metric": Metric,
     "rule": Rule,
+    "probe": Probe,
 }
+METHOD_AT: dict[Place, str] = {
+    "prompt": "rewrite",
+    "embeddings": "embed",
+    "noise": "start",
+    "attention": "attending",
+    "guidance": "guide",
+}
+"""By place, the method of a rule that acts there."""
 
 
 def flaw_of(registration: Registration, loaded: object) -> str | None:
@@ -36,8 +46,11 @@ def flaw_of(registration: Registration, loaded: object) -> str | None:
     if inspect.isabstract(loaded):
         lacking = ", ".join(sorted(loaded.__abstractmethods__))
         return f"does not implement {lacking}"
-    if issubclass(loaded, Attack):
-        return _outside("knows", getattr(loaded, "knows", None), get_args(Knowledge))
+    if issubclass(loaded, Attack | Probe):
+        flaw = _outside("knows", getattr(loaded, "knows", None), get_args(Knowledge))
+        if flaw is None and issubclass(loaded, Attack):
+            flaw = _outside("feels", getattr(loaded, "feels", None), get_args(Place))
+        return flaw
     if issubclass(loaded, Metric):
         return _flaw_of_metric(loaded, built_in=registration.built_in)
     if issubclass(loaded, Rule):
@@ -66,12 +79,18 @@ def _flaw_of_metric(loaded: type[Metric[Any]], *, built_in: bool) -> str | None:
 
 
 def _flaw_of_rule(loaded: type[Rule[Any]]) -> str | None:
-    if not issubclass(loaded, PromptRule) or loaded.acts_on != "prompt":
-        place = getattr(loaded, "acts_on", None)
-        return f"acts on {place!r}, where no rule can: subclass PromptRule"
+    flaw = _outside("acts_on", getattr(loaded, "acts_on", None), get_args(Place))
+    if flaw:
+        return flaw
     if not isinstance(getattr(loaded, "passes_gradients", None), bool):
         return "does not say whether it `passes_gradients`"
-    return None
+    for place, method in METHOD_AT.items():
+        own = getattr(loaded, method) is not getattr(Rule, method)
+        if own and place not in loaded.acts_on:
+            return f"has a `{method}` of its own and does not act on {place!r}: add it to `acts_on`"
+        if not own and place in loaded.acts_on:
+            return f"acts on {place!r} and has no `{method}` of its own: write it"
+    return None if loaded.acts_on else "acts nowhere: name its places in `acts_on`"
 
 
 def _outside(name: str, declared: object, known: tuple[str, ...]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
-from dorib.contracts.methods import Attack, Method, Metric, Mitigation
+from dorib.contracts.methods import Attack, Method, Metric, Mitigation, Probe
 from dorib.contracts.params import NAMES_ONLY, Params
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
@@ -82,6 +82,12 @@ class Configured:
         """The attack whose triggers this attack replays; None where it replays none."""
         role = self.attack.replays
         return self.parts[role] if role else None
+
+    @property
+    def probe(self) -> Probe[Any]:
+        """The method as the probe it is."""
+        assert isinstance(self.method, Probe)
+        return self.method
 
     @property
     def metric(self) -> Metric[Any]:

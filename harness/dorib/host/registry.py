@@ -120,7 +120,10 @@ def _built_in() -> set[str]:
 def _add_plugin(registry: Registry, plugin: str, module: ModuleType, *, built_in: bool) -> None:
     version = getattr(module, "dorib_contract", None)
     if version != hookspecs.CONTRACT_VERSION:
-        reason = f"built for contract {version}, this is contract {hookspecs.CONTRACT_VERSION}"
+        reason = (
+            f"built for contract {version}, this is contract {hookspecs.CONTRACT_VERSION}: "
+            f"{hookspecs.WHAT_CHANGED} says what changed"
+        )
         registry.broken.append(BrokenPlugin(plugin, reason))
         return
     manager = pluggy.PluginManager("dorib")
@@ -141,6 +144,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
         ("attack", hook.register_attacks),
         ("metric", hook.register_metrics),
         ("rule", hook.register_rules),
+        ("probe", hook.register_probes),
         ("suite", hook.register_suites),
         ("command", hook.register_commands),
     ]

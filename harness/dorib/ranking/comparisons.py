@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 
 from dorib.host.configure import NONE
+from dorib.ranking.estimates.survival import kaplan_meier
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.outcomes import Outcomes, Role
 from dorib.ranking.rates import Interval, ThresholdRates, WorkToBreak
 from dorib.ranking.statistics import paired_difference, recovered_share, unpaired_difference
-from dorib.ranking.survival import kaplan_meier
 
 BOOTSTRAP_SEED = 0
 

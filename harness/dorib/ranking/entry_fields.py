@@ -13,6 +13,7 @@ from dorib.ranking.rates import (
     Facts,
     Interval,
     Positive,
+    ProbeResult,
     Rate,
     Sha256,
     ThresholdRates,
@@ -90,6 +91,8 @@ class Work(Facts):
     search_mean_controls: float = Field(ge=0)
     judging: Count
     """Generating the evaluation images: the runner's own work."""
+    rule: float = Field(default=0, ge=0)
+    """What a sampling rule itself asks of the U-Net, mean per image."""
 
 
 class SuiteFacts(Facts):
@@ -163,6 +166,9 @@ class EntryFields(Facts):
     searches: bool
     bypass: bool
     """The attack evades the mitigation by construction; what the weights hold is scored still."""
+    adaptive: bool | None = None
+    """Whether the search felt the sampling rules that act on its triggers: where it did not, the
+    mitigation is not robust but untested. None where no rule acts, or nothing was searched."""
     not_applicable: str | None
     """Why the combination cannot be run at all, where it cannot."""
     k: Positive
@@ -192,6 +198,8 @@ class EntryFields(Facts):
     prompts_without_reference: Count = 0
     """Utility prompts left out because the unmitigated model has no value for them."""
     summaries: Summaries
+    probes: dict[str, ProbeResult] = Field(default_factory=dict)
+    """By label: how well scores part memorized samples from controls, without an image."""
     work_to_break: WorkToBreak | None
     """None where nothing is searched."""
     work_to_break_controls: WorkToBreak | None

@@ -52,6 +52,8 @@ class RunFacts:
     """Labels of those that the suite ranks by; empty where all that were run do."""
     thresholds: tuple[float, ...] = ()
     """Cosines, rising, at which the rates are told beside the suite's threshold."""
+    probes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What whoever probes holds, by the probe's label."""
     unscorable: int = 0
     """Samples left out before the run, having no original image."""
 
@@ -74,5 +76,9 @@ class CellFacts:
     smallest_batch: int | None = None
     """Items that were run together where memory ran out; None where it did not."""
     bypass: bool = False
+    adaptive: bool | None = None
+    """Whether the search felt the sampling rules that act on its triggers."""
+    rule_work: float = 0
+    """What these cost an image, in U-Net items."""
     not_applicable: str | None = None
     """Why the combination cannot be run at all, where it cannot."""

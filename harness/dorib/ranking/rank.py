@@ -20,6 +20,8 @@ from dorib.ranking.entry_fields import BudgetPoint, Samples, Summaries, Work
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.observations import Observations, Place
 from dorib.ranking.outcomes import Outcomes, place
+from dorib.ranking.probes import probe_result
+from dorib.ranking.rates import ProbeResult
 from dorib.ranking.records import Record
 from dorib.ranking.utility import Utility, measure_utility
 
@@ -74,6 +76,7 @@ def _entry(
         knows=tuple(sorted(cell.knows)),
         searches=cell.searches,
         bypass=cell.bypass,
+        adaptive=cell.adaptive,
         not_applicable=cell.not_applicable,
         k=run.k,
         required_attacks=run.required_attacks or outcomes.attacks,
@@ -91,6 +94,7 @@ def _entry(
         utility_by_kind=utility.by_kind,
         prompts_without_reference=len(utility.reference_errors),
         summaries=_summaries(outcomes, observations, cell),
+        probes=_probes(outcomes, observations, cell),
         work_to_break=work_to_break(outcomes, cell, "memorized"),
         work_to_break_controls=work_to_break(outcomes, cell, "control"),
         work=_work(outcomes, cell),
@@ -103,6 +107,16 @@ def _entry(
         environment=run.environment,
         digests=cell.digests,
     )
+
+
+def _probes(
+    outcomes: Outcomes, observations: Observations, cell: CellFacts
+) -> dict[str, ProbeResult]:
+    results = {
+        label: probe_result(observations, outcomes.run, cell.mitigation.label, label, knows)
+        for label, knows in sorted(outcomes.run.probes.items())
+    }
+    return {label: result for label, result in results.items() if result}
 
 
 def _is_reference(run: RunFacts, cell: CellFacts) -> bool:
@@ -156,6 +170,7 @@ def _work(outcomes: Outcomes, cell: CellFacts) -> Work:
         search_mean_memorized=_mean_work(cell, outcomes.run.memorized, budget),
         search_mean_controls=_mean_work(cell, outcomes.run.controls, budget),
         judging=cell.judging_work,
+        rule=cell.rule_work,
     )
 
 

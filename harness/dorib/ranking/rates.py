@@ -8,8 +8,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 
+from dorib.ranking.estimates.survival import restricted_mean
 from dorib.ranking.statistics import clopper_pearson
-from dorib.ranking.survival import restricted_mean
 from dorib.reprs import own_fields
 from dorib.validation import StrictModel
 
@@ -101,6 +101,34 @@ class ThresholdRates(Facts):
     memorized: Rate
     controls: Rate | None
     oracle: Rate | None
+
+
+class ProbeResult(Facts):
+    """One probe under one mitigation."""
+
+    knows: tuple[str, ...]
+    """What whoever probes holds."""
+    auc: Share01
+    """The chance that a memorized sample scores above a control, ties counting half; 0.5 where the
+    scores tell nothing."""
+    low: Share01
+    high: Share01
+    """95 % interval (Newcombe 2006, method 5), each source photograph counted once."""
+    memorized: Positive
+    controls: Positive
+    """Samples with a score."""
+    errors: Count
+    """Samples without one."""
+    oracle_auc: Share01 | None
+    """The same probe on the oracle, which never saw the memorized samples; None without one."""
+    work: float = Field(ge=0)
+    """Mean per sample, in U-Net items."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ProbeResult:
+        if not self.low <= self.auc <= self.high:
+            raise ValueError(f"auc: {self.auc} is not within {self.low} to {self.high}")
+        return self
 
 
 class WorkToBreak(Facts):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.host.configure import NONE, ORACLE, Configured
-from dorib.host.rules import bypassed
+from dorib.host.rules import is_adaptive, is_bypassed
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
@@ -78,6 +78,7 @@ def cell_facts(
         for subject in scored
         for budget in attacked.budgets
     ]
+    passing = _passing(this, cell, scored)
     sampling = this.context.suite.manifest.sampling
     guided = 2 if sampling.guidance_scale > 1 else 1
     return CellFacts(
@@ -103,20 +104,36 @@ def cell_facts(
         fit_work=cell.mitigated.work(behind),
         judging_work=len(images) * sampling.steps * guided,
         smallest_batch=smallest_batch([*searched, *(cell.generated.shelf[r.item] for r in images)]),
-        bypass=_bypass(this, cell, scored),
-        not_applicable=attacked.not_applicable,
+        bypass=bool(passing["bypass"]),
+        adaptive=passing["adaptive"],
+        rule_work=_rule_work(cell, images),
     )
 
 
-def _bypass(this: Run, cell: Cell, scored: Sequence[Subject]) -> bool:
-    """Whether a trigger is handed in behind the place where the mitigation's rule acts."""
-    rule, attacked = cell.mitigated.sampling_rule, cell.attacked
+def _passing(this: Run, cell: Cell, scored: Sequence[Subject]) -> dict[str, bool | None]:
+    """How the attack's triggers get past what the mitigation does: by construction, or searched
+    for while it acted."""
+    outline, attacked = cell.mitigated.outline, cell.attacked
     assert attacked is not None
-    return rule is not None and any(
-        bypassed(rule, this.context.registry, attacked.trigger(subject, budget))
-        for subject in scored
-        for budget in attacked.budgets
-    )
+    facts: dict[str, bool | None] = {"bypass": False, "adaptive": None}
+    if not (outline.rules or outline.names):
+        return facts
+    registry, attack = this.context.registry, attacked.method.attack
+    for subject in scored:
+        for budget in attacked.budgets:
+            trigger = attacked.trigger(subject, budget)
+            facts["bypass"] = facts["bypass"] or is_bypassed(outline, registry, trigger)
+            adaptive = is_adaptive(outline.rules, registry, attack, trigger)
+            if adaptive is not None:
+                facts["adaptive"] = adaptive and facts["adaptive"] is not False
+    return facts
+
+
+def _rule_work(cell: Cell, images: Sequence[Request]) -> float:
+    """What sampling rules cost an image, in U-Net items."""
+    if not (cell.mitigated.outline.rules and images):
+        return 0.0
+    return sum(cell.generated.rule_work(images).values()) / len(images)
 
 
 def finish(this: Run, *, reused: bool) -> RunResult:
@@ -222,6 +239,7 @@ def _run_facts(this: Run) -> RunFacts:
         oracle=labels.get(ORACLE),
         required_attacks=manifest.required_attacks,
         thresholds=_thresholds(this),
+        probes={one.label: tuple(sorted(one.probe.knows)) for one in this.probes},
         unscorable=len(context.unscorable),
     )
 

@@ -24,6 +24,7 @@ class Run:
     mitigations: list[Configured]
     attacks: list[Configured]
     metrics: list[Configured]
+    probes: list[Configured]
     records: list[Record] = field(default_factory=list)
     cells: list[CellFacts] = field(default_factory=list)
     made: dict[tuple[str, str], Cell] = field(default_factory=dict)

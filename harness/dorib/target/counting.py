@@ -17,6 +17,8 @@ class WorkCounter:
 
     def __init__(self) -> None:
         self._ledgers: list[Ledger] = []
+        self.of_rule = False
+        """Whether what is asked for now is asked for by a sampling rule."""
 
     @contextmanager
     def counting(self, ledger: Ledger) -> Iterator[None]:
@@ -27,6 +29,15 @@ class WorkCounter:
         finally:
             self._ledgers.remove(ledger)
 
+    @contextmanager
+    def counting_as_rule(self) -> Iterator[None]:
+        """What is asked for inside is a sampling rule's own."""
+        before, self.of_rule = self.of_rule, True
+        try:
+            yield
+        finally:
+            self.of_rule = before
+
     def count(self, output: Tensor, samples: Tensor | None) -> None:
         """Count a forward pass that gave `output`, and its backward pass when that comes.
 
@@ -35,12 +46,14 @@ class WorkCounter:
         """
         if not self._ledgers:
             return
-        ledgers = list(self._ledgers)
+        ledgers, of_rule = list(self._ledgers), self.of_rule
         indices = None if samples is None else samples.tolist()
 
         def write(backward: bool) -> None:
             for ledger in ledgers:
-                if indices is None:
+                if indices is not None and of_rule:
+                    ledger.add_rule(indices, 2 if backward else 1)
+                elif indices is None:
                     ledger.add_stray(len(output) * (2 if backward else 1))
                 elif backward:
                     ledger.add_backward(indices)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,25 +11,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from dorib.contracts.edits import Edit, SamplingRule
-from dorib.contracts.embeddings import Embeddings, stacked, unstacked
+from dorib.contracts.edits import Edit
+from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.ledger import Ledger
-from dorib.contracts.methods import PromptRule, Rule
+from dorib.contracts.methods import InFlight
 from dorib.contracts.suite_view import SamplingSettings
-from dorib.contracts.target_model import TargetModel
-from dorib.contracts.views import Target
+from dorib.contracts.triggers import ImageStart
 from dorib.errors import DoribError
-from dorib.host.admission import admit_prompts
 from dorib.host.registry import Registry, discover
 from dorib.host.rules import rule_behind
-from dorib.target import conditioning, layers
+from dorib.target import layers
 from dorib.target.counting import WorkCounter
-from dorib.target.editing import float32_copies, installed, linear_layer
+from dorib.target.editing.in_force import EditsInForce
+from dorib.target.editing.installing import float32_copies, linear_layer
 from dorib.target.noise import noise_levels, training_target
 from dorib.target.sampling import planned_scheduler, sample_latents
+from dorib.target.text import conditioning
+from dorib.target.text.interface import PipelineText
+from dorib.target.text.tokens import text_encoders
 
 
-class DiffusersModel(TargetModel):
+class DiffusersModel(PipelineText):
     """A diffusers text-to-image pipeline with a `UNet2DConditionModel`."""
 
     def __init__(
@@ -51,7 +52,7 @@ class DiffusersModel(TargetModel):
         self.sampling = sampling
         self.unet: nn.Module = pipeline.unet.eval().requires_grad_(False)
         pipeline.vae.eval().requires_grad_(False)
-        for encoder in _text_encoders(pipeline):
+        for encoder in text_encoders(pipeline).values():
             encoder.eval().requires_grad_(False)
         if pipeline.vae.config.get("force_upcast") and pipeline.vae.dtype == torch.float16:
             # Such an autoencoder overflows in half precision.
@@ -60,11 +61,9 @@ class DiffusersModel(TargetModel):
         self.dtype: torch.dtype = pipeline.unet.dtype
         self.prediction_type: str = pipeline.scheduler.config.prediction_type
         self._registry = registry
-        self._edit: Edit | None = None
-        self._rule: Rule[Any] | None = None
-        self._rows: Tensor | None = None
-        self._in_flight: Tensor | None = None
         self._work = WorkCounter()
+        self._edits = EditsInForce(self._work)
+        self._unconditional: Embeddings | None = None
         self.unet.register_forward_hook(self._count)
 
     @property
@@ -73,11 +72,6 @@ class DiffusersModel(TargetModel):
         factor = self.pipeline.vae_scale_factor
         channels = self.pipeline.unet.config.in_channels
         return channels, self.sampling.height // factor, self.sampling.width // factor
-
-    @property
-    @override
-    def conditioning(self) -> frozenset[str]:
-        return conditioning.names(self.pipeline)
 
     @property
     @override
@@ -124,34 +118,21 @@ class DiffusersModel(TargetModel):
                     unet.disable_gradient_checkpointing()
 
     @override
-    def encode_prompt(self, prompts: Sequence[str]) -> Embeddings:
-        return conditioning.encode_prompt(self.pipeline, prompts, self.device)
+    def rewritten(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+        return self._edits.rules.rewrite(prompts, generators)
 
     @override
-    def encode_request(self, prompts: Sequence[str]) -> Embeddings:
-        rule = self._rule
-        if isinstance(rule, PromptRule):
-            prompts = admit_prompts(rule.rewrite(prompts), len(prompts))
-        return self.encode_prompt(prompts)
+    def encode_request(
+        self, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> Embeddings:
+        return self.encode_prompt(self.rewritten(prompts, generators))
 
     @override
-    def encode_targets(self, targets: Sequence[Target]) -> Embeddings:
-        captions = self.encode_prompt([target.caption for target in targets])
-        own = [target.embeddings for target in targets]
-        rows = zip(own, unstacked(captions), strict=True)
-        return (
-            stacked(
-                [
-                    {
-                        name: value.to(self.device, self.dtype)
-                        for name, value in (given or row).items()
-                    }
-                    for given, row in rows
-                ]
-            )
-            if targets
-            else captions
-        )
+    def weights(self, component: str = "unet") -> Mapping[str, Tensor]:
+        module = self._components().get(component)
+        if module is None:
+            raise ValueError(f"this pipeline has no {component}")
+        return {name: value.detach() for name, value in module.named_parameters()}
 
     @torch.no_grad()
     @override
@@ -183,16 +164,23 @@ class DiffusersModel(TargetModel):
     ) -> Tensor:
         if guidance_scale <= 1:
             return self._call_unet(latents, timesteps, embeddings, samples)
-        batch = len(latents)
+        unconditional, conditional = self.predict_both(latents, timesteps, embeddings, samples)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    @override
+    def predict_both(
+        self, latents: Tensor, timesteps: Tensor, embeddings: Embeddings, samples: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self._unconditional is None:
+            self._unconditional = conditioning.encode_nothing(self.pipeline, self.device)
         both = {
             name: torch.cat([value.expand_as(embeddings[name]), embeddings[name]])
             for name, value in self._unconditional.items()
         }
         output = self._call_unet(
-            latents.repeat(2, 1, 1, 1), timesteps.repeat(2), both, samples.repeat(2)
+            latents.repeat(2, 1, 1, 1), timesteps.repeat(2), both, samples.repeat(2), halves=2
         )
-        unconditional, conditional = output[:batch], output[batch:]
-        return unconditional + guidance_scale * (conditional - unconditional)
+        return output[: len(latents)], output[len(latents) :]
 
     @override
     def training_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -217,6 +205,7 @@ class DiffusersModel(TargetModel):
         latents, noise = latents.to(self.device), noise.to(self.device)
         timesteps = timesteps.to(self.device)
         noisy = self.add_noise(latents, noise, timesteps)
+        embeddings = self._edits.rules.embed(self, embeddings, noise.to(self.dtype), samples)
         output = self.predict(noisy.to(self.dtype), timesteps, embeddings, samples)
         if towards is None:
             towards = self.training_target(latents, noise, timesteps)
@@ -229,8 +218,11 @@ class DiffusersModel(TargetModel):
         embeddings: Embeddings,
         generators: Sequence[torch.Generator],
         samples: Tensor,
+        lengths: Tensor | None = None,
+        start: ImageStart | None = None,
     ) -> Tensor:
-        return self.decode(self.sample_latents(embeddings, generators, samples))
+        latents = self.sample_latents(embeddings, generators, samples, lengths=lengths, start=start)
+        return self.decode(latents)
 
     @torch.no_grad()
     @override
@@ -240,26 +232,32 @@ class DiffusersModel(TargetModel):
         generators: Sequence[torch.Generator],
         samples: Tensor,
         steps: int | None = None,
+        lengths: Tensor | None = None,
+        start: ImageStart | None = None,
     ) -> Tensor:
-        return sample_latents(
-            self, self._planned_scheduler(), embeddings, generators, samples, steps
-        )
+        with self._edits.lengths_known(lengths):
+            return sample_latents(
+                self,
+                self._edits.rules,
+                self._planned_scheduler(),
+                embeddings,
+                generators,
+                samples,
+                steps,
+                start,
+            )
 
     @contextmanager
     @override
     def edited(self, edit: Edit, rows: Sequence[int] | None = None) -> Iterator[None]:
-        if self._edit is not None:
-            raise RuntimeError("an edit is installed already; leave its block first")
-        rule = None
-        if isinstance(edit.change, SamplingRule):
-            rule = rule_behind(edit.change, self._registry or discover())
-        self._edit, self._rule = edit, rule
-        self._rows = None if rows is None else torch.tensor(rows, device=self.device)
-        try:
-            with installed(self.unet, edit, self._edit_rows):
-                yield
-        finally:
-            self._edit = self._rule = self._rows = None
+        rules = [rule_behind(change, self._registry or discover()) for change in edit.rules]
+        on_device = None if rows is None else torch.tensor(rows, device=self.device)
+        # An edit may reach the text encoders.
+        self._unconditional = None
+        with ExitStack() as stack:
+            stack.callback(setattr, self, "_unconditional", None)
+            stack.enter_context(self._edits.installed(self._components(), edit, on_device, rules))
+            yield
 
     @override
     def counting(self, ledger: Ledger) -> AbstractContextManager[None]:
@@ -269,10 +267,10 @@ class DiffusersModel(TargetModel):
         """Trade compute for memory in backward passes; per-sample edits keep working."""
 
         def checkpointed(module: nn.Module, *arguments: Any) -> Any:
-            samples = self._in_flight
+            in_flight = self._edits.in_flight
 
             def call(*inputs: Any) -> Any:
-                with self._flying(samples):
+                with self._edits.flying(in_flight):
                     return module(*inputs)
 
             return checkpoint(call, *arguments, use_reentrant=False)
@@ -290,7 +288,7 @@ class DiffusersModel(TargetModel):
         """
         from accelerate import cpu_offload
 
-        for module in (self.pipeline.vae, *_text_encoders(self.pipeline)):
+        for module in (self.pipeline.vae, *text_encoders(self.pipeline).values()):
             cpu_offload(module, self.device)
 
     def compile(self, backend: str = "inductor") -> None:
@@ -300,48 +298,34 @@ class DiffusersModel(TargetModel):
         # The inner method alone, so that the U-Net's own hook counts outside the compiled code.
         self.unet.forward = torch.compile(self.unet.forward, backend=backend)
 
-    @cached_property
-    def _unconditional(self) -> Embeddings:
-        return conditioning.encode_nothing(self.pipeline, self.device)
+    def _components(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet, **text_encoders(self.pipeline)}
 
     def _planned_scheduler(self) -> Any:
         return planned_scheduler(self.pipeline.scheduler, self.sampling.steps, self.device)
 
     def _call_unet(
-        self, latents: Tensor, timesteps: Tensor, embeddings: Embeddings, samples: Tensor
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        embeddings: Embeddings,
+        samples: Tensor,
+        halves: int = 1,
     ) -> Tensor:
+        """`halves` is 2 where the first half of the items is guidance's unconditional one."""
         if not len(latents) == len(timesteps) == len(samples):
             raise ValueError("latents, timesteps and samples differ in length")
-        if self._edit is not None and self._edit.scope == "per_sample":
-            # A negative index would pick a row from the end: another sample's edit.
-            rows = len(self._edit.samples if self._rows is None else self._rows)
-            if bool(((samples < 0) | (samples >= rows)).any()):
-                raise ValueError(
-                    f"samples {samples.tolist()}: the per-sample edit has rows 0 to {rows - 1}"
-                )
+        self._edits.require_rows(samples)
         height, width = self.sampling.height, self.sampling.width
         arguments = conditioning.unet_arguments(self.pipeline, embeddings, height, width)
-        with self._flying(samples.to(self.device)):
+        conditional = torch.ones(len(samples), dtype=torch.bool, device=self.device)
+        conditional[: len(samples) - len(samples) // halves] = False
+        lengths = self._edits.lengths(len(samples), halves, self.device)
+        in_flight = InFlight(samples.to(self.device), conditional, lengths)
+        with self._edits.flying(in_flight):
             output: Tensor = self.unet(latents, timesteps, **arguments, return_dict=False)[0]
         return output
 
-    @contextmanager
-    def _flying(self, samples: Tensor | None) -> Iterator[None]:
-        before, self._in_flight = self._in_flight, samples
-        try:
-            yield
-        finally:
-            self._in_flight = before
-
     def _count(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        self._work.count(output[0], self._in_flight)
-
-    def _edit_rows(self) -> Tensor:
-        assert self._in_flight is not None
-        return self._in_flight if self._rows is None else self._rows[self._in_flight]
-
-
-def _text_encoders(pipeline: Any) -> list[nn.Module]:
-    """One, or SDXL's two."""
-    found = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2"))
-    return [encoder for encoder in found if encoder is not None]
+        in_flight = self._edits.in_flight
+        self._work.count(output[0], None if in_flight is None else in_flight.samples)

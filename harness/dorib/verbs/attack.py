@@ -13,7 +13,6 @@ from dorib.contracts.views import Target
 from dorib.host.admission import AdmissionError, admit_trigger
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
-from dorib.host.rules import obstacle
 from dorib.reporting import Advance
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
@@ -39,8 +38,6 @@ class Attacked:
     """By subject id: the error that came in place of its triggers."""
     replayed: Attacked | None = None
     """What the method replays: found by another attack on the unmitigated model."""
-    not_applicable: str | None = None
-    """Why the combination cannot be run at all, where it cannot; there are no budgets then."""
 
     @property
     def key(self) -> str:
@@ -81,10 +78,6 @@ def attack(
         "replayed": replayed.key if replayed else None,
     }
     shelf = context.store.shelf("triggers", key)
-    rule = mitigated.sampling_rule
-    reason = obstacle(rule, context.registry, method.attack) if rule else None
-    if reason:
-        return Attacked(method, (), shelf, not_applicable=reason)
     attacked = Attacked(method, budgets, shelf, replayed=replayed)
     if replayed:
         attacked.failures.update(replayed.failures)

@@ -26,9 +26,9 @@ from dorib.suites.images import read_image
 from dorib.suites.manifest import Orientation, Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
-from dorib.verbs.captions import note_of_cut_captions, tokenizers_of
+from dorib.verbs.preparation.captions import note_of_cut_captions, tokenizers_of
+from dorib.verbs.preparation.suite_model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
-from dorib.verbs.suite_model import load_target_model, pipeline_version, usable_device
 
 
 @dataclass(frozen=True)

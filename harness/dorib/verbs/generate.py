@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,24 +13,25 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from dorib.contracts.edits import SamplingRule
-from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.ledger import Ledger
-from dorib.contracts.target_model import TargetModel
-from dorib.contracts.triggers import Trigger
+from dorib.contracts.triggers import ImageStart, Trigger
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import Configured
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
+from dorib.store.files import write_json
 from dorib.store.store import Shelf
 from dorib.suites.images import read_image, write_image
+from dorib.verbs.asking import asked_with
 from dorib.verbs.attack import Attacked
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.memory import record_halving, within_memory
 from dorib.verbs.mitigate import Mitigated
 
-EmbeddingsOf: TypeAlias = "Callable[[Sequence[Request]], Embeddings]"
+TriggersOf: TypeAlias = "Callable[[Sequence[Request]], Sequence[Trigger]]"
+RULE_WORK = "rule_work.json"
+"""In a batch's folder: what sampling rules cost, by image, in U-Net items."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Generated:
         """sha256 of the stored PNG, as it was checked."""
         return self.shelf.files(request.item)[f"{request.item}.png"]
 
+    def rule_work(self, requests: Iterable[Request]) -> dict[str, int]:
+        """By item, what sampling rules cost for it, in U-Net items; left out where nothing."""
+        folders = {self.shelf[request.item]: None for request in requests}
+        files = [folder / RULE_WORK for folder in folders if (folder / RULE_WORK).exists()]
+        return {item: work for file in files for item, work in json.loads(file.read_text()).items()}
+
     def images(self, requests: Sequence[Request]) -> Tensor:
         """`[requests, 3, height, width]`, float32 in [0, 1], read back from the PNG."""
         return torch.stack([read_image(self.path(request)) for request in requests])
@@ -78,9 +86,8 @@ def generate_attacked(
         for seed in context.evaluation_seeds
     ]
 
-    def embeddings(batch: Sequence[Request]) -> Embeddings:
-        triggers = [attacked.trigger(request.subject, request.budget) for request in batch]
-        return _embeddings(context.model, triggers)
+    def triggers(batch: Sequence[Request]) -> list[Trigger]:
+        return [attacked.trigger(request.subject, request.budget) for request in batch]
 
     label = f"{mitigated.method.label} x {attacked.method.label}"
     shelf = context.store.shelf("images", {**_code(), "triggers": attacked.key})
@@ -90,21 +97,21 @@ def generate_attacked(
         if request.subject.id in attacked.failures
     }
     generated = Generated(shelf, failures)
-    return _generate(context, mitigated, generated, requests, label, embeddings)
+    return _generate(context, mitigated, generated, requests, label, triggers)
 
 
 def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
     """One image of each utility prompt under an edit."""
     requests = [Request(subject, 0, 0) for subject in context.utility_prompts]
 
-    def embeddings(batch: Sequence[Request]) -> Embeddings:
-        return context.model.encode_request([request.subject.caption for request in batch])
+    def triggers(batch: Sequence[Request]) -> list[Trigger]:
+        return [Trigger(one.subject.id, 0, prompt=one.subject.caption) for one in batch]
 
     shelf = context.store.shelf("images", {**_code(), "utility": mitigated.key})
     if mitigated.failure:
         return Generated(shelf, {request.item: mitigated.failure for request in requests})
     label = f"{mitigated.method.label}, utility prompts"
-    return _generate(context, mitigated, Generated(shelf), requests, label, embeddings)
+    return _generate(context, mitigated, Generated(shelf), requests, label, triggers)
 
 
 def _code() -> dict[str, str]:
@@ -117,7 +124,7 @@ def _generate(
     generated: Generated,
     requests: Sequence[Request],
     label: str,
-    embeddings: EmbeddingsOf,
+    triggers: TriggersOf,
 ) -> Generated:
     shelf, failures = generated.shelf, generated.failures
     batches = planned_batches(
@@ -129,10 +136,13 @@ def _generate(
         return generated
     with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
         for batch in batches:
+            rule_work: dict[str, int] = {}
             try:
                 parts = list(
                     within_memory(
-                        partial(_sample, context, mitigated, embeddings=embeddings),
+                        partial(
+                            _sample, context, mitigated, triggers=triggers, rule_work=rule_work
+                        ),
                         batch,
                         context.reporter.note,
                     )
@@ -148,6 +158,8 @@ def _generate(
                     with shelf.batch([request.item for request, _ in made]) as folder:
                         for request, image in made:
                             write_image(image, folder / f"{request.item}.png")
+                        if rule_work:
+                            write_json(folder / RULE_WORK, rule_work)
                         record_halving(folder, len(batch), min(len(part) for part, _ in parts))
             advance(len(batch))
     return generated
@@ -172,33 +184,61 @@ def _finite(
 
 
 def _sample(
-    context: RunContext, mitigated: Mitigated, batch: Sequence[Request], embeddings: EmbeddingsOf
+    context: RunContext,
+    mitigated: Mitigated,
+    batch: Sequence[Request],
+    triggers: TriggersOf,
+    rule_work: dict[str, int],
 ) -> Tensor:
     model = context.model
     edit, rows = mitigated.edit([context.memorized_behind(request.subject) for request in batch])
-    seeds = context.seeds.child("evaluation")
-    generators = [seeds.generator(request.subject.id, request.seed) for request in batch]
-    indices = torch.arange(len(batch))
+    found = triggers(batch)
+    images: dict[int, Tensor] = {}
     # Of all edits a rule alone brings code of a plugin's.
-    around = guarded if isinstance(edit.change, SamplingRule) else _failing_as
-    with around(context, mitigated.method), model.edited(edit, rows), model.counting(Ledger()):
-        # Under the edit, whose rule may act on the prompts among the triggers.
-        return model.sample(embeddings(batch), generators, indices)
+    around = guarded if edit.rules else _failing_as
+    with around(context, mitigated.method), model.edited(edit, rows):
+        for alike in sampled_together(found):
+            items = torch.tensor(alike)
+            ledger = Ledger()
+            with model.counting(ledger):
+                made = _from_triggers(
+                    context, [batch[item] for item in alike], [found[item] for item in alike], items
+                )
+            images |= dict(zip(alike, made, strict=True))
+            rule_work.update(
+                {batch[i].item: ledger.rule_work_of(i) for i in alike if ledger.rule_work_of(i)}
+            )
+    return torch.stack([images[place] for place in range(len(batch))])
 
 
 def _failing_as(context: RunContext, method: Configured) -> AbstractContextManager[None]:
     return of_plugin(method)
 
 
-def _embeddings(model: TargetModel, triggers: Sequence[Trigger]) -> Embeddings:
-    prompts = [trigger.prompt for trigger in triggers if trigger.prompt is not None]
-    requests = model.encode_request(prompts) if prompts else {}
-    encoded = iter(range(len(prompts)))
-    found: list[Embeddings] = []
-    for trigger in triggers:
-        if trigger.prompt is None:
-            found.append(trigger.embeddings)
-        else:
-            row = next(encoded)
-            found.append({name: value[row] for name, value in requests.items()})
-    return {name: torch.stack([f[name].to(model.device) for f in found]) for name in found[0]}
+def sampled_together(triggers: Sequence[Trigger]) -> list[list[int]]:
+    """Places of `triggers` that one call of the model can sample: the same first step, no edit of
+    their own."""
+    groups: dict[object, list[int]] = {}
+    for place, trigger in enumerate(triggers):
+        key: object = trigger.start.strength if trigger.start is not None else None
+        if trigger.edit is not None:
+            key = place, "edit"
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def _from_triggers(
+    context: RunContext, requests: Sequence[Request], triggers: Sequence[Trigger], samples: Tensor
+) -> Tensor:
+    model, first = context.model, triggers[0]
+    seeds, drawing = context.seeds.child("evaluation"), context.seeds.child("rule").sealed()
+    generators = [seeds.generator(one.subject.id, one.seed) for one in requests]
+    drawn = [drawing.generator(one.subject.id, one.seed) for one in requests]
+    start = None
+    if first.start is not None:
+        latents = [trigger.start.latents for trigger in triggers if trigger.start is not None]
+        start = ImageStart(torch.stack(latents), first.start.strength)
+    with nullcontext() if first.edit is None else model.edited(first.edit):
+        # Under the edit, whose rule may act on the prompts among the triggers.
+        embeddings, lengths = asked_with(model, triggers, drawn)
+        return model.sample(embeddings, generators, samples, lengths, start)

@@ -5,20 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from dorib.contracts.edits import (
-    Edit,
-    ReplaceWeights,
-    SamplingRule,
-    load_edit,
-    load_sampling_rule,
-    merge_edits,
-    save_edit,
-    single_edits,
-)
+from dorib.contracts.edit_files import Outline, load_edit, load_outline, save_edit
+from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.params import Scope
 from dorib.contracts.views import DefenderView
@@ -49,7 +42,7 @@ class Mitigated:
     failure: str | None = None
     """The error that came in place of the edit."""
     rule: str | None = None
-    """Fingerprint of the sampling rule that the edit names, whose code acts in its place."""
+    """Fingerprint of the sampling rules that the edit names, whose code acts in its place."""
 
     @property
     def key(self) -> str:
@@ -64,12 +57,12 @@ class Mitigated:
         edit = merge_edits([load_edit(self._folder(subject.tag)) for subject in distinct])
         return edit, [distinct.index(subject) for subject in subjects]
 
-    @property
-    def sampling_rule(self) -> SamplingRule | None:
-        """The rule that the edit names; None where it is of another kind, or there is none."""
+    @cached_property
+    def outline(self) -> Outline:
+        """What a global edit is made of; nothing where there is none, or it is per sample."""
         if self.failure or self.scope != "global":
-            return None
-        return load_sampling_rule(self._folder(GLOBAL))
+            return Outline()
+        return load_outline(self._folder(GLOBAL))
 
     def work(self, subjects: Sequence[Subject]) -> int:
         """What fitting cost for `subjects`, in U-Net items."""
@@ -117,9 +110,8 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         except PluginError as error:
             context.reporter.failure(str(error), error)
             return replace(mitigated, failure=str(error))
-    change = mitigated.sampling_rule
-    rule = rule_fingerprint(change, context.registry) if change else None
-    return replace(mitigated, rule=rule)
+    rules = [rule_fingerprint(rule, context.registry) for rule in mitigated.outline.rules]
+    return replace(mitigated, rule=digest(rules) if rules else None)
 
 
 def _items(scope: Scope, group: Sequence[Subject]) -> list[str]:
@@ -194,13 +186,17 @@ def _oracle_of(suite: Suite) -> Path | None:
 def _refuse_oracle(context: RunContext, method: Configured, edit: Edit) -> None:
     """Refuse an edit that is the oracle itself: no defender has a model trained without."""
     folder = _oracle_of(context.suite)
-    if folder is None or _oracle(context, method) or not isinstance(edit.change, ReplaceWeights):
+    if folder is None or _oracle(context, method):
         return
-    weights, oracle = edit.change.weights, load_unet_weights(folder)
-    if set(weights) == set(oracle) and all(
-        torch.equal(value.float().cpu(), oracle[name]) for name, value in weights.items()
-    ):
-        raise AdmissionError(
-            "fit returned the weights of the suite's oracle, which no defender has; fit the edit "
-            "to the model"
-        )
+    for change in edit.changes:
+        if not isinstance(change, ReplaceWeights):
+            continue
+        weights = {name.removeprefix("unet."): value for name, value in change.weights.items()}
+        oracle = load_unet_weights(folder)
+        if set(weights) == set(oracle) and all(
+            torch.equal(value.float().cpu(), oracle[name]) for name, value in weights.items()
+        ):
+            raise AdmissionError(
+                "fit returned the weights of the suite's oracle, which no defender has; fit the "
+                "edit to the model"
+            )

@@ -2,7 +2,7 @@
 
 from dorib import RegisterCommand, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 @hookimpl

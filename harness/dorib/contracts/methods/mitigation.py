@@ -1,0 +1,32 @@
+"""Mitigations: what changes a model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from dorib.contracts.methods.base import Method, P
+
+if TYPE_CHECKING:
+    from dorib.contracts.edits import Edit
+    from dorib.contracts.ledger import Ledger
+    from dorib.contracts.params import Scope
+    from dorib.contracts.seeds import Seeds
+    from dorib.contracts.target_model import TargetModel
+    from dorib.contracts.views import DefenderView
+
+
+class Mitigation(Method[P]):
+    """Changes a model so that it no longer gives memorized images away."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whether one edit serves all prompts, or each memorized sample has its own."""
+        return "global"
+
+    @abstractmethod
+    def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
+        """Work out the edit; the model is left as it was found.
+
+        A per-sample edit has a row for each of `view.memorized`, in that order.
+        """

@@ -1,0 +1,1 @@
+"""Estimates with a name of their own: survival curves (work to break), AUC (probes)."""

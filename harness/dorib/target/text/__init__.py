@@ -1,0 +1,1 @@
+"""From words to what a U-Net is conditioned on: tokens, their vectors, embeddings."""

@@ -1,0 +1,1 @@
+"""Before the verbs: the model is loaded, and components and captions are looked at."""

@@ -1,0 +1,124 @@
+"""probe: Edit -> Record, without an image in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from dorib.contracts.ledger import Ledger
+from dorib.host.admission import AdmissionError
+from dorib.host.calls import PluginError
+from dorib.host.configure import Configured
+from dorib.ranking.probes import SCORE, WORK, quantity
+from dorib.ranking.records import Record, read_records, write_records
+from dorib.store.batches import planned_batches
+from dorib.store.code import closure_digest
+from dorib.store.store import Shelf
+from dorib.verbs.context import RunContext, Subject
+from dorib.verbs.guarding import guarded
+from dorib.verbs.mitigate import Mitigated
+
+
+def probe(
+    context: RunContext, mitigated: Mitigated, method: Configured, subjects: Sequence[Subject]
+) -> list[Record]:
+    """A record of each of `subjects`' score and its work, computed or found stored.
+
+    An exception in the probe becomes an error record of the batch's subjects; errors are not
+    stored, so that the next run tries again.
+    """
+    key = {"code": closure_digest(__name__), "edit": mitigated.key, "probe": method.fingerprint}
+    shelf = context.store.shelf("probes", key)
+    errors = {subject: mitigated.failure for subject in subjects if mitigated.failure}
+    batches = planned_batches(
+        subjects,
+        context.batch_size,
+        lambda subject: subject not in errors and subject.tag not in shelf,
+    )
+    if batches:
+        label = f"{mitigated.method.label}: {method.label}"
+        with context.reporter.verb("probe", label, sum(map(len, batches))) as advance:
+            for batch in batches:
+                failure = _store(context, mitigated, method, shelf, batch)
+                if failure:
+                    errors |= dict.fromkeys(batch, failure)
+                advance(len(batch))
+    return list(_records(mitigated, method, shelf, subjects, errors))
+
+
+def _records(
+    mitigated: Mitigated,
+    method: Configured,
+    shelf: Shelf,
+    subjects: Sequence[Subject],
+    errors: dict[Subject, str],
+) -> Iterator[Record]:
+    for subject in subjects:
+        if subject in errors:
+            yield _record(mitigated, method, subject, SCORE, error=errors[subject])
+        else:
+            yield from read_records(shelf[subject.tag] / f"{subject.tag}.jsonl")
+
+
+def _store(
+    context: RunContext,
+    mitigated: Mitigated,
+    method: Configured,
+    shelf: Shelf,
+    batch: Sequence[Subject],
+) -> str | None:
+    """Score and store a batch; gives the reason where the probe failed."""
+    model = context.model
+    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
+    seeds = context.seeds.child("probe", method.name).sealed()
+    targets, ledger = context.targets(batch), Ledger()
+    try:
+        with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
+            scores = _admitted(method.probe.score(model, targets, seeds, ledger), len(batch))
+    except PluginError as error:
+        context.reporter.failure(f"{len(batch)} samples not probed: {error}", error)
+        return str(error)
+    with shelf.batch([subject.tag for subject in batch]) as folder:
+        for index, (subject, score) in enumerate(zip(batch, scores, strict=True)):
+            work = float(ledger.work_of(index))
+            write_records(
+                folder / f"{subject.tag}.jsonl",
+                [
+                    _record(mitigated, method, subject, SCORE, value=score),
+                    _record(mitigated, method, subject, WORK, value=work),
+                ],
+            )
+    return None
+
+
+def _admitted(handed: object, count: int) -> list[float]:
+    if not isinstance(handed, Sequence) or len(handed) != count:
+        raise AdmissionError(f"score returned no {count} numbers; give one for each target")
+    scores = [float(score) for score in handed]
+    if not all(map(math.isfinite, scores)):
+        raise AdmissionError("score returned a number that is not finite; look for what overflowed")
+    return scores
+
+
+def _record(
+    mitigated: Mitigated,
+    method: Configured,
+    subject: Subject,
+    metric: str,
+    *,
+    value: float | None = None,
+    error: str | None = None,
+) -> Record:
+    return Record(
+        mitigation=mitigated.method.label,
+        attack=None,
+        budget=0,
+        role=subject.role,
+        sample=subject.id,
+        cluster=subject.cluster,
+        seed=None,
+        metric=quantity(method.label, metric),
+        value=value,
+        error=error,
+        judge=method.label,
+    )
