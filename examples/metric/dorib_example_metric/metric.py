@@ -27,9 +27,8 @@ class ExampleMetric(Metric[ExampleMetricParams]):
     def measure(self, generations: Sequence[Generation]) -> Iterator[list[Measured]]:
         """One value an image."""
         for generation in generations:
-            detail = (
-                (generation.images[..., 1:] - generation.images[..., :-1]).abs().mean((1, 2, 3))
-            )
+            images = generation.images
+            detail = (images[..., 1:] - images[..., :-1]).abs().mean((1, 2, 3))
             yield [
                 Measured("example_metric_detail", float(value), seed)
                 for seed, value in zip(generation.seeds, detail, strict=True)

@@ -11,6 +11,7 @@ class TestConformance(Conformance):
 
 
 def test_a_factor_of_one_changes_nothing(random_suite: str) -> None:
+    """The identity, to the byte."""
     import torch
     from dorib_example_mitigation import ExampleMitigationParams
     from dorib_example_mitigation.mitigation import ExampleMitigation

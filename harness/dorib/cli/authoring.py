@@ -13,6 +13,7 @@ from dorib.cli.plugins import MethodKind
 
 if TYPE_CHECKING:
     from dorib.contracts.registration import MethodKind as Kind
+    from dorib.contracts.specs import MethodSpec
     from dorib.host.registry import Registry
     from dorib.testing.conformance.checks import Report
 
@@ -43,7 +44,7 @@ def check(
         str, typer.Argument(metavar="NAME[:PARAMETER=VALUE,...]", help="The method to look at.")
     ],
     kind: Annotated[
-        MethodKind | None, typer.Option(help="Its kind, where a name has several.")
+        MethodKind | None, typer.Option(help="Only this kind, where a name has several.")
     ] = None,
     suite: Annotated[
         str | None,
@@ -64,26 +65,34 @@ def check(
     spec = MethodSpec.parse(method)
     files = tuple(plugin or ())
     registry = discover(files=files)
-    found = kind.value if kind else _only_kind(registry, spec.name)
-    with tempfile.TemporaryDirectory(prefix="dorib-check-") as folder:
-        place = Workplace(registry, found, spec, Path(folder), suite, files)
-        report = look(place)
+    kinds: list[Kind] = [kind.value] if kind else _kinds_of(registry, spec)
     console = terminal.results_console()
-    terminal.say(console, *_lines(f"{found} {method}", report))
-    if report.findings:
+    broken = False
+    for one in kinds:
+        with tempfile.TemporaryDirectory(prefix="dorib-check-") as folder:
+            report = look(Workplace(registry, one, spec, Path(folder), suite, files))
+        terminal.say(console, *_lines(f"{one} {method}", report))
+        broken = broken or bool(report.findings)
+    if broken:
         raise typer.Exit(BROKEN)
 
 
-def _only_kind(registry: Registry, name: str) -> Kind:
+def _kinds_of(registry: Registry, spec: MethodSpec) -> list[Kind]:
+    """Those of the name whose parameters are all given, or have defaults."""
     from dorib.contracts.registration import MethodKind as Kind
     from dorib.errors import DoribError
 
-    kinds: list[Kind] = [one for one in get_args(Kind) if (one, name) in registry.registrations]
-    if len(kinds) == 1:
-        return kinds[0]
-    if not kinds:
-        raise DoribError(f"no method {name!r}; `dorib plugins` lists what there is")
-    raise DoribError(f"{name!r} is a {' and a '.join(kinds)}; say which by --kind")
+    named: list[Kind] = [
+        one for one in get_args(Kind) if (one, spec.name) in registry.registrations
+    ]
+    if not named:
+        raise DoribError(f"no method {spec.name!r}; `dorib plugins` lists what there is")
+
+    def complete(kind: Kind) -> bool:
+        fields = registry.get(kind, spec.name).params.model_fields
+        return all(not f.is_required() or name in spec.params for name, f in fields.items())
+
+    return [kind for kind in named if complete(kind)] or named
 
 
 def _lines(title: str, report: Report) -> list[str]:

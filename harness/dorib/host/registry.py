@@ -91,7 +91,7 @@ class Registry:
 
 
 def discover(found: list[EntryPoint] | None = None, files: Sequence[Path] = ()) -> Registry:
-    """Read the entry points of group `dorib`, one plugin at a time, and then the plugins in `files`.
+    """Read the entry points of group `dorib`, one plugin at a time, and then `files`.
 
     A plugin that fails to import, is written for another contract or takes a name already taken
     is listed in `Registry.broken` and disturbs nothing else. `found` replaces the installed entry

@@ -43,7 +43,7 @@ def save_random_suite(
     _write_rows(folder / "general.jsonl", _captions("view", 6))
     profile = {"memorized": None, "controls": None, "seeds": 1, "budgets": [96], "utility": 2}
     manifest = {
-        "name": f"random {pipeline}",
+        "name": "random-sdxl" if pipeline == "sdxl" else "random",
         "version": "1",
         "pipeline": "pipeline",
         "clip": "clip",

@@ -10,7 +10,7 @@ from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.testing.conformance import source
 from dorib.testing.conformance.killed import killed_and_resumed
-from dorib.testing.conformance.made import Bench, Failed, Listener, Values, difference
+from dorib.testing.conformance.made import Bench, Listener, MethodError, Values, difference
 from dorib.testing.conformance.stand_ins import MASKS
 from dorib.testing.conformance.workplace import Workplace
 
@@ -56,7 +56,7 @@ def _works(place: Workplace) -> Found:
     """Everything that the host refuses or that the method raises, on the plainest suite."""
     try:
         place.base()
-    except Failed as error:
+    except MethodError as error:
         yield f"fails: {error}"
 
 
@@ -89,7 +89,7 @@ def _per_sample(place: Workplace) -> Found:
         yield from _apart(
             together, place.bench("masked alone", under=masks, batch_size=1), "a batch of one"
         )
-    except Failed as error:
+    except MethodError as error:
         yield f"fails under a per-sample edit: {error}"
 
 
@@ -123,7 +123,7 @@ def _runs(place: Workplace, where: str, **settings: str) -> Found:
     suite = settings.pop("suite", "plain")
     try:
         place.bench(where, suite=suite, **settings).make()
-    except Failed as error:
+    except MethodError as error:
         yield f"fails {where}: {error}"
     except DoribError as error:
         # Said before any work, in one line: that is a clear refusal.
@@ -133,7 +133,7 @@ def _runs(place: Workplace, where: str, **settings: str) -> Found:
 def _apart(together: Values, bench: Bench, how: str) -> Found:
     try:
         apart = difference(together, bench.make())
-    except Failed as error:
+    except MethodError as error:
         yield f"fails in {how}: {error}"
         return
     if apart:
@@ -228,7 +228,7 @@ CHECKS = (
     Check(
         "resumes",
         "a fit that was killed finds there what it left",
-        "keep nothing outside of view.scratch, and leave out of it what depends on when you stopped",
+        "keep nothing outside of view.scratch, and nothing in it that depends on when you stopped",
         _resumes,
         SAMPLING,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,7 +36,7 @@ Values: TypeAlias = Mapping[str, "Tensor | str"]
 """By item and name: tensors, which may differ by rounding, and all else as text."""
 
 
-class Failed(Exception):
+class MethodError(Exception):
     """The method failed, or what it made was refused."""
 
 
@@ -96,7 +97,7 @@ class Bench:
         """Run the method.
 
         Raises:
-            Failed: it failed, in the host's words.
+            MethodError: it failed, in the host's words.
             DoribError: it refuses the suite before any work.
         """
         lacking = self.session.model.conditioning - self.method.method.conditioning
@@ -132,7 +133,7 @@ class Bench:
         subjects = list(dict.fromkeys([*self.session.memorized, *behind]))
         mitigated = mitigate(self.session, method, subjects)
         if mitigated.failure:
-            raise Failed(mitigated.failure)
+            raise MethodError(mitigated.failure)
         return mitigated
 
     def _edits(self) -> Values:
@@ -143,7 +144,7 @@ class Bench:
         utility = generate_utility(self.session, mitigated)
         for failures in (generated.failures, utility.failures):
             if failures:
-                raise Failed(next(iter(failures.values())))
+                raise MethodError(next(iter(failures.values())))
         return values | _images(generated.shelf.folder)
 
     def _triggers(self) -> Values:
@@ -152,7 +153,7 @@ class Bench:
             raise DoribError("it replays another attack, which is what there is to check")
         attacked = attack(self.session, self._mitigated(self.under), self.method, subjects)
         if attacked.failures:
-            raise Failed(next(iter(attacked.failures.values())))
+            raise MethodError(next(iter(attacked.failures.values())))
         return _stored(attacked.shelf.folder, ("trigger.safetensors", "trigger.json"))
 
     def _measured(self) -> Values:
@@ -163,18 +164,18 @@ class Bench:
         except PluginError as error:
             if isinstance(error.__cause__, DoribError):
                 raise error.__cause__ from error
-            raise Failed(str(error)) from error
+            raise MethodError(str(error)) from error
         mitigated = self._mitigated(self.under)
         subjects = self._subjects()
         attacked = attack(session, mitigated, self._none("attack"), subjects)
         generated = generate_attacked(session, mitigated, attacked, subjects)
         utility = generate_utility(session, mitigated)
         cells = {
-            "generations": Cell(
-                mitigated, attacked, generated, session.evaluation_seeds, generated
-            ),
-            "utility": Cell(mitigated, None, utility, (0,), utility),
+            "generations": Cell(mitigated, attacked, generated, session.evaluation_seeds),
+            "utility": Cell(mitigated, None, utility, (0,)),
         }
+        if "twin" in metric.needs:
+            cells = {name: replace(cell, twins=cell.generated) for name, cell in cells.items()}
         records: list[Record] = []
         for need, of in (("generations", subjects), ("utility", session.utility_prompts)):
             if need in metric.needs:
@@ -192,7 +193,7 @@ class Bench:
 def _values(records: Sequence[Record]) -> Values:
     for record in records:
         if record.error:
-            raise Failed(record.error)
+            raise MethodError(record.error)
     return {
         f"{record.metric} of {record.sample or record.role}, seed {record.seed}": torch.tensor(
             record.value

@@ -54,7 +54,7 @@ class Workplace:
         """What the method makes of the plainest suite, made once.
 
         Raises:
-            Failed: it fails.
+            MethodError: it fails.
             DoribError: it refuses the suite.
         """
         if self._base is None:
