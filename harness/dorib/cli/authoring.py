@@ -12,6 +12,8 @@ from dorib.cli.options import PLUGIN
 from dorib.cli.plugins import MethodKind
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dorib.contracts.registration import MethodKind as Kind
     from dorib.contracts.specs import MethodSpec
     from dorib.host.registry import Registry
@@ -41,7 +43,10 @@ def new(
 
 def check(
     method: Annotated[
-        str, typer.Argument(metavar="NAME[:PARAMETER=VALUE,...]", help="The method to look at.")
+        str,
+        typer.Argument(
+            metavar="NAME[:PARAMETER=VALUE,...]", help="The method or suite to look at."
+        ),
     ],
     kind: Annotated[
         MethodKind | None, typer.Option(help="Only this kind, where a name has several.")
@@ -65,8 +70,11 @@ def check(
     spec = MethodSpec.parse(method)
     files = tuple(plugin or ())
     registry = discover(files=files)
-    kinds: list[Kind] = [kind.value] if kind else _kinds_of(registry, spec)
     console = terminal.results_console()
+    if kind is None and ("suite", spec.name) in registry.registrations:
+        _check_suite(console, registry, spec.name)
+        return
+    kinds: list[Kind] = [kind.value] if kind else _kinds_of(registry, spec)
     broken = False
     for one in kinds:
         with tempfile.TemporaryDirectory(prefix="dorib-check-") as folder:
@@ -77,14 +85,26 @@ def check(
         raise typer.Exit(BROKEN)
 
 
+def _check_suite(console: Console, registry: Registry, name: str) -> None:
+    from dorib.cli import terminal
+    from dorib.testing.conformance.suites import flaws_of_suite
+
+    with tempfile.TemporaryDirectory(prefix="dorib-check-") as folder:
+        flaws = list(flaws_of_suite(name, registry, Path(folder)))
+    terminal.say(console, *(f"BROKEN   suite {name} {flaw}" for flaw in flaws))
+    kept = "lacks something" if flaws else "keeps all rules that were looked at"
+    terminal.say(console, f"suite {name} {kept}")
+    if flaws:
+        raise typer.Exit(BROKEN)
+
+
 def _kinds_of(registry: Registry, spec: MethodSpec) -> list[Kind]:
     """Those of the name whose parameters are all given, or have defaults."""
     from dorib.contracts.registration import MethodKind as Kind
     from dorib.errors import DoribError
 
-    named: list[Kind] = [
-        one for one in get_args(Kind) if (one, spec.name) in registry.registrations
-    ]
+    every: tuple[Kind, ...] = get_args(Kind)
+    named = [kind for kind in every if (kind, spec.name) in registry.registrations]
     if not named:
         raise DoribError(f"no method {spec.name!r}; `dorib plugins` lists what there is")
 

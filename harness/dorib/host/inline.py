@@ -25,7 +25,8 @@ def module_of(file: Path) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
-    if loaded is not None or importlib.util.find_spec(name) is not None:
+    found = importlib.util.find_spec(name) if loaded is None else loaded.__spec__
+    if found is not None and found.origin != str(path):
         raise DoribError(f"{file}: there is a module {name} already; give the file another name")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
