@@ -15,11 +15,11 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
+from dorib.testing.pipelines import TOKENS
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
 from dorib_clip.metric import Clip
 from dorib_clip.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
-from fixtures.pipelines import TOKENS
 from fixtures.suites import SIDE, manifest, save_clip
 
 CPU = torch.device("cpu")

@@ -13,13 +13,13 @@ from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, T
 from dorib.contracts.edit_files import load_edit, save_edit
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
+from dorib.testing.pipelines import TEXT_WIDTH, Prediction, pipeline
 from dorib_nemo import NemoParams
 from dorib_nemo.judge import Judge
 from dorib_nemo.localisation import Round, refine, schedule, select
 from dorib_nemo.mitigation import Nemo
 from dorib_nemo.picks import Picks, Statistics, without_neuron
 from dorib_nemo.similarity import Similarity
-from fixtures.pipelines import TEXT_WIDTH, Prediction, pipeline
 
 WORDS = "red blue cat dog tree moon ring star sand sea mat box fox owl key cup map sun bee ant"
 CAPTIONS = [

@@ -8,7 +8,7 @@ import torch
 from dorib import Tokens
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
-from fixtures import sdxl
+from dorib.testing import sdxl
 
 PROMPTS = ["a red star", "small blue ring on a white ground", "", "tree " * 40]
 

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dorib.cli import authoring as cli_authoring
 from dorib.cli import fetch as cli_fetch
 from dorib.cli import plugins as cli_plugins
 from dorib.cli import run as cli_run
@@ -43,6 +44,8 @@ app.command("site")(cli_site.site)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)
 app.command("params")(cli_plugins.params)
+app.command("new")(cli_authoring.new)
+app.command("check")(cli_authoring.check)
 app.add_typer(cli_suites.app, name="suites")
 
 

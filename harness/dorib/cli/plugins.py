@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from dorib.cli.options import PLUGIN
 
 if TYPE_CHECKING:
     from dorib.contracts.registration import PluginKind
@@ -34,13 +37,14 @@ class MethodKind(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[list[Path] | None, PLUGIN]
 
 
-def plugins(as_json: AsJson = False) -> None:
+def plugins(as_json: AsJson = False, plugin: Plugins = None) -> None:
     """List what is registered, by kind, and the plugins that cannot be used, with the reason."""
     from dorib.host.registry import discover
 
-    registry = discover()
+    registry = discover(files=plugin or ())
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
@@ -64,11 +68,12 @@ def params(
     kind: Annotated[MethodKind, typer.Argument(help="mitigation, attack, metric, rule or probe.")],
     name: Annotated[str, typer.Argument(help="A registered name; `dorib plugins` lists them.")],
     as_json: AsJson = False,
+    plugin: Plugins = None,
 ) -> None:
     """List a method's parameters with their defaults and bounds."""
     from dorib.host.registry import discover
 
-    registration = discover().get(kind.value, name)
+    registration = discover(files=plugin or ()).get(kind.value, name)
     schema = registration.params.model_json_schema()
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
