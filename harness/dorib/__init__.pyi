@@ -87,6 +87,7 @@ from .ranking.entries import Entry as Entry
 from .ranking.entries import read_entry as read_entry
 from .ranking.leaderboard import Leaderboard as Leaderboard
 from .ranking.records import Record as Record
+from .reading import BROKEN_PICTURE as BROKEN_PICTURE
 from .report.figures import GREY as GREY
 from .report.figures import PALETTE as PALETTE
 from .report.figures import TEXT_WIDTH as TEXT_WIDTH

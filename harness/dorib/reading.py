@@ -12,6 +12,8 @@ import csv
 import json
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +34,12 @@ MOST_VALUES = 1_000_000
 """Of one JSON text."""
 LONGEST_DIGITS = 20
 SEPARATORS = ";,\t"
+
+BROKEN_PICTURE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(struct.error, zlib.error),
+)
+"""What Pillow raises where a picture's file is broken: it says so as it comes upon it."""
 
 T = TypeVar("T")
 Row = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
@@ -70,15 +71,26 @@ def _label_follows(method: MethodFacts) -> bool:
         return False
     rest, opens = method.label.removeprefix(method.name), ":"
     for parameter in sorted(method.params):
-        value = method.params[parameter]
-        if isinstance(value, dict) and set(value) == {"name", "sha256"}:
-            # Of a file, or a folder, the label shows the name.
-            value = value["name"]
+        value = _as_shown(method.params[parameter])
         text = str(MethodSpec(name="", params={parameter: value}))
         piece = opens + text.removeprefix(":")
         if rest == piece or rest.startswith(f"{piece},"):
             rest, opens = rest.removeprefix(piece), ","
     return not rest
+
+
+def _as_shown(value: Any) -> Any:
+    """A parameter as a label shows it: files by their names, a method as it is typed."""
+    if isinstance(value, list):
+        return [_as_shown(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"name", "sha256"}:
+        return value["name"]
+    parts = {name: _as_shown(part) for name, part in value.items()}
+    if set(value) == {"name", "params"} and isinstance(parts["params"], dict):
+        return str(MethodSpec(name=str(parts["name"]), params=parts["params"]))
+    return parts
 
 
 def _check_curve(entry: EntryFields) -> None:
