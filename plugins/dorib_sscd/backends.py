@@ -62,6 +62,7 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
         normalisation=network.NORMALISATION,
         threshold=settings.threshold if params.threshold is None else params.threshold,
         false_positive_rate=settings.false_positive_rate if calibrated else None,
+        views=model.config.views,
     )
 
 

@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdParams, backends
-from dorib_sscd.descriptors import Descriptor
+from dorib_sscd.judging import Judge
 
 
 class Sscd(Metric[SscdParams]):
@@ -37,8 +36,7 @@ class Sscd(Metric[SscdParams]):
 
     def __init__(self, params: SscdParams) -> None:
         super().__init__(params)
-        self._loaded: Descriptor | None = None
-        self._originals: dict[str, Tensor] = {}
+        self._loaded: Judge | None = None
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load the descriptor.
@@ -47,26 +45,11 @@ class Sscd(Metric[SscdParams]):
             DoribError: its file is missing, is another file, or cannot be used; or the suite has
                 none.
         """
-        self._loaded = backends.load(self.params, suite, device)
-        self._originals.clear()
+        self._loaded = Judge(backends.load(self.params, suite, device), self.params.batch_size)
 
     def stack(self) -> dict[str, str | float | None]:
-        """What the cosines depend on; `false_positive_rate` None where it is not known.
-
-        `official` is there where the official SSCD judges: entries then hold the rates at the
-        literature's thresholds as well.
-        """
-        descriptor = self._descriptor
-        return {
-            "backend": descriptor.backend,
-            "weights_sha256": descriptor.weights_sha256,
-            "resize": descriptor.resize,
-            "normalisation": descriptor.normalisation,
-            "threshold": descriptor.threshold,
-            "false_positive_rate": descriptor.false_positive_rate,
-            # Left out for others, whose stack and records stay what they were.
-            **({"official": "yes"} if descriptor.official else {}),
-        }
+        """What the cosines depend on, as `Descriptor.stack` has it."""
+        return self._judge.descriptor.stack()
 
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
         """The values of each generation, in order.
@@ -74,52 +57,33 @@ class Sscd(Metric[SscdParams]):
         Raises:
             ValueError: a descriptor is not finite.
         """
-        self._describe_originals(generations)
-        images = self._describe([g.images for g in generations])
-        twins = self._describe([_or_none(g.twins, like=g.images) for g in generations])
+        judge = self._judge
+        judge.describe_originals(generations)
+        images = judge.describe([g.images for g in generations])
+        twins = judge.describe([_or_none(g.twins, like=g.images) for g in generations])
         for generation, own, twin in zip(generations, images, twins, strict=True):
             yield [
-                *self._likeness(generation, own),
+                *_likeness(judge, generation, own),
                 *_likeness_to_twins(generation, own, twin),
                 *_diversity(own),
             ]
 
     @property
-    def _descriptor(self) -> Descriptor:
+    def _judge(self) -> Judge:
         if self._loaded is None:
             raise RuntimeError("prepare comes before stack and measure")
         return self._loaded
 
-    def _likeness(self, generation: Generation, own: Tensor) -> Iterator[Measured]:
-        originals = self._originals[generation.sample]
-        if not len(originals) or not len(own):
-            return
-        nearest = (own @ originals.T).max(dim=1).values.tolist()
-        for seed, cosine in zip(generation.seeds, nearest, strict=True):
-            yield Measured("sscd_original", cosine, seed)
-            yield Measured("replicates", float(cosine >= self._descriptor.threshold), seed)
-        yield Measured("sscd_original_max", max(nearest))
-        yield Measured("sscd_original_median", median(nearest))
 
-    def _describe_originals(self, generations: Sequence[Generation]) -> None:
-        new = {g.sample: g.originals for g in generations if g.sample not in self._originals}
-        described = self._describe(list(new.values()))
-        self._originals.update(zip(new, described, strict=True))
-
-    def _describe(self, groups: Sequence[Tensor]) -> list[Tensor]:
-        """Descriptors `[n, D]` of unit length, float64, of each group of images `[n, 3, H, W]`."""
-        if not groups:
-            return []
-        images = torch.cat(list(groups))
-        size = self._descriptor.largest_batch or self.params.batch_size
-        parts = [self._descriptor.describe(p) for p in torch.split(images, size) if len(p)]
-        # In float64 an image's cosine with itself is 1 to the last digits, and no value depends on
-        # how many others are summed beside it.
-        described = torch.cat(parts).double() if parts else torch.zeros(0, 1).double()
-        if not described.isfinite().all():
-            raise ValueError("a descriptor is not finite; the images or the weights are damaged")
-        described = functional.normalize(described, dim=1)
-        return list(torch.split(described, [len(group) for group in groups]))
+def _likeness(judge: Judge, generation: Generation, own: Tensor) -> Iterator[Measured]:
+    nearest = judge.likeness(generation, own)
+    if not nearest:
+        return
+    for seed, cosine in zip(generation.seeds, nearest, strict=True):
+        yield Measured("sscd_original", cosine, seed)
+        yield Measured("replicates", float(judge.replicates(cosine)), seed)
+    yield Measured("sscd_original_max", max(nearest))
+    yield Measured("sscd_original_median", median(nearest))
 
 
 def _likeness_to_twins(generation: Generation, own: Tensor, twins: Tensor) -> Iterator[Measured]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dorib import DoribError, ModelFolder, require_finite
+from dorib_sscd.views import Views, read_views
 
 WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
@@ -31,6 +33,14 @@ class DescriptorConfig:
     """Length of the descriptor."""
     pooling_power: float = 3.0
     """p of generalised-mean pooling."""
+    views: Views = field(default_factory=Views)
+    """In which originals are described."""
+
+    def written(self) -> dict[str, Any]:
+        """As it stands in `config.json`, which names views only where there are any."""
+        content = asdict(self)
+        del content["views"]
+        return content | ({"views": self.views.model_dump(mode="json")} if self.views else {})
 
 
 class DescriptorNetwork(nn.Module):
@@ -64,7 +74,7 @@ class DescriptorNetwork(nn.Module):
         """Write `config.json` and `model.safetensors` (float16) into `folder`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self.config), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(self.config.written(), indent=2, sort_keys=True) + "\n"
         (folder / CONFIGURATION).write_text(text)
         weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS)
@@ -81,9 +91,10 @@ class DescriptorNetwork(nn.Module):
         own = ModelFolder(Path(folder), Path(folder), what)
         own.check()
         content = own.configuration(CONFIGURATION)
+        views = read_views(content, f"{what}: {CONFIGURATION}: views")
         try:
             content["widths"] = tuple(content["widths"])
-            network = cls(DescriptorConfig(**content))
+            network = cls(DescriptorConfig(**content, views=views))
             weights = load_file(own.file(WEIGHTS))
             network.load_state_dict({name: value.float() for name, value in weights.items()})
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
