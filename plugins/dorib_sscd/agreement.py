@@ -9,7 +9,7 @@ import torch
 
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdAgreementParams, SscdParams, backends
-from dorib_sscd.judging import Judge
+from dorib_sscd.judging import Judge, Verdict
 
 
 class SscdAgreement(Metric[SscdAgreementParams]):
@@ -52,16 +52,13 @@ class SscdAgreement(Metric[SscdAgreementParams]):
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
         """What the second descriptor says of each generation, in order."""
         _, other = self._judges
-        other.describe_originals(generations)
-        described = other.describe([generation.images for generation in generations])
-        for generation, own in zip(generations, described, strict=True):
-            cosines = other.likeness(generation, own)
+        for verdicts in _verdicts(other, generations):
             yield [
                 value
-                for seed, cosine in zip(generation.seeds, cosines, strict=bool(cosines))
+                for verdict in verdicts
                 for value in (
-                    Measured("sscd_original_other", cosine, seed),
-                    Measured("replicates_other", float(other.replicates(cosine)), seed),
+                    Measured("sscd_original_other", verdict.cosine, verdict.seed),
+                    Measured("replicates_other", float(verdict.replicates), verdict.seed),
                 )
             ]
 
@@ -70,8 +67,9 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         own: list[bool] = []
         other: list[bool] = []
         for generation in generations:
-            for judge, verdicts in zip(self._judges, (own, other), strict=True):
-                verdicts += _verdicts(judge, generation)
+            for judge, found in zip(self._judges, (own, other), strict=True):
+                [verdicts] = _verdicts(judge, [generation])
+                found += [verdict.replicates for verdict in verdicts]
         if own:
             same = sum(a == b for a, b in zip(own, other, strict=True))
             yield Measured("descriptor_agreement", same / len(own))
@@ -106,7 +104,6 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     return (n * observed - by_chance) / (n * n - by_chance)
 
 
-def _verdicts(judge: Judge, generation: Generation) -> list[bool]:
-    judge.describe_originals([generation])
-    [own] = judge.describe([generation.images])
-    return [judge.replicates(cosine) for cosine in judge.likeness(generation, own)]
+def _verdicts(judge: Judge, generations: Sequence[Generation]) -> list[list[Verdict]]:
+    described = judge.describe([generation.images for generation in generations])
+    return judge.verdicts(generations, described)

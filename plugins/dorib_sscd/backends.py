@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from dorib import DoribError, SuiteView, one_line
-from dorib_sscd import OFFICIAL_SHA256, SscdParams, network, weights
+from dorib import DescriptorSettings, DoribError, SuiteView, one_line
+from dorib_sscd import OFFICIAL_SHA256, SscdParams, weights
 from dorib_sscd.descriptors import Describe, Descriptor
+from dorib_sscd.efficientnet import FeatureConfig, FeatureDescriptor
+from dorib_sscd.folders import WEIGHTS, DescriptorFolder
+from dorib_sscd.network import DescriptorNetwork
 from dorib_sscd.preprocessing import NORMALISATION, Resize, preprocess
 
 OFFICIAL_THRESHOLD = 0.7
 """As in Kowalczuk et al., arXiv 2507.16880, and in the labels of Hintersdorf et al., 2406.02366."""
 DEFAULT_RESIZE: Resize = "short-edge-288"
+
+
+SuiteNetwork: TypeAlias = DescriptorNetwork | FeatureDescriptor
 
 
 def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
@@ -34,6 +41,42 @@ def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descript
     return descriptor
 
 
+def load_second(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor | None:
+    """The suite's second descriptor, tried on one image; None where it has none.
+
+    It decides by its own threshold, whichever descriptor `params` ask for.
+
+    Raises:
+        DoribError: its file is missing, is another file, or cannot be used.
+    """
+    settings = suite.second_descriptor
+    if settings is None:
+        return None
+    descriptor = _load_settings(settings, suite, device, params.batch_size)
+    _try(descriptor, suite)
+    return descriptor
+
+
+def load_network(folder: Path) -> SuiteNetwork:
+    """The network of a descriptor's folder; its `config.json` names the architecture.
+
+    Raises:
+        DoribError: a file is missing, broken or a link that leads elsewhere, or the architecture
+            is unknown.
+    """
+    own = DescriptorFolder(folder)
+    architecture = own.configuration().get("architecture")
+    if architecture is None:
+        return DescriptorNetwork.from_pretrained(folder)
+    known = FeatureConfig().architecture
+    if architecture != known:
+        raise DoribError(
+            f"{own.what}: config.json: architecture {one_line(repr(architecture), 80)} is unknown; "
+            f"leave it out, or give {known}"
+        )
+    return FeatureDescriptor.from_pretrained(folder)
+
+
 def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
     settings = suite.descriptor
     if settings is None:
@@ -41,13 +84,32 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
             f"metric sscd: suite {suite.name} has no descriptor; choose sscd:backend=torchscript "
             "or backend=onnx, or add one to its suite.yaml"
         )
+    if params.threshold not in (None, settings.threshold):
+        # At another threshold nobody has calibrated it.
+        changed = {"threshold": params.threshold, "false_positive_rate": None}
+        settings = settings.model_copy(update=changed)
+    return _load_settings(settings, suite, device, params.batch_size, params.download)
+
+
+def _load_settings(
+    settings: DescriptorSettings,
+    suite: SuiteView,
+    device: torch.device,
+    batch_size: int,
+    download: bool = False,
+) -> Descriptor:
     if settings.path is None:
-        threshold = settings.threshold if params.threshold is None else params.threshold
-        official = params.model_copy(update={"backend": "torchscript", "threshold": threshold})
-        return _load_torchscript(official, device)
+        return _load_torchscript(
+            SscdParams(
+                backend="torchscript",
+                threshold=settings.threshold,
+                batch_size=batch_size,
+                download=download,
+            ),
+            device,
+        )
     folder = Path(suite.component(settings.path))
-    model = network.DescriptorNetwork.from_pretrained(folder).to(device)
-    calibrated = params.threshold in (None, settings.threshold)
+    model = load_network(folder).to(device)
 
     @torch.no_grad()
     def describe(images: Tensor) -> Tensor:
@@ -57,12 +119,12 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
     return Descriptor(
         describe=describe,
         backend="suite",
-        weights_sha256=weights.file(folder / network.WEIGHTS, None).read()[1],
-        resize=f"{network.RESIZE_RULE}: {model.config.input_size} px",
-        normalisation=network.NORMALISATION,
-        threshold=settings.threshold if params.threshold is None else params.threshold,
-        false_positive_rate=settings.false_positive_rate if calibrated else None,
-        views=model.config.views,
+        weights_sha256=weights.file(folder / WEIGHTS, None).read()[1],
+        resize=model.resize_rule,
+        normalisation=model.normalisation,
+        threshold=settings.threshold,
+        false_positive_rate=settings.false_positive_rate,
+        views=model.views,
     )
 
 

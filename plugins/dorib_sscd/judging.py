@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,16 @@ from torch.nn import functional
 
 from dorib import Generation
 from dorib_sscd.descriptors import Descriptor
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one image."""
+
+    seed: int
+    cosine: float
+    """With the nearest original."""
+    replicates: bool
 
 
 class Judge:
@@ -42,23 +53,28 @@ class Judge:
         described = functional.normalize(described, dim=1)
         return list(torch.split(described, [len(group) for group in groups]))
 
-    def describe_originals(self, generations: Sequence[Generation]) -> None:
-        """Describe the originals of samples that have not been seen yet, in all their views."""
+    def verdicts(
+        self, generations: Sequence[Generation], described: Sequence[Tensor]
+    ) -> list[list[Verdict]]:
+        """What it says of each generation's images, which `describe` has described.
+
+        Of an original the nearest view counts, of several originals the nearest. None where a
+        sample has no original.
+        """
         new = {g.sample: g.originals for g in generations if g.sample not in self._originals}
         views = [torch.cat(self.descriptor.views.of(originals)) for originals in new.values()]
         self._originals.update(zip(new, self.describe(views), strict=True))
+        return [
+            self._of_images(generation, own)
+            for generation, own in zip(generations, described, strict=True)
+        ]
 
-    def likeness(self, generation: Generation, own: Tensor) -> list[float]:
-        """Cosine of each image, described in `own`, to the nearest view of the nearest original.
-
-        None at all where the sample has no original. `describe_originals` comes before.
-        """
+    def _of_images(self, generation: Generation, own: Tensor) -> list[Verdict]:
         originals = self._originals[generation.sample]
         if not len(originals) or not len(own):
             return []
-        nearest: list[float] = (own @ originals.T).max(dim=1).values.tolist()
-        return nearest
-
-    def replicates(self, cosine: float) -> bool:
-        """Whether an image of this likeness is a copy."""
-        return cosine >= self.descriptor.threshold
+        nearest = (own @ originals.T).max(dim=1).values.tolist()
+        return [
+            Verdict(seed, cosine, cosine >= self.descriptor.threshold)
+            for seed, cosine in zip(generation.seeds, nearest, strict=True)
+        ]

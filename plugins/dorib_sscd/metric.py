@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdParams, backends
-from dorib_sscd.judging import Judge
+from dorib_sscd.judging import Judge, Verdict
 
 
 class Sscd(Metric[SscdParams]):
@@ -32,24 +32,36 @@ class Sscd(Metric[SscdParams]):
         # Low is what a mitigation wants on memorized prompts, and damage on any other.
         "sscd_twin": Quantity("cosine", "neither", "image"),
         "diversity": Quantity("median pairwise cosine", "lower is better", "sample"),
+        # By the suite's second descriptor, where it has one.
+        "sscd_original_second": Quantity("cosine", "lower is better", "image"),
+        "replicates_second": Quantity("1 or 0", "lower is better", "image"),
     }
 
     def __init__(self, params: SscdParams) -> None:
         super().__init__(params)
-        self._loaded: Judge | None = None
+        self._first: Judge | None = None
+        self._second: Judge | None = None
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:
-        """Load the descriptor.
+        """Load the descriptor, and the suite's second one where it has one.
 
         Raises:
-            DoribError: its file is missing, is another file, or cannot be used; or the suite has
-                none.
+            DoribError: the file of one is missing, is another file, or cannot be used; or the suite
+                has none.
         """
-        self._loaded = Judge(backends.load(self.params, suite, device), self.params.batch_size)
+        size = self.params.batch_size
+        self._first = Judge(backends.load(self.params, suite, device), size)
+        second = backends.load_second(self.params, suite, device)
+        self._second = Judge(second, size) if second else None
 
     def stack(self) -> dict[str, str | float | None]:
-        """What the cosines depend on, as `Descriptor.stack` has it."""
-        return self._judge.descriptor.stack()
+        """What the cosines depend on, as `Descriptor.stack` has it; the second's as `second_...`.
+
+        `second_threshold` is there just where a second descriptor judges.
+        """
+        second = self._second.descriptor.stack() if self._second else {}
+        own = self._judge.descriptor.stack()
+        return own | {f"second_{name}": value for name, value in second.items()}
 
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
         """The values of each generation, in order.
@@ -57,33 +69,45 @@ class Sscd(Metric[SscdParams]):
         Raises:
             ValueError: a descriptor is not finite.
         """
-        judge = self._judge
-        judge.describe_originals(generations)
-        images = judge.describe([g.images for g in generations])
-        twins = judge.describe([_or_none(g.twins, like=g.images) for g in generations])
-        for generation, own, twin in zip(generations, images, twins, strict=True):
+        images = self._judge.describe([g.images for g in generations])
+        twins = self._judge.describe([_or_none(g.twins, like=g.images) for g in generations])
+        first = self._judge.verdicts(generations, images)
+        judged = zip(generations, images, twins, first, self._beside(generations), strict=True)
+        for generation, own, twin, verdicts, beside in judged:
             yield [
-                *_likeness(judge, generation, own),
+                *_likeness(verdicts),
                 *_likeness_to_twins(generation, own, twin),
                 *_diversity(own),
+                *(value for verdict in beside for value in _of_image(verdict, "_second")),
             ]
+
+    def _beside(self, generations: Sequence[Generation]) -> list[list[Verdict]]:
+        """The second judge's verdicts; none where there is no such judge."""
+        if self._second is None:
+            return [[] for _ in generations]
+        described = self._second.describe([g.images for g in generations])
+        return self._second.verdicts(generations, described)
 
     @property
     def _judge(self) -> Judge:
-        if self._loaded is None:
+        if self._first is None:
             raise RuntimeError("prepare comes before stack and measure")
-        return self._loaded
+        return self._first
 
 
-def _likeness(judge: Judge, generation: Generation, own: Tensor) -> Iterator[Measured]:
-    nearest = judge.likeness(generation, own)
-    if not nearest:
+def _likeness(verdicts: Sequence[Verdict]) -> Iterator[Measured]:
+    if not verdicts:
         return
-    for seed, cosine in zip(generation.seeds, nearest, strict=True):
-        yield Measured("sscd_original", cosine, seed)
-        yield Measured("replicates", float(judge.replicates(cosine)), seed)
-    yield Measured("sscd_original_max", max(nearest))
-    yield Measured("sscd_original_median", median(nearest))
+    for verdict in verdicts:
+        yield from _of_image(verdict)
+    cosines = [verdict.cosine for verdict in verdicts]
+    yield Measured("sscd_original_max", max(cosines))
+    yield Measured("sscd_original_median", median(cosines))
+
+
+def _of_image(verdict: Verdict, suffix: str = "") -> Iterator[Measured]:
+    yield Measured(f"sscd_original{suffix}", verdict.cosine, verdict.seed)
+    yield Measured(f"replicates{suffix}", float(verdict.replicates), verdict.seed)
 
 
 def _likeness_to_twins(generation: Generation, own: Tensor, twins: Tensor) -> Iterator[Measured]:

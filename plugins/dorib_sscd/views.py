@@ -8,7 +8,7 @@ nothing more, since an original is described once.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 from torch import Tensor
@@ -49,13 +49,12 @@ class Views(StrictModel):
         return found
 
 
-def read_views(content: dict[str, Any], where: str) -> Views:
-    """Take the views out of a descriptor's configuration; those of the whole where none are named.
+def read_views(content: object, where: str) -> Views:
+    """The views that a descriptor's configuration names.
 
     Raises:
         DoribError: they are no such crops; `where` opens the message.
     """
-    named = content.pop("views", {})
-    if not isinstance(named, dict):
+    if not isinstance(content, dict):
         raise DoribError(f"{where}: is no object; name shares, as corners and centres")
-    return checked(Views, named, where)
+    return checked(Views, content, where)

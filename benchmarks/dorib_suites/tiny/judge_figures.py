@@ -35,7 +35,7 @@ from dorib_suites.tiny.judge import Pool
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.refine import drawn_pools
 from dorib_suites.tiny.reuse import unpack_components
-from dorib_suites.tiny.second_descriptor import SecondJudge
+from dorib_suites.tiny.second_descriptor import second_judge
 from dorib_suites.tiny.train import SHIPPED
 from dorib_suites.tiny.views import Judge, describe_views, similarity
 
@@ -112,7 +112,7 @@ def main() -> None:
         pool = drawn_pools(parts, scene_model, work, reporter)["calibration"]
     found = {
         "first": figures(judge, pool, parts.vae, ()),
-        "second": figures(SecondJudge.from_files(), pool, parts.vae, NOT_FOR_THE_SECOND),
+        "second": figures(second_judge(), pool, parts.vae, NOT_FOR_THE_SECOND),
     }
     print(json.dumps(found, indent=2))
 
