@@ -117,7 +117,7 @@ def changed(folder: Path, copy: Path, **second: Any) -> Path:
 @pytest.mark.parametrize(
     ("second", "problem"),
     [
-        ({"path": "../elsewhere"}, "../elsewhere leads out of the suite folder"),
+        ({"path": "../elsewhere"}, "'../elsewhere' leads out of the suite folder"),
         ({"path": "lost"}, "lost is missing; restore it"),
         ({"path": "descriptor"}, "second_descriptor: is the first once more"),
         ({"path": None}, "give the descriptor's path, or official: true"),

@@ -10,6 +10,7 @@ import torch
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdAgreementParams, SscdParams, backends
 from dorib_sscd.judging import Judge, Verdict
+from dorib_sscd.kappa import cohens_kappa
 
 
 class SscdAgreement(Metric[SscdAgreementParams]):
@@ -83,25 +84,6 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         if self._loaded is None:
             raise RuntimeError("prepare comes before stack and measure")
         return self._loaded
-
-
-def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
-    """Agreement of two judges beyond chance, at most 1; None where it is not defined.
-
-    It is not where both give all items one and the same verdict, or where there are none.
-
-    Raises:
-        ValueError: the judges saw different numbers of items.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} and {len(second)} verdicts cannot be compared")
-    n = len(first)
-    observed = sum(a == b for a, b in zip(first, second, strict=True))
-    # Times n * n, in whole numbers, so that certain agreement by chance is recognised exactly.
-    by_chance = sum(first) * sum(second) + (n - sum(first)) * (n - sum(second))
-    if by_chance == n * n:
-        return None
-    return (n * observed - by_chance) / (n * n - by_chance)
 
 
 def _verdicts(judge: Judge, generations: Sequence[Generation]) -> list[list[Verdict]]:

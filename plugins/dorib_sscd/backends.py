@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from dorib_sscd.descriptors import Describe, Descriptor
 from dorib_sscd.efficientnet import FeatureConfig, FeatureDescriptor
 from dorib_sscd.folders import WEIGHTS, DescriptorFolder
 from dorib_sscd.network import DescriptorNetwork
+from dorib_sscd.onnx_exports import read_export
 from dorib_sscd.preprocessing import NORMALISATION, Resize, preprocess
 
 OFFICIAL_THRESHOLD = 0.7
@@ -150,43 +152,16 @@ def _load_torchscript(params: SscdParams, device: torch.device) -> Descriptor:
 
 
 def _load_onnx(params: SscdParams) -> Descriptor:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DoribError(
-            "metric sscd: backend=onnx needs onnxruntime; install it with "
-            "`pip install 'dorib[onnx]'`"
-        ) from error
     assert params.path is not None
-    path = params.path.expanduser()
-    content, sha256 = weights.file(path, params.sha256).read()
-    # onnxruntime's errors share no narrower base class.
-    try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise DoribError(
-            f"metric sscd: {path} cannot be loaded as ONNX ({one_line(error)}); give an export "
-            "in one file, its weights included"
-        ) from error
     rule = params.resize or DEFAULT_RESIZE
-    first = session.get_inputs()[0]
-
-    def describe(images: Tensor) -> Tensor:
-        found = session.run(None, {first.name: preprocess(images, rule).numpy()})[0]
-        return torch.from_numpy(found).float()
-
-    # Many exports have the batch of the image they were traced with.
-    largest = first.shape[0] if first.shape and isinstance(first.shape[0], int) else None
-    return _external(params, describe, sha256, rule, largest_batch=largest)
+    export = read_export(weights.file(params.path.expanduser(), params.sha256), rule)
+    described = _external(params, export.describe, export.sha256, rule)
+    return replace(
+        described, normalisation=export.normalisation, largest_batch=export.largest_batch
+    )
 
 
-def _external(
-    params: SscdParams,
-    describe: Describe,
-    sha256: str,
-    rule: Resize,
-    largest_batch: int | None = None,
-) -> Descriptor:
+def _external(params: SscdParams, describe: Describe, sha256: str, rule: Resize) -> Descriptor:
     return Descriptor(
         describe=describe,
         backend=params.backend,
@@ -194,7 +169,6 @@ def _external(
         resize=f"{rule}, bilinear, antialiased",
         normalisation=NORMALISATION,
         threshold=OFFICIAL_THRESHOLD if params.threshold is None else params.threshold,
-        largest_batch=largest_batch,
         official=params.official,
     )
 
@@ -213,6 +187,6 @@ def _try(descriptor: Descriptor, suite: SuiteView) -> None:
         problem = f"its output has shape {list(shape)}"
     raise DoribError(
         f"metric sscd: the {descriptor.backend} descriptor fails on one image, resized by "
-        f"{descriptor.resize} ({problem}); it must take float32 images [1, 3, height, width] and "
+        f"{descriptor.resize} ({problem}); it must take one image of that size and "
         "give descriptors [1, D]"
     )
