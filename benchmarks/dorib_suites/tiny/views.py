@@ -26,13 +26,15 @@ def describe(judge: Judge, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def describe_views(judge: Judge, pixels: Tensor) -> Tensor:
+def describe_views(judge: Judge, pixels: Tensor, views: Views = VIEWS) -> Tensor:
     """Descriptors `[views, N, d]` of originals (uint8)."""
-    pieces = [
-        torch.stack([judge(view) for view in VIEWS.of(as_float(piece))])
-        for piece in torch.split(pixels, 64)
-    ]
+    pieces = [seen(judge, as_float(piece), views) for piece in torch.split(pixels, 64)]
     return torch.cat(pieces, dim=1)
+
+
+def seen(judge: Judge, images: Tensor, views: Views = VIEWS) -> Tensor:
+    """Descriptors `[views, N, d]` of images in [0, 1] `[N, 3, H, W]`."""
+    return torch.stack([judge(view) for view in views.of(images)])
 
 
 def similarity(originals: Tensor, descriptors: Tensor) -> Tensor:
