@@ -22,7 +22,7 @@ from dorib.ranking.entry_fields import SuiteFacts
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.report.site.boards import read_board
-from dorib.suites.suite import load_suite
+from dorib.suites.suite import Suite, load_suite
 from fixtures.forgeries import (
     BOARD_FORGERIES,
     ENTRY_FORGERIES,
@@ -34,6 +34,7 @@ from fixtures.forgeries import (
 )
 from fixtures.forgeries_of_a_second_judge import SECOND_JUDGE_FORGERIES
 from fixtures.scored import CELLS, RECORDS, RECORDS_TWICE, RUN, RUN_TWICE
+from fixtures.suites import add_second_descriptor, drop_second_descriptor
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny"
 CASES = sorted((Path(__file__).parents[2] / "shared" / "cases").glob("forge-*"))
@@ -165,6 +166,34 @@ def test_a_run_of_some_samples_cannot_claim_a_suite_s_profile(
             assert_refused(folder, registry, said)
         else:
             assert read_board(folder, registry).leaderboard.suite == facts
+
+
+def test_a_second_judge_struck_from_everything_is_missed_beside_its_suite(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """No entry tells of it, and no stack: but the suite has one. And the other way round."""
+    alone, twice = tmp_path / "alone", tmp_path / "twice"
+    for copy in (alone, twice):
+        shutil.copytree(load_suite("tiny", registry).root, copy)
+    add_second_descriptor(twice)
+    drop_second_descriptor(alone)
+    for place, run, records, said in (
+        (twice, RUN, RECORDS, "second_judge is left out"),
+        (alone, RUN_TWICE, RECORDS_TWICE, "second_judge is stated, which is none"),
+        (twice, RUN_TWICE, RECORDS_TWICE, None),
+    ):
+        suite = Suite.load(place)
+        facts = SuiteFacts(name="tiny", version=suite.manifest.version, digest=suite.digest())
+        required = suite.manifest.required_attacks
+        claimed = replace(run, suite=facts, required_attacks=required, profile="custom")
+        folder = tmp_path / f"{place.name}-{said is None}"
+        write_leaderboard(folder, rank(claimed, CELLS, records))
+        installed = replace(registry.get("suite", "tiny"), target=str(place))
+        known = Registry({("suite", "tiny"): installed})
+        if said:
+            assert_refused(folder, known, said)
+        else:
+            assert read_board(folder, known).leaderboard.suite == facts
 
 
 def test_nothing_is_written_beside_a_forged_one(

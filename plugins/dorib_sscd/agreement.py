@@ -41,7 +41,7 @@ class SscdAgreement(Metric[SscdAgreementParams]):
                 suite has none.
         """
         size = self.params.batch_size
-        own = backends.load(SscdParams(batch_size=size), suite, device)
+        own = backends.load(SscdParams.model_validate({"batch_size": size}), suite, device)
         self._loaded = Judge(own, size), Judge(backends.load(self.params, suite, device), size)
 
     def stack(self) -> dict[str, str | float | None]:

@@ -43,10 +43,10 @@ def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descript
     return descriptor
 
 
-def load_second(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor | None:
+def load_second(suite: SuiteView, device: torch.device) -> Descriptor | None:
     """The suite's second descriptor, tried on one image; None where it has none.
 
-    It decides by its own threshold, whichever descriptor `params` ask for.
+    It decides by its own threshold, whichever descriptor stands beside it.
 
     Raises:
         DoribError: its file is missing, is another file, or cannot be used.
@@ -54,7 +54,7 @@ def load_second(params: SscdParams, suite: SuiteView, device: torch.device) -> D
     settings = suite.second_descriptor
     if settings is None:
         return None
-    descriptor = _load_settings(settings, suite, device, params.batch_size)
+    descriptor = _load_settings(settings, suite, device)
     _try(descriptor, suite)
     return descriptor
 
@@ -90,26 +90,15 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
         # At another threshold nobody has calibrated it.
         changed = {"threshold": params.threshold, "false_positive_rate": None}
         settings = settings.model_copy(update=changed)
-    return _load_settings(settings, suite, device, params.batch_size, params.download)
+    return _load_settings(settings, suite, device)
 
 
 def _load_settings(
-    settings: DescriptorSettings,
-    suite: SuiteView,
-    device: torch.device,
-    batch_size: int,
-    download: bool = False,
+    settings: DescriptorSettings, suite: SuiteView, device: torch.device
 ) -> Descriptor:
     if settings.path is None:
-        return _load_torchscript(
-            SscdParams(
-                backend="torchscript",
-                threshold=settings.threshold,
-                batch_size=batch_size,
-                download=download,
-            ),
-            device,
-        )
+        official = {"backend": "torchscript", "threshold": settings.threshold}
+        return _load_torchscript(SscdParams.model_validate(official), device)
     folder = Path(suite.component(settings.path))
     model = load_network(folder).to(device)
 

@@ -41,13 +41,13 @@ class FeatureConfig(StrictModel):
     """Shape of a `FeatureDescriptor`, as its `config.json` states it."""
 
     architecture: Literal["efficientnet-lite0"] = "efficientnet-lite0"
-    input_size: int = Field(96, ge=32, le=1024)
+    input_size: int = Field(default=96, ge=32, le=1024)
     """Pixels, both ways; the network was made for 224."""
-    stage: int = Field(5, ge=0, lt=len(STAGES))
+    stage: int = Field(default=5, ge=0, lt=len(STAGES))
     """Whose features are pooled, counted from 0."""
-    dimensions: int = Field(160, ge=1, le=4096)
+    dimensions: int = Field(default=160, ge=1, le=4096)
     """Length of the descriptor."""
-    pooling_power: float = Field(3.0, gt=0, le=64)
+    pooling_power: float = Field(default=3.0, gt=0, le=64)
     """p of generalised-mean pooling."""
     views: Views = Views()
     """In which originals are described."""

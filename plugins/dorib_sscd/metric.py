@@ -51,7 +51,7 @@ class Sscd(Metric[SscdParams]):
         """
         size = self.params.batch_size
         self._first = Judge(backends.load(self.params, suite, device), size)
-        second = backends.load_second(self.params, suite, device)
+        second = backends.load_second(suite, device)
         self._second = Judge(second, size) if second else None
 
     def stack(self) -> dict[str, str | float | None]:

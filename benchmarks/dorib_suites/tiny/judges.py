@@ -103,11 +103,10 @@ class ShippedJudge:
 
         Of an original the nearest view counts.
         """
-        nearest = []
-        for own, of_image in zip(self.network(images), originals, strict=True):
-            known = seen(self.network, of_image, self.network.views)
-            nearest.append((known @ own).max())
-        return torch.stack(nearest)
+        known = seen(self.network, torch.cat([*originals]), self.network.views)
+        of_each = known.split([len(of_image) for of_image in originals], dim=1)
+        described = self.network(images)
+        return torch.stack([(k @ own).max() for k, own in zip(of_each, described, strict=True)])
 
     @torch.no_grad()
     def pairwise(self, originals: Tensor, images: Tensor) -> Tensor:
