@@ -63,6 +63,11 @@ class Suite:
         return self.manifest.descriptor
 
     @property
+    def second_descriptor(self) -> DescriptorSettings | None:
+        """One that judges beside the first and decides nothing; None where there is none."""
+        return self.manifest.second_descriptor
+
+    @property
     def clip(self) -> str | None:
         """A transformers CLIP, as `component` takes it; None where there is none."""
         return self.manifest.clip
@@ -161,12 +166,12 @@ class Suite:
     def digest(self) -> str:
         """Digest of `suite.yaml` and of all that it and the samples name; of no model card."""
         manifest = self.manifest
-        descriptor = manifest.descriptor.path if manifest.descriptor else None
+        descriptors = (manifest.descriptor, manifest.second_descriptor)
         references = (
             manifest.pipeline,
             manifest.pipeline_config,
             manifest.oracle,
-            descriptor,
+            *(settings.path for settings in descriptors if settings),
             manifest.clip,
         )
         # Elsewhere is the hub: the target model's own digest names the commit.

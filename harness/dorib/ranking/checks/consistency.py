@@ -10,6 +10,7 @@ from typing import Any
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
 from dorib.ranking.checks.reasons import reasons_not_ranked
+from dorib.ranking.checks.second_judge import check_second_judge
 from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 from dorib.ranking.rates import (
     ROUNDING,
@@ -36,6 +37,7 @@ def check_entry(entry: EntryFields) -> None:
         _check_arms,
         _check_headline,
         _check_other_thresholds,
+        check_second_judge,
         _check_gap,
         _check_utility,
         _check_work,
@@ -60,7 +62,7 @@ def _check_names(entry: EntryFields) -> None:
         raise ValueError("knows: not in order, each once")
     required = entry.required_attacks
     if (required is None) != (entry.schema_version == 1):
-        raise ValueError("required_attacks: version 2 states them, and version 1 does not")
+        raise ValueError("required_attacks: version 1 does not state them, and later ones do")
     if required is not None and (not required or len(set(required)) != len(required)):
         raise ValueError("required_attacks: must be at least one, each once")
 
