@@ -53,6 +53,7 @@ from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import Trigger as Trigger
 from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
+from .contracts.views import GeneralPair as GeneralPair
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError

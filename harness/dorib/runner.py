@@ -75,6 +75,8 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
+    for pair in context.general_pairs:
+        pair.read()
     if not context.memorized:
         raise DoribError(
             f"suite {suite.name}: none of the memorized samples asked for has an original image; "
