@@ -142,7 +142,9 @@ def test_the_preset_is_a_run_of_registered_methods(registry: Registry) -> None:
             registration = registry.get(kind, spec.name)  # type: ignore[arg-type]
             registration.params.model_validate(spec.params)
     starts = [spec.params["start"] for spec in config.attack]
-    assert starts == ["prompt", "other", "random"]
+    assert starts == ["prompt", "other", "normal"]
+    [tuned] = [spec for spec in config.mitigation if spec.name == "adversarial-finetune"]
+    assert tuned.params["search_budget"] == config.budgets[0] == 1200
 
 
 def test_every_value_of_the_preset_has_a_source() -> None:
