@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from dorib import (
     Reporter,
     Session,
     Shelf,
+    Suite,
     digest,
+    load_suite,
     write_text,
 )
 from dorib_cliques.cliques_config import EVERY_SPLIT, CliquesConfig
@@ -55,11 +57,14 @@ def make(
         DoribError: the folder is there already, the metric tells of no replication, no sample is
             asked for, or none has a clique.
     """
-    session = Session.open(config, registry, reporter)
     if config.to.exists():
         raise DoribError(f"{config.to}: it is there already; name a new folder by --to")
+    samples = _asked(load_suite(config.suite, registry), config)
+    # A session is of one split; which one makes no difference to what is drawn.
+    of_one_split = config.model_copy(update={"split": samples[0].split})
+    session = Session.open(of_one_split, registry, reporter)
     method = _judge(session, config)
-    asked = _asked(session, config)
+    asked = {sample.id: sample.caption for sample in samples}
     method.metric.prepare(session.suite, session.device)
     shelf = session.store.shelf("images", _key(session, config, method))
     found: dict[str, Found] = {}
@@ -92,12 +97,20 @@ def _judge(session: Session, config: CliquesConfig) -> Configured:
     return judging[0]
 
 
-def _asked(session: Session, config: CliquesConfig) -> dict[str, str]:
-    """Captions of the memorized samples asked for, by id."""
-    suite = session.suite
-    samples = suite.samples if config.split == EVERY_SPLIT else suite.split(config.split)
-    memorized = [sample for sample in samples if sample.role == "memorized"][: config.limit]
-    return {sample.id: sample.caption for sample in memorized}
+class _Asked(NamedTuple):
+    id: str
+    caption: str
+    split: str
+
+
+def _asked(suite: Suite, config: CliquesConfig) -> list[_Asked]:
+    """The memorized samples asked for."""
+    every = config.split == EVERY_SPLIT
+    samples = suite.samples if every else suite.split(config.split)
+    memorized = [_Asked(s.id, s.caption, s.split) for s in samples if s.role == "memorized"]
+    if not memorized:
+        raise DoribError(f"suite {suite.name}: it has no memorized sample; name another")
+    return memorized[: config.limit]
 
 
 def _key(session: Session, config: CliquesConfig, method: Configured) -> dict[str, object]:
@@ -138,7 +151,7 @@ def _alike(metric: Metric[Any], name: str, images: Tensor) -> Adjacency:
             originals=images[row : row + 1],
         )
         for value in next(iter(metric.measure([generation]))):
-            if value.name == REPLICATES and value.seed is not None:
+            if value.metric == REPLICATES and value.seed is not None:
                 alike[row, value.seed] = alike[value.seed, row] = value.value == 1
     return alike
 
