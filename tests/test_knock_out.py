@@ -87,8 +87,8 @@ def test_windows_cut_the_steps_into_equal_parts(model: TargetModel) -> None:
     assert [(p.first_step, p.last_step) for p in few[-2:]] == [(0, 0), (1, 1)]
 
 
-def call(suite: Path, out: Path, **changes: str) -> None:
-    options = {"suite": str(suite), "out": str(out), "limit": "2", "seeds": "1", "windows": "2"}
+def call(folder: Path, out: Path, **changes: str) -> None:
+    options = {"suite": str(folder), "out": str(out), "limit": "2", "seeds": "1", "windows": "2"}
     options |= {"utility": "3", "device": "cpu", **changes}
     main([part for n, v in options.items() for part in (f"--{n}", v)] + ["--kinds", "value"])
 

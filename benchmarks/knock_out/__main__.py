@@ -50,6 +50,7 @@ def knock_out(config: RunConfig, kinds: list[str], windows: int, utility: int | 
         parts = list(parts_of(session.model.unet, chosen, steps, windows))
         file = config.out / NUMBERS
         table = _started(file, session)
+        config.out.mkdir(parents=True, exist_ok=True)
         known = {row.part: row for row in table.rows}
         measuring = Measuring(session)
         rows: list[Row] = []
