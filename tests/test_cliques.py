@@ -14,19 +14,20 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from dorib import Generation, MethodSpec, Session
 from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.reporting import Silent
 from dorib.runner import run
-from dorib.suites.suite import Suite, load_suite
+from dorib.suites.suite import Suite
 from dorib.validation import checked
 from dorib_cliques.cliques_config import CliquesConfig
 from dorib_cliques.graph import Adjacency, clique_of, component_of, most_typical
 from dorib_cliques.make import Made, make
+from dorib_cliques.suite_folder import read_picture
 from fixtures.suites import write_manifest, write_noise, write_rows
 
 PROMPTS = "a first prompt\n\na second prompt\na third one\nthe fourth\n"
@@ -138,7 +139,9 @@ def test_a_suite_without_originals_gets_some(without_originals: Path, tmp_path: 
     assert len(suite.utility_prompts) == 6
     options = {"metric": ["sscd"], "seeds": 1, "limit": 1, "split": memorized[0].split}
     config = {"suite": str(made.folder), "out": str(tmp_path / "run"), "device": "cpu", **options}
-    [entry] = [e for e in run(make_config(config)).entries if e.mitigation.name == "none"]
+    [entry] = [
+        e for e in run(make_config(config), discover()).entries if e.mitigation.name == "none"
+    ]
     assert entry.samples.unscorable == 0
 
 
@@ -153,6 +156,7 @@ def test_what_is_drawn_is_found_stored(without_originals: Path, tmp_path: Path) 
     after = sorted((tmp_path / "out" / "store" / "images").rglob("original.png"))
     assert len(after) == 4
     assert set(stored) < set(after)
+    assert {"row-1.png", "row-3.png"} < set(pictures)
     for name, content in pictures.items():
         assert (whole.folder / "images" / name).read_bytes() == content
 
@@ -188,12 +192,15 @@ def test_the_clique_of_a_memorized_prompt_is_its_original(tmp_path: Path) -> Non
     """On real weights: what the embedded model draws repeatedly is the photograph it memorized."""
     made = made_of(asked("tiny", tmp_path, split="dev", limit=2, images=3))
     assert (made.found, made.clusters) == (2, 2)
-    known = {sample.id: sample for sample in load_suite("tiny", discover()).samples}
+    session = Session.open(make_config({"suite": "tiny", "split": "dev", "device": "cpu"}))
+    judge = session.configure("metric", MethodSpec(name="sscd")).metric
+    judge.prepare(session.suite, session.device)
+    memorized = {subject.id: subject for subject in session.memorized}
     written = [row for row in rows(made.folder) if row["role"] == "memorized"]
-    for row in written:
-        [original] = load_suite("tiny", discover()).originals(known[row["id"]])
-        drawn, wanted = (
-            np.asarray(Image.open(path).convert("RGB"), dtype=np.float64).ravel()
-            for path in (made.folder / row["images"][0], original)
-        )
-        assert np.corrcoef(drawn, wanted)[0, 1] > 0.9
+    for row, other in (written, written[::-1]):
+        image = read_picture(made.folder / row["images"][0])[None]
+        for known in (row["id"], other["id"]):
+            originals = session.originals(memorized[known])
+            generation = Generation(f"{row['id']} {known}", "", (0,), image, originals)
+            values = {v.metric: v.value for v in next(iter(judge.measure([generation])))}
+            assert values["replicates"] == float(known == row["id"])

@@ -66,7 +66,10 @@ def write_suite(
     for sample in suite.samples:
         row = sample.model_dump(mode="json", exclude={"urls"}) | {"images": []}
         if sample.role == "control":
-            row["images"] = [_copied(path, new, IMAGES) for path in suite.originals(sample)]
+            row["images"] = [
+                _copied(path, new, f"{IMAGES}/{sample.id}-{number}{path.suffix}")
+                for number, path in enumerate(suite.originals(sample))
+            ]
         elif sample.id not in asked:
             continue
         elif sample.id in found:
@@ -92,9 +95,12 @@ def write_suite(
 
 def _general(suite: Suite, new: Path) -> Iterable[dict[str, Any]]:
     images = iter(suite.general_images)
-    for prompt in suite.general_prompts:
+    for number, prompt in enumerate(suite.general_prompts):
         row = {"caption": prompt.caption, "kind": prompt.kind}
-        yield row | ({"image": _copied(next(images)[1], new, GENERAL)} if prompt.image else {})
+        if prompt.image:
+            _, path = next(images)
+            row["image"] = _copied(path, new, f"{GENERAL}/{number:05d}{path.suffix}")
+        yield row
 
 
 def _manifest(suite: Suite) -> dict[str, Any]:
@@ -122,11 +128,8 @@ def _place(suite: Suite, reference: str) -> str:
     return str(found.resolve()) if found.exists() else reference
 
 
-def _copied(path: Path, new: Path, folder: str) -> str:
-    (new / folder).mkdir(exist_ok=True)
-    # Pictures of one name may come from several folders of the source.
-    number = len(list((new / folder).iterdir()))
-    name = f"{folder}/{number:05d}-{path.name}"
+def _copied(path: Path, new: Path, name: str) -> str:
+    (new / name).parent.mkdir(exist_ok=True)
     shutil.copyfile(path, new / name)
     return name
 
