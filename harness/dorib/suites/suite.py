@@ -145,7 +145,7 @@ class Suite:
         """
         return read_prompts(self._place(self.manifest.general))
 
-    @property
+    @cached_property
     def general_captions(self) -> tuple[str, ...]:
         """The captions of `general_prompts`."""
         return tuple(prompt.caption for prompt in self.general_prompts)
@@ -201,6 +201,7 @@ class Suite:
         table = manifest.samples
         rows = table.table if isinstance(table, PromptTable) else table
         tables = [self._place(name) for name in (rows, manifest.utility, manifest.general)]
+        general = [file_digest(path) for _, path in self.general_images]
         return digest(
             {
                 "manifest": file_digest(self.root / "suite.yaml"),
@@ -210,7 +211,8 @@ class Suite:
                     sample.id: [file_digest(path) for path in self.originals(sample)]
                     for sample in self.samples
                 },
-                "general images": [file_digest(path) for _, path in self.general_images],
+                # Left out of the others, whose digest stays what it was.
+                **({"general images": general} if general else {}),
             }
         )
 
