@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dorib import (
     DefenderView,
     DoribError,
     Edit,
+    GeneralPair,
     Ledger,
     MethodSpec,
     Mitigation,
@@ -39,6 +41,7 @@ from dorib.verbs.context import RunContext
 from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.checkpoints import Checkpoints
+from dorib_adversarial_finetune.lessons import Found, Shares, asked_with
 from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
 from dorib_adversarial_finetune.similarity import copy_threshold, correlation
 from dorib_adversarial_finetune.training import Training, training
@@ -90,12 +93,13 @@ def fit(
     method: Mitigation[Any] | None = None,
     ledger: Ledger | None = None,
     scratch: Path | None = None,
+    view: DefenderView | None = None,
     **params: Any,
 ) -> Edit:
     ledger = ledger or Ledger()
     with model.counting(ledger):
         method = method or mitigation(**params)
-        return method.fit(model, view_of(model, scratch), SEEDS, ledger)
+        return method.fit(model, view or view_of(model, scratch), SEEDS, ledger)
 
 
 def weights_of(edit: Edit) -> dict[str, Tensor]:
@@ -182,6 +186,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no surrogates": {"target": "empty_prompt"},
     "no utility loss": {"utility_weight": 0},
     "a heavier utility loss": {"utility_weight": 8.0},
+    "standard normal starts": {"search": "dori:start=normal,pairs=1"},
+    "several embeddings an image": {"embeddings_per_image": 2},
+    "lessons between": {"found_share": 0},
+    "lessons mixed": {"prompt_share": 0.5, "found_share": 0.25},
     "several steps a search": {"steps_per_search": 2},
     "accumulated": {"gradient_accumulation": 2},
 }
@@ -193,6 +201,8 @@ def test_every_ablation_is_another_training(small_model: TargetModel) -> None:
     for place, name in enumerate(names):
         assert not any(same(edits[name], edits[other]) for other in names[:place]), name
     assert same(edits["as published"], fit(small_model))
+    # Whatever was found, lessons at the prompt alone are plain fine-tuning.
+    assert same(edits["no search"], fit(small_model, prompt_share=1, found_share=0))
     assert "surrogates_kept" not in edits["no surrogates"].notes
     assert all(row["general"] == 0 for row in edits["no utility loss"].notes["losses"])
 
@@ -200,6 +210,91 @@ def test_every_ablation_is_another_training(small_model: TargetModel) -> None:
 def test_without_surrogates_none_is_made() -> None:
     assert set(mitigation(target="empty_prompt").methods) == {"search"}
     assert set(mitigation().methods) == {"search", "surrogate"}
+
+
+def test_by_default_it_is_the_published_variant() -> None:
+    params = AdversarialFinetuneParams()
+    search = configure(REGISTRY, "attack", params.search).attack
+    steps = params.search_budget // search.cost().step
+    assert (params.search.params["start"], steps, params.epochs) == ("normal", 50, 5)
+    assert (params.prompt_share, params.found_share, params.utility_weight) == (0, 1, 1)
+    assert params.general == "auto"
+
+
+def asked_of(shares: Shares, count: int = 400) -> Tensor:
+    """Where lessons ask between the prompt (0) and what was found (1), by embedding."""
+    prompt, found = torch.tensor([1.0, 5.0]), torch.tensor([3.0, 5.0])
+    target = Target("s", 0, "a", torch.zeros(3, 4, 4))
+    one = Found(target, 0, {"prompt_embeds": prompt}, {"prompt_embeds": found})
+    branches = (SEEDS.child(number) for number in range(count))
+    asked = [asked_with(one, shares, seeds)["prompt_embeds"] for seeds in branches]
+    assert all(embedding[1] == 5 for embedding in asked)
+    return torch.stack(asked)[:, 0].sub(1).div(2)
+
+
+def test_lessons_stand_where_the_shares_say() -> None:
+    assert (asked_of(Shares(prompt=0, found=1)) == 1).all()
+    assert (asked_of(Shares(prompt=1, found=0)) == 0).all()
+    between = asked_of(Shares(prompt=0, found=0))
+    assert ((between > 0) & (between < 1)).all()
+    # Uniform: within five standard errors of the mean, and in every tenth.
+    assert abs(between.mean() - 0.5) < 5 / (12 * len(between)) ** 0.5
+    assert torch.histc(between, 10, 0, 1).min() > 0
+    mixed = asked_of(Shares(prompt=0.25, found=0.5))
+    for end, share in ((0, 0.25), (1, 0.5)):
+        error = 5 * (share * (1 - share) / len(mixed)) ** 0.5
+        assert abs((mixed == end).float().mean() - share) < error
+    assert ((mixed > 0) & (mixed < 1)).any()
+
+
+def test_shares_over_one_are_refused() -> None:
+    with pytest.raises(DoribError, match="more than all lessons; lower one") as caught:
+        mitigation(prompt_share=0.25)
+    assert "\n" not in str(caught.value)
+
+
+def pairs_of(model: TargetModel, value: float | None = None) -> list[GeneralPair]:
+    """Two pairs; of flat pictures where a value is given."""
+    noise = torch.Generator().manual_seed(1)
+    size = (3, model.sampling.height, model.sampling.width)
+    images = [
+        torch.rand(size, generator=noise) if value is None else torch.full(size, value)
+        for _ in range(2)
+    ]
+    return [
+        GeneralPair(caption, lambda image=image: image)
+        for caption, image in zip(GENERAL[:2], images, strict=True)
+    ]
+
+
+def test_real_pairs_are_trained_on_where_there_are_any(small_model: TargetModel) -> None:
+    view = replace(view_of(small_model), general_pairs=pairs_of(small_model))
+    ledger = Ledger()
+    real = fit(small_model, view=view, ledger=ledger)
+    assert real.notes["general_pairs_are"] == "real"
+    assert real.notes["general_pairs"] == 2
+    # No picture is drawn: what is left is the surrogate maker's baseline and training.
+    assert ledger.work_of(SHARED_WORK) == 1 + 3 * 3
+    assert same(real, fit(small_model, view=view, general="real"))
+    drawn = fit(small_model, view=view, general="drawn")
+    assert drawn.notes["general_pairs_are"] == "drawn"
+    assert drawn.notes["general_pairs"] == 3
+    assert same(drawn, fit(small_model))
+    assert not same(drawn, real)
+    other = replace(view, general_pairs=pairs_of(small_model, 0.5))
+    assert not same(real, fit(small_model, view=other))
+    with pytest.raises(DoribError, match="general=real, but no general caption"):
+        fit(small_model, general="real")
+
+
+def test_general_captions_learn_to_give_their_real_pictures(small_model: TargetModel) -> None:
+    view = replace(view_of(small_model), general_pairs=pairs_of(small_model, 0.5))
+    images = torch.stack([pair.read() for pair in view.general_pairs])
+    latents, captions = small_model.encode_image(images), GENERAL[:2]
+    before = mean_loss(small_model, latents, captions)
+    options = {"search": "none", "epochs": 10, "batch_size": 3, "learning_rate": 3e-3}
+    with small_model.edited(fit(small_model, view=view, **options)):
+        assert mean_loss(small_model, latents, captions) < 0.95 * before
 
 
 class Spy(Attack[Params]):
@@ -248,6 +343,24 @@ def test_each_search_meets_the_current_weights_from_a_fresh_start(small_model: T
     for one, other in zip(spy.seen, spy.seen[1:], strict=False):
         pairs = zip(one["weights"], other["weights"], strict=True)
         assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_several_embeddings_of_an_image_are_of_searches_of_their_own(
+    small_model: TargetModel,
+) -> None:
+    method, spy, ledger = mitigation(embeddings_per_image=3), Spy(), Ledger()
+    method.methods = {**method.methods, "search": spy}
+    fit(small_model, method, ledger=ledger)
+    # Two rounds, of two images and of one; each searches three times before its one step.
+    assert [len(search["samples"]) for search in spy.seen] == [2, 2, 2, 1, 1, 1]
+    scopes = [search["scope"] for search in spy.seen]
+    assert len(set(scopes)) == 3
+    assert scopes[:3] == scopes[3:]
+    for first, again in ((0, 1), (1, 2), (3, 4), (4, 5)):
+        weights = zip(spy.seen[first]["weights"], spy.seen[again]["weights"], strict=True)
+        assert all(torch.equal(one, other) for one, other in weights)
+    made = 2 * small_model.sampling.steps + 1  # two surrogates, and the maker's look
+    assert ledger.work_of(0) == made + 3 * 3  # three lessons, forward and backward
 
 
 def test_a_surrogate_that_is_a_copy_is_dropped(small_model: TargetModel) -> None:

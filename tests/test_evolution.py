@@ -214,7 +214,7 @@ def test_each_sample_is_searched_under_its_own_edit(tiny_model: TargetModel) -> 
         assert_same_search(mixed[target.index], alone)
 
 
-@pytest.mark.parametrize("start", ["prompt", "other", "random"])
+@pytest.mark.parametrize("start", ["prompt", "other", "normal", "random"])
 def test_the_search_moves_from_its_start_by_what_captions_differ_in(
     tiny_model: TargetModel, start: str
 ) -> None:

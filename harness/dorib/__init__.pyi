@@ -61,6 +61,7 @@ from .contracts.triggers import ImageStart as ImageStart
 from .contracts.triggers import Trigger as Trigger
 from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
+from .contracts.views import GeneralPair as GeneralPair
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError

@@ -152,6 +152,22 @@ def read_jsonl(path: Path) -> Rows:
     return filled(path, rows)
 
 
+def read_lines(path: Path, column: str) -> Rows:
+    """The lines of a text, each a row of one column; empty lines count and are passed over.
+
+    Raises:
+        DoribError: it is missing, empty or cannot be read, or a line is no plain text (by number).
+    """
+    rows: Rows = []
+    for number, line in _few(path, enumerate(_table(path).split("\n"), start=1)):
+        if line.strip():
+            try:
+                rows.append((number, within_bounds({column: line.strip()})))
+            except Malformed as error:
+                raise DoribError(f"{path}, row {number}: {error}; mend the row") from error
+    return filled(path, rows)
+
+
 def read_csv(path: Path) -> Rows:
     """The rows of a CSV, the header being row 1; its separator is told from the header.
 

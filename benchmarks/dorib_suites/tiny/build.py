@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
-from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,17 +23,14 @@ from dorib_suites.tiny.copies import likenesses
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, redrawn_scenes
 from dorib_suites.tiny.judges import Judges, ShippedJudge
 from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
+from dorib_suites.tiny.prompts import write_lines, write_prompts
 from dorib_suites.tiny.samples import SuiteSample, suite_samples
-from dorib_suites.tiny.scenes import SIZE, draw_scene
+from dorib_suites.tiny.scenes import SIZE
 from dorib_suites.tiny.views import all_similarities, describe, describe_views
 
 if TYPE_CHECKING:
     from dorib_suites.tiny.components import Components
 
-UTILITY_PROMPTS = 128
-PHOTOGRAPH_EVERY = 4
-"""The utility prompt out of so many that asks for a photograph."""
-GENERAL_SCENES = 256
 # Beside the prompt itself: gradients from three starts, old triggers, and no gradients at all, so
 # that a mitigation that only breaks gradients is not taken for erasure.
 REQUIRED_ATTACKS = [
@@ -74,33 +69,11 @@ def write_suite(
     descriptors = judges.write(folder)
     _write_clip(folder / "clip", parts)
     _write_samples(folder, suite_samples(FIFTH))
-    write_captions(folder)
+    write_prompts(folder)
     text = yaml.safe_dump(
         _manifest(descriptors, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
     )
     (folder / "suite.yaml").write_text(text)
-
-
-def write_captions(folder: Path) -> None:
-    """Write the captions that utility is measured on, and those that mitigations may use.
-
-    Every fourth utility prompt asks for a background photograph: a mitigation that spoils all
-    photographs and leaves the scenes alone has not kept the model's utility.
-    """
-    scenes = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
-    general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
-    found = sorted({photograph.caption for photograph in photographs("background", FIFTH)})
-    held_out = UTILITY_PROMPTS // PHOTOGRAPH_EVERY
-    lot = [found[i] for i in _rng(9).permutation(len(found))]
-    utility = [
-        {"caption": lot[n // PHOTOGRAPH_EVERY], "kind": "photograph"}
-        if n % PHOTOGRAPH_EVERY == PHOTOGRAPH_EVERY - 1
-        else {"caption": scene, "kind": "scene"}
-        for n, scene in enumerate(scenes)
-    ]
-    general += sorted(lot[held_out:])
-    _write_lines(folder / "utility.jsonl", utility)
-    _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
 
 
 @torch.no_grad()
@@ -206,18 +179,10 @@ def _write_samples(folder: Path, samples: list[SuiteSample]) -> None:
                 "source": sample.source,
             }
         )
-    _write_lines(folder / "samples.jsonl", rows)
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(folder / "samples.jsonl", rows)
 
 
 def _read(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     with Image.open(path) as picture:
         small = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
-
-
-def _rng(*numbers: int) -> np.random.Generator:
-    return np.random.default_rng(list(numbers))
