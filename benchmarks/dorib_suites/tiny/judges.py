@@ -104,7 +104,7 @@ class ShippedJudge:
         Of an original the nearest view counts.
         """
         known = seen(self.network, torch.cat([*originals]), self.network.views)
-        of_each = known.split([len(of_image) for of_image in originals], dim=1)
+        of_each = torch.split(known, [len(of_image) for of_image in originals], dim=1)
         described = self.network(images)
         return torch.stack([(k @ own).max() for k, own in zip(of_each, described, strict=True)])
 
