@@ -8,23 +8,31 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mutants.table import Mutant
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 300
-"""Seconds that a test run may take: a mutant that hangs is killed by it."""
+"""Seconds that a test run may take at least: a mutant that hangs is killed by it."""
+SLOWER = 5
+"""How many times as long as without a mutant a test run may take."""
 FAILED, NOT_COLLECTED = 1, 2
 """pytest's exit codes where a test failed, and where a test file could not be imported."""
 SOURCES = "harness", "plugins", "benchmarks"
-OUTPUT = "pytest.out"
-_CONTEXT = multiprocessing.get_context("forkserver")
-# Libraries that take their time; nothing of the program itself.
-_CONTEXT.set_forkserver_preload(
-    ["pytest", "hypothesis", "numpy", "scipy.special", "scipy.stats", "pydantic", "yaml"]
+OUTPUT, KILLER = "pytest.out", "killer.out"
+LIBRARIES = "pytest", "hypothesis", "numpy", "scipy.special", "scipy.stats", "pydantic", "yaml"
+TORCH = (
+    "torch",
+    "torchmetrics.functional.image",
+    "accelerate",
+    "transformers.models.clip.modeling_clip",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
 )
+_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class Result:
     code: int | None
     """pytest's exit code; None where it took too long."""
     seconds: float
+    killer: str | None = None
+    """The test that failed, where one did."""
 
     @property
     def killed(self) -> bool:
@@ -45,6 +55,17 @@ class Result:
         how = {None: "killed (hung)", FAILED: "killed", NOT_COLLECTED: "killed (no import)"}
         said = how.get(self.code, f"SURVIVED ({self.code})")
         return f"{said}: {self.mutant.subject}: {self.mutant.name} [{self.seconds:.0f} s]"
+
+
+def preload(mutants: Sequence[Mutant]) -> None:
+    """Import once, for all test runs, the libraries that take their time; nothing of the program.
+
+    Those without fixtures need no torch.
+    """
+    # Read when torch is imported, and that is before a test run's process has its own say.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    fixtures = any("--noconftest" not in mutant.options for mutant in mutants)
+    _CONTEXT.set_forkserver_preload([*LIBRARIES, *(TORCH if fixtures else ())])
 
 
 def copy_tree(root: Path, to: Path) -> Path:
@@ -63,30 +84,54 @@ def copy_tree(root: Path, to: Path) -> Path:
     return to
 
 
-def run_mutant(tree: Path, mutant: Mutant) -> Result:
-    """Apply `mutant` in `tree`, run its tests until one fails, and take it back."""
+def run_mutant(
+    tree: Path, mutant: Mutant, tests: Sequence[str] | None = None, limit: float = LIMIT
+) -> Result:
+    """Apply `mutant` in `tree`, run `tests` (None: its own) until one fails, and take it back."""
     path = tree / mutant.file
     before = path.read_text(encoding="utf-8")
     path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     start = time.monotonic()
     try:
-        code = _pytest(tree, (*mutant.options, *mutant.tests))
+        code = _pytest(tree, (*mutant.options, *(tests or mutant.tests)), limit)
     finally:
         path.write_text(before, encoding="utf-8")
-    return Result(mutant, code, time.monotonic() - start)
+    killer = (tree / KILLER).read_text() if code in (FAILED, NOT_COLLECTED) else None
+    return Result(mutant, code, time.monotonic() - start, killer)
+
+
+class Unmutated:
+    """Tests without any mutant: where they fail, a mutant's failure tells nothing."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._limits: dict[tuple[str, ...], float] = {}
+
+    def limit(self, arguments: tuple[str, ...]) -> float:
+        """The seconds that a run of these tests with a mutant may take; they are run once.
+
+        Raises:
+            SystemExit: one of them fails.
+        """
+        if arguments not in self._limits:
+            start = time.monotonic()
+            if problem := run_unmutated(self._tree, arguments):
+                raise SystemExit(f"{' '.join(arguments)} fails without any mutant:\n{problem}")
+            self._limits[arguments] = max(LIMIT, SLOWER * (time.monotonic() - start))
+        return self._limits[arguments]
 
 
 def run_unmutated(tree: Path, arguments: tuple[str, ...]) -> str | None:
-    """What pytest says without a mutant, where it does not pass: then it tells nothing."""
-    code = _pytest(tree, arguments)
+    """What pytest says without a mutant, where it does not pass."""
+    code = _pytest(tree, arguments, limit=None)
     return None if code == 0 else (tree / OUTPUT).read_text(encoding="utf-8")[-4000:]
 
 
-def _pytest(tree: Path, arguments: tuple[str, ...]) -> int | None:
+def _pytest(tree: Path, arguments: tuple[str, ...], limit: float | None) -> int | None:
     """pytest's exit code; None where it took too long."""
     process = _CONTEXT.Process(target=_run_tests, args=(tree, arguments))
     process.start()
-    process.join(LIMIT)
+    process.join(limit)
     if process.exitcode is None:
         process.kill()
         process.join()
@@ -109,4 +154,31 @@ def _run_tests(tree: Path, arguments: tuple[str, ...]) -> None:
     with (tree / OUTPUT).open("w") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-        sys.exit(int(pytest.main(["-x", "--no-header", *arguments])))
+        options = ["-x", "--no-header", "-p", "no:cacheprovider", *_without_shrinking()]
+        noting = _Noting(tree / KILLER)
+        sys.exit(int(pytest.main([*options, *arguments], plugins=[noting])))
+
+
+def _without_shrinking() -> list[str]:
+    """For pytest: a property that fails is enough; its simplest example is not looked for."""
+    from hypothesis import Phase, settings
+
+    settings.register_profile(
+        "mutants", phases=(Phase.explicit, Phase.generate), deadline=None, database=None
+    )
+    return ["--hypothesis-profile", "mutants"]
+
+
+class _Noting:
+    """A pytest plugin: writes down which test failed, or which file was not to be imported."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid)
