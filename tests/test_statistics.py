@@ -220,6 +220,7 @@ def test_a_utility_interval_holds_what_a_t_test_cannot_reject() -> None:
     gain = 0.6 * span + draw.normal(0, 0.2, 12)
     found = utility_share(gain, span, np.zeros(12), rng())
     assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(gain.sum() / span.sum())
     # Gains that scatter so: the bootstrap's bounds lie inside.
     for bound in (found.low, found.high):
         assert ttest_1samp(gain - bound * span, 0).pvalue == pytest.approx(0.05, abs=1e-6)

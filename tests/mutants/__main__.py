@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from queue import SimpleQueue
 from threading import Lock
 
 from mutants.record import Killers, Progress
-from mutants.runner import ROOT, Result, Unmutated, copy_tree, preload, run_mutant
+from mutants.runner import LIMIT, ROOT, Result, Unmutated, copy_tree, run_mutant
 from mutants.table import Mutant, read_tables
 
 ENOUGH = 0.95
@@ -29,6 +30,11 @@ def main() -> int:
         metavar="FILE",
         help="where results are put down; those that are there already are not run again",
     )
+    parser.add_argument(
+        "--passing",
+        action="store_true",
+        help="the tests are known to pass without mutants: do not try that",
+    )
     chosen = parser.parse_args()
     mutants = [m for m in read_tables(ROOT, chosen.subject) if chosen.name in m.name]
     print(f"{len(mutants)} mutants of {len({mutant.subject for mutant in mutants})} subjects")
@@ -37,11 +43,12 @@ def main() -> int:
     progress = Progress(chosen.resume)
     results = progress.done(mutants)
     waiting = [mutant for mutant in mutants if mutant not in [r.mutant for r in results]]
-    return _report(results + _run(waiting, progress, chosen.jobs))
+    return _report(results + _run(waiting, progress, chosen))
 
 
-def _run(mutants: list[Mutant], progress: Progress, jobs: int) -> list[Result]:
-    preload(mutants)
+def _run(mutants: list[Mutant], progress: Progress, chosen: argparse.Namespace) -> list[Result]:
+    # Read where torch is imported, before a test run has its own say.
+    os.environ["OMP_NUM_THREADS"] = "1"
     killers, lock = Killers(), Lock()
     known = {
         options: tuple(
@@ -51,11 +58,13 @@ def _run(mutants: list[Mutant], progress: Progress, jobs: int) -> list[Result]:
     }
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         trees: SimpleQueue[Path] = SimpleQueue()
-        for job in range(jobs):
+        for job in range(chosen.jobs):
             trees.put(copy_tree(ROOT, Path(scratch) / str(job)))
         unmutated = Unmutated(copy_tree(ROOT, Path(scratch) / "unmutated"))
 
         def limit(options: tuple[str, ...], tests: tuple[str, ...]) -> float:
+            if chosen.passing:
+                return LIMIT
             with lock:
                 return unmutated.limit((*options, *tests))
 
@@ -77,7 +86,7 @@ def _run(mutants: list[Mutant], progress: Progress, jobs: int) -> list[Result]:
                 print(result, flush=True)
             return result
 
-        with ThreadPoolExecutor(jobs) as pool:
+        with ThreadPoolExecutor(chosen.jobs) as pool:
             return list(pool.map(work, mutants))
 
 

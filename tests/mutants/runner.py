@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from mutants.table import Mutant
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 300
+LIMIT = 900
 """Seconds that a test run may take at least: a mutant that hangs is killed by it."""
 SLOWER = 5
 """How many times as long as without a mutant a test run may take."""
@@ -24,15 +26,8 @@ FAILED, NOT_COLLECTED = 1, 2
 """pytest's exit codes where a test failed, and where a test file could not be imported."""
 SOURCES = "harness", "plugins", "benchmarks"
 OUTPUT, KILLER = "pytest.out", "killer.out"
-LIBRARIES = "pytest", "hypothesis", "numpy", "scipy.special", "scipy.stats", "pydantic", "yaml"
-TORCH = (
-    "torch",
-    "torchmetrics.functional.image",
-    "accelerate",
-    "transformers.models.clip.modeling_clip",
-    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-)
 _CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["mutants.libraries"])
 
 
 @dataclass(frozen=True)
@@ -57,17 +52,6 @@ class Result:
         return f"{said}: {self.mutant.subject}: {self.mutant.name} [{self.seconds:.0f} s]"
 
 
-def preload(mutants: Sequence[Mutant]) -> None:
-    """Import once, for all test runs, the libraries that take their time; nothing of the program.
-
-    Those without fixtures need no torch.
-    """
-    # Read when torch is imported, and that is before a test run's process has its own say.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    fixtures = any("--noconftest" not in mutant.options for mutant in mutants)
-    _CONTEXT.set_forkserver_preload([*LIBRARIES, *(TORCH if fixtures else ())])
-
-
 def copy_tree(root: Path, to: Path) -> Path:
     """The tracked and the new files of the working tree, and nothing that was built from them."""
     listed = subprocess.run(
@@ -88,16 +72,28 @@ def run_mutant(
     tree: Path, mutant: Mutant, tests: Sequence[str] | None = None, limit: float = LIMIT
 ) -> Result:
     """Apply `mutant` in `tree`, run `tests` (None: its own) until one fails, and take it back."""
-    path = tree / mutant.file
-    before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     start = time.monotonic()
-    try:
+    with _applied(mutant, tree / mutant.file):
         code = _pytest(tree, (*mutant.options, *(tests or mutant.tests)), limit)
-    finally:
-        path.write_text(before, encoding="utf-8")
     killer = (tree / KILLER).read_text() if code in (FAILED, NOT_COLLECTED) else None
     return Result(mutant, code, time.monotonic() - start, killer)
+
+
+@contextmanager
+def _applied(mutant: Mutant, path: Path) -> Iterator[None]:
+    before = path.read_text(encoding="utf-8")
+    try:
+        _rewrite(path, before.replace(mutant.old, mutant.new))
+        yield
+    finally:
+        _rewrite(path, before)
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Without its bytecode, told apart by seconds and sizes: mutants may differ in neither."""
+    path.write_text(text, encoding="utf-8")
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
 
 
 class Unmutated:
@@ -147,14 +143,14 @@ def _run_tests(tree: Path, arguments: tuple[str, ...]) -> None:
     unmutated = {str(ROOT / part) for part in (*SOURCES, "tests")}
     mutated = [str(tree / part) for part in SOURCES]
     sys.path[:] = [*mutated, *(path for path in sys.path if path not in unmutated)]
-    # Bytecode is told apart by seconds and sizes, and a mutant may differ in neither.
-    sys.dont_write_bytecode = True
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(mutated)}
     os.chdir(tree)
+    # What was imported before the fork is no garbage: each look at it copies its pages.
+    gc.freeze()
     with (tree / OUTPUT).open("w") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-        options = ["-x", "--no-header", "-p", "no:cacheprovider", *_without_shrinking()]
+        options = ["-x", "--no-header", "-p", "_hypothesis_pytestplugin", *_without_shrinking()]
         noting = _Noting(tree / KILLER)
         sys.exit(int(pytest.main([*options, *arguments], plugins=[noting])))
 
