@@ -248,6 +248,15 @@ def test_directions_are_turned_by_rule_whatever_the_library_gives(
     assert torch.equal(principal_components(tiny_model, [target], 64)[0], expected)
 
 
+def test_each_target_has_the_directions_of_its_own_captions(tiny_model: TargetModel) -> None:
+    first, second = targets_of(tiny_model)[:2]
+    second = replace(second, other_captions=CAPTIONS[2:] + OTHERS[1:])
+    together = principal_components(tiny_model, [first, second, first], 3)
+    for target, found in zip([first, second, first], together, strict=True):
+        assert torch.equal(found, principal_components(tiny_model, [target], 3)[0])
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
+
+
 @given(count=st.integers(1, 8), captions=st.integers(2, 5))
 @settings(max_examples=12)
 def test_components_vary_as_captions_do(tiny_model: TargetModel, count: int, captions: int) -> None:

@@ -256,6 +256,52 @@ def test_stack_of_the_suite_descriptor(suite: Suite) -> None:
     assert "32 px" in str(stack["resize"])
 
 
+@torch.no_grad()
+def by_definition(network: DescriptorNetwork, images: Tensor) -> Tensor:
+    """The descriptors of images of the network's own size, with its weights and torch's parts."""
+    weights = network.state_dict()
+    features = nn.functional.conv2d(
+        (images - 0.5) / 0.25, weights["stem.weight"], weights["stem.bias"], 2, 2
+    )
+    for stage in range(2):
+        own = {n.removeprefix(f"stages.{stage}."): w for n, w in weights.items()}
+        stride = 1 + stage
+        hidden = nn.functional.conv2d(features, own["first.weight"], None, stride, 1)
+        hidden = nn.functional.group_norm(
+            hidden, 8, own["first_norm.weight"], own["first_norm.bias"]
+        ).relu()
+        hidden = nn.functional.conv2d(hidden, own["second.weight"], None, 1, 1)
+        hidden = nn.functional.group_norm(
+            hidden, 8, own["second_norm.weight"], own["second_norm.bias"]
+        )
+        shortcut = nn.functional.conv2d(features, own["skip.weight"], own["skip.bias"], stride)
+        features = (hidden + shortcut).relu()
+    pooled = (features.clamp_min(1e-4) ** 3).mean(dim=(2, 3)) ** (1 / 3)
+    found = pooled @ weights["head.weight"].T + weights["head.bias"]
+    return found / found.norm(dim=1, keepdim=True)
+
+
+def test_the_suites_network_by_its_definition(network: DescriptorNetwork) -> None:
+    images = pictures(3, 5)
+    torch.testing.assert_close(network(images), by_definition(network, images))
+
+
+@pytest.mark.parametrize("side", [96, 20])
+def test_the_suites_network_sees_other_sizes_as_pillow_resizes_them(
+    network: DescriptorNetwork, side: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    resized = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    shown, wanted = (
+        torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255
+        for p in (pixels, resized)
+    )
+    found = network(shown)
+    assert (found * by_definition(network, wanted)).sum() > 0.9999
+    unlike = nn.functional.interpolate(shown, (SIDE, SIDE), mode="bilinear")
+    assert side < SIDE or (found * by_definition(network, unlike)).sum() < 0.9999
+
+
 def test_another_threshold_has_no_known_false_positive_rate(suite: Suite) -> None:
     stack = prepared(suite, threshold=0.6).stack()
     assert (stack["threshold"], stack["false_positive_rate"]) == (0.6, None)
