@@ -143,7 +143,11 @@ def _run_tests(tree: Path, arguments: tuple[str, ...]) -> None:
     unmutated = {str(ROOT / part) for part in (*SOURCES, "tests")}
     mutated = [str(tree / part) for part in SOURCES]
     sys.path[:] = [*mutated, *(path for path in sys.path if path not in unmutated)]
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(mutated)}
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(mutated),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     os.chdir(tree)
     # What was imported before the fork is no garbage: each look at it copies its pages.
     gc.freeze()
