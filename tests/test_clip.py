@@ -208,6 +208,18 @@ def test_a_named_model_judges_in_place_of_the_suite_s(copy: Path, tmp_path: Path
     assert len(values_of(metric, generation())) == 2
 
 
+def test_another_model_has_captions_of_its_own(folder: Path, copy: Path) -> None:
+    tensors = load_file(copy / WEIGHTS)
+    tensors["text_projection.weight"] *= torch.linspace(-1, 1, 16)[
+        : len(tensors["text_projection.weight"]), None
+    ]
+    save_file(tensors, copy / WEIGHTS, metadata={"format": "pt"})
+    metric = prepared(folder)
+    first = values_of(metric, generation())
+    metric.prepare(suite_at(copy.parent), CPU)
+    assert values_of(metric, generation()) == values_of(prepared(copy), generation()) != first
+
+
 # Faults
 
 

@@ -54,12 +54,14 @@ from .contracts.registration import RegisterSuite as RegisterSuite
 from .contracts.seeds import Seeds as Seeds
 from .contracts.specs import MethodChoice as MethodChoice
 from .contracts.specs import MethodSpec as MethodSpec
+from .contracts.suite_view import DescriptorSettings as DescriptorSettings
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import ImageStart as ImageStart
 from .contracts.triggers import Trigger as Trigger
 from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
+from .contracts.views import GeneralPair as GeneralPair
 from .contracts.views import Generation as Generation
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError
@@ -87,6 +89,7 @@ from .ranking.entries import Entry as Entry
 from .ranking.entries import read_entry as read_entry
 from .ranking.leaderboard import Leaderboard as Leaderboard
 from .ranking.records import Record as Record
+from .reading import BROKEN_PICTURE as BROKEN_PICTURE
 from .report.figures import GREY as GREY
 from .report.figures import PALETTE as PALETTE
 from .report.figures import TEXT_WIDTH as TEXT_WIDTH

@@ -77,10 +77,12 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
+    for pair in context.general_pairs:
+        pair.read()
     if not context.memorized:
         raise DoribError(
             f"suite {suite.name}: none of the memorized samples asked for has an original image; "
-            + (f"run `dorib fetch {suite.reference}`" if suite.manifest.fetch else "give them one")
+            + _where_originals_come_from(suite)
         )
     if context.unscorable:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
@@ -91,6 +93,15 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
     return Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+
+
+def _where_originals_come_from(suite: Suite) -> str:
+    fetch = suite.manifest.fetch
+    if fetch is None:
+        return "give them one"
+    if fetch.originals:
+        return f"run `dorib fetch {suite.reference}`"
+    return f"nobody publishes them: run `dorib cliques --suite {suite.reference}`"
 
 
 def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,32 @@ class Target:
 
 
 @dataclass(frozen=True)
+class GeneralPair:
+    """A picture of no sample and its caption, as training data have them."""
+
+    caption: str
+    read: Callable[[], Tensor]
+    """Gives the image, `[3, height, width]`, float32, in [0, 1], at the model's resolution. It is
+    read from disk at each call, since a suite may have more of them than memory holds.
+
+    Raises:
+        DoribError: the file is no picture.
+    """
+
+    __repr__ = own_fields
+
+
+@dataclass(frozen=True)
 class DefenderView:
-    """What a defender may know: the memorized samples and general captions.
+    """What a defender may know: the memorized samples, general captions and general pictures.
 
     Never controls, evaluation prompts or evaluation seeds.
     """
 
     memorized: Sequence[Target]
     general_captions: Sequence[str]
+    general_pairs: Sequence[GeneralPair] = field(default=(), kw_only=True)
+    """Those of the general captions whose image the suite has: there may be none."""
     oracle: Path | None = None
     """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
     scratch: Path | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dorib.contracts.params import Params
 
-Start: TypeAlias = Literal["prompt", "other", "random"]
+Start: TypeAlias = Literal["prompt", "other", "normal", "random"]
 
 
 class EmbeddingSearchParams(Params):
@@ -17,7 +17,7 @@ class EmbeddingSearchParams(Params):
     start: Start = Field(
         "prompt",
         description="where the search starts: the sample's own prompt, the caption of another "
-        "image, or Gaussian noise with the mean and the standard deviation of all entries of the "
-        "prompt's embedding",
+        "image, standard normal noise (normal, the paper's), or Gaussian noise with the mean and "
+        "the standard deviation of all entries of the prompt's embedding (random)",
     )
     restarts: int = Field(1, ge=1, description="independent searches that share a budget")

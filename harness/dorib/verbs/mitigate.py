@@ -125,7 +125,11 @@ def _fit(
     method = mitigated.method
     model = context.model
     view = DefenderView(
-        context.targets(group), context.suite.general_captions, _oracle(context, method), scratch
+        context.targets(group),
+        context.suite.general_captions,
+        _oracle(context, method),
+        scratch,
+        general_pairs=context.general_pairs,
     )
     seeds = context.seeds.child("fit", method.name).sealed()
     with context.reporter.verb("mitigate", method.label, 0) as advance:
@@ -166,7 +170,7 @@ def _key(context: RunContext, method: Configured) -> dict[str, object]:
         "model": context.model_key,
         "mitigation": method.fingerprint,
         "memorized": memorized,
-        "general": digest(context.suite.general_captions),
+        "general": context.general_digest,
         "oracle": model_digest(oracle) if oracle else None,
     }
 
