@@ -12,7 +12,11 @@ import yaml
 
 from dorib import DoribError, Generation, Suite, SuiteView
 from dorib.cli.app import BAD_INPUT, main
-from dorib.host.registry import discover
+from dorib.config import make_config
+from dorib.host.registry import Registry, discover
+from dorib.ranking.records import read_records
+from dorib.report.site.boards import read_board
+from dorib.runner import run
 from dorib.suites.suite import load_suite
 from dorib_sscd import SscdParams
 from dorib_sscd.metric import Sscd
@@ -88,6 +92,24 @@ def test_the_stack_names_the_second_and_its_threshold_is_its_own(
     assert stack["weights_sha256"] != stack["second_weights_sha256"]
     alone = prepared(Suite.load(tiny_suite_folder), threshold=0.9).stack()
     assert {name: v for name, v in stack.items() if not name.startswith("second_")} == alone
+
+
+def test_a_run_records_both_verdicts_on_every_image(folder: Path, tmp_path: Path) -> None:
+    options = {"attack": ["none"], "metric": ["sscd"], "limit": 2, "out": str(tmp_path / "out")}
+    result = run(make_config({"suite": str(folder), **options}), discover())
+    seen: dict[str, set[tuple[object, ...]]] = {}
+    for record in read_records(result.records):
+        image = (record.mitigation, record.role, record.sample, record.budget, record.seed)
+        seen.setdefault(record.metric, set()).add(image)
+        assert record.judge == "sscd"
+    assert seen["replicates"] == seen["replicates_second"] == seen["sscd_original_second"]
+    assert len(seen["replicates"]) == 2 * (2 + 2) * 2
+    for entry in result.entries:
+        assert entry.second_judge is not None and not entry.errors
+        assert entry.second_judge.verdicts.images == 2 * entry.k
+        assert "sscd_original_second" in entry.summaries.memorized
+    board = read_board(tmp_path / "out", Registry())
+    assert [*board.entries] == result.entries
 
 
 def test_the_suite_s_digest_is_of_the_second_as_well(folder: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_descriptor_s_folder_is_read_as_it_was_written(tmp_path: Path) -> No
     judge = second_judge()
     judge.save_pretrained(tmp_path)
     again = FeatureDescriptor.from_pretrained(tmp_path)
-    assert again.config == CONFIG and again.views == VIEWS
+    assert again.config == CONFIG and CONFIG.views == VIEWS
     images = as_float(fixed_crops("control").pixels[:2])
     assert torch.equal(judge(images), again(images))
 

@@ -83,7 +83,7 @@ def test_the_folder_says_what_both_judges_are(suite: Suite) -> None:
     assert second.threshold == FIGURES_OF["second"]["threshold"]
     for settings in (first, second):
         assert settings.path is not None and settings.false_positive_rate == 0.001
-        assert load_network(suite.root / settings.path).views == VIEWS
+        assert load_network(suite.root / settings.path).config.views == VIEWS
     licence = suite.root / "second-descriptor" / "LICENSE.txt"
     assert licence.read_text().startswith("Apache Software License")
     stack = prepared(suite).stack()

@@ -111,11 +111,11 @@ def _load_settings(
         describe=describe,
         backend="suite",
         weights_sha256=weights.file(folder / WEIGHTS, None).read()[1],
-        resize=model.resize_rule,
+        resize=f"{model.resize_rule}: {model.config.input_size} px",
         normalisation=model.normalisation,
         threshold=settings.threshold,
         false_positive_rate=settings.false_positive_rate,
-        views=model.views,
+        views=model.config.views,
     )
 
 

@@ -7,7 +7,7 @@ the network: Tan and Le 2019 (arXiv 1905.11946), "Lite" without squeeze-and-exci
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -56,6 +56,8 @@ class FeatureConfig(StrictModel):
 class FeatureDescriptor(nn.Module):
     """Pooled features of one stage, centred and mapped to a descriptor of unit length."""
 
+    resize_rule: ClassVar[str] = RESIZE_RULE
+    normalisation: ClassVar[str] = NORMALISATION
     mean: Tensor
     projection: Tensor
 
@@ -92,7 +94,7 @@ class FeatureDescriptor(nn.Module):
             for name, value in self.state_dict().items()
         }
         configuration = self.config.model_dump(mode="json")
-        if not self.views:
+        if not self.config.views:
             del configuration["views"]
         DescriptorFolder(folder).write(configuration, weights)
 
@@ -109,21 +111,6 @@ class FeatureDescriptor(nn.Module):
         network = cls(checked(FeatureConfig, own.configuration(), where))
         own.fill(network)
         return network
-
-    @property
-    def resize_rule(self) -> str:
-        """How images are brought to the network's size."""
-        return f"{RESIZE_RULE}: {self.config.input_size} px"
-
-    @property
-    def views(self) -> Views:
-        """In which originals are described."""
-        return self.config.views
-
-    @property
-    def normalisation(self) -> str:
-        """Of pixels in [0, 1]."""
-        return NORMALISATION
 
 
 class EfficientNetLite(nn.Module):

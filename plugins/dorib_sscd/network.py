@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,6 +40,9 @@ class DescriptorConfig:
 
 class DescriptorNetwork(nn.Module):
     """Residual stages, GeM pooling, a linear map to a descriptor of unit length."""
+
+    resize_rule: ClassVar[str] = RESIZE_RULE
+    normalisation: ClassVar[str] = NORMALISATION
 
     def __init__(self, config: DescriptorConfig | None = None) -> None:
         super().__init__()
@@ -85,21 +88,6 @@ class DescriptorNetwork(nn.Module):
             network = cls(DescriptorConfig(**content))
         own.fill(network)
         return network
-
-    @property
-    def resize_rule(self) -> str:
-        """How images are brought to the network's size."""
-        return f"{RESIZE_RULE}: {self.config.input_size} px"
-
-    @property
-    def views(self) -> Views:
-        """In which originals are described."""
-        return self.config.views
-
-    @property
-    def normalisation(self) -> str:
-        """Of pixels in [0, 1]."""
-        return NORMALISATION
 
 
 class _Stage(nn.Module):

@@ -106,7 +106,7 @@ def different_pairs(
     stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
     background = [_read(photograph.files[0]) for photograph in photographs("background", catalogue)]
     pictures = torch.from_numpy(np.concatenate([stills, np.stack(background)]))
-    network, views = judge.network, judge.network.views
+    network, views = judge.network, judge.network.config.views
     templates = [torch.from_numpy(s.originals) for s in samples if s.kind == "template"]
     layouts = [(describe_views(network, t, views), describe(network, t)) for t in templates]
     return {

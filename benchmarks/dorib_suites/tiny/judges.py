@@ -103,7 +103,7 @@ class ShippedJudge:
 
         Of an original the nearest view counts.
         """
-        known = seen(self.network, torch.cat([*originals]), self.network.views)
+        known = seen(self.network, torch.cat([*originals]), self.network.config.views)
         of_each = torch.split(known, [len(of_image) for of_image in originals], dim=1)
         described = self.network(images)
         return torch.stack([(k @ own).max() for k, own in zip(of_each, described, strict=True)])
@@ -111,7 +111,9 @@ class ShippedJudge:
     @torch.no_grad()
     def pairwise(self, originals: Tensor, images: Tensor) -> Tensor:
         """Cosine of each image to the original in its own place, `[images]`."""
-        return similarity(seen(self.network, originals, self.network.views), self.network(images))
+        return similarity(
+            seen(self.network, originals, self.network.config.views), self.network(images)
+        )
 
     def share(self, cosines: Tensor, digits: int = 4) -> float:
         """Share at or above the threshold."""
