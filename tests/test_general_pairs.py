@@ -92,6 +92,16 @@ def test_general_images_are_read_as_originals_are(pictured: Path) -> None:
     assert torch.allclose(turned, middle.flip(1, 2), atol=0.01)
 
 
+def test_a_fit_is_handed_the_pairs(pictured: Path) -> None:
+    params = {"search": "none", "target": "empty_prompt", "epochs": 1}
+    spec = MethodSpec(name="adversarial-finetune", params=params)
+    context = context_of(pictured)
+    fitted = mitigate(context, configure(REGISTRY, "mitigation", spec), context.memorized)
+    assert fitted.failure is None
+    edit, _ = fitted.edit(context.memorized)
+    assert (edit.notes["general_pairs_are"], edit.notes["general_pairs"]) == ("real", 2)
+
+
 @pytest.mark.parametrize("image", ["../secret.png", "/etc/hostname", "general/../../secret.png"])
 def test_a_general_image_outside_the_folder(pictured: Path, image: str) -> None:
     message = refusal(pictured, image=image)
