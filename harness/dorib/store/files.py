@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,34 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Where to write what is to lie at `path`: it is moved there once it is written and on disk.
 
     The name ends as that of `path` does. Nothing is left of it where the block does not end well.
+    A file of the same content that lies there already is left alone: to flush one takes longer
+    than to read it. Not `durable`, it may be lost if the machine itself fails: for what the next
+    run writes anew.
     """
     temporary = unfinished(path.parent, path.suffix)
     try:
         yield temporary
-        flush(temporary)
-        temporary.replace(path)
+        if not _same_content(temporary, path):
+            if durable:
+                flush(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _same_content(written: Path, there: Path) -> bool:
+    """Whether `there` is a file of its own that holds what was written."""
+    try:
+        if there.is_symlink() or there.stat().st_size != written.stat().st_size:
+            return False
+        with written.open("rb") as one, there.open("rb") as other:
+            return file_digest(one, "sha256").digest() == file_digest(other, "sha256").digest()
+    except OSError:
+        return False
 
 
 def unfinished(folder: Path, suffix: str = "") -> Path:

@@ -21,7 +21,6 @@ from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import rule_fingerprint
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
-from dorib.store.files import write_json
 from dorib.store.fingerprint import digest, model_digest
 from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
@@ -159,7 +158,7 @@ def _fit(
         for item, part in parts.items():
             (folder / item).mkdir()
             save_edit(part, folder / item)
-            write_json(folder / item / "fit.json", {"work": work[item]})
+            (folder / item / "fit.json").write_text(json.dumps({"work": work[item]}) + "\n")
 
 
 def _key(context: RunContext, method: Configured) -> dict[str, object]:
