@@ -12,12 +12,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dorib.cli import authoring as cli_authoring
 from dorib.cli import fetch as cli_fetch
 from dorib.cli import plugins as cli_plugins
 from dorib.cli import run as cli_run
 from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
+from dorib.cli.authors import kit as cli_authoring
 from dorib.cli.commands import WithPlugins
 from dorib.errors import DoribError
 from dorib.printable import LONGEST_LINE, one_line

@@ -13,7 +13,7 @@ from dorib.cli.options import PLUGIN
 
 if TYPE_CHECKING:
     from dorib.contracts.registration import PluginKind
-    from dorib.host.registry import Registry
+    from dorib.host.registry import Registration, Registry
 
 KINDS: tuple[PluginKind, ...] = (
     "mitigation",
@@ -74,23 +74,28 @@ def params(
     from dorib.host.registry import discover
 
     registration = discover(files=plugin or ()).get(kind.value, name)
-    schema = registration.params.model_json_schema()
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
     if as_json:
-        terminal.show_json(schema)
+        terminal.show_json(registration.params.model_json_schema())
         return
     console = terminal.results_console()
-    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
-    if not properties:
+    rows = parameter_rows(registration)
+    if not rows:
         terminal.say(console, f"{kind.value} {name} has no parameters")
         return
-    rows = [
+    terminal.show_table(console, plain_table(("parameter", "default", "values", "meaning"), rows))
+
+
+def parameter_rows(registration: Registration) -> list[tuple[str, str, str, str]]:
+    """Name, default, values and meaning of each parameter of a method."""
+    schema = registration.params.model_json_schema()
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+    return [
         (parameter, _default(field), _values(field), str(field.get("description", "")))
         for parameter, field in properties.items()
     ]
-    terminal.show_table(console, plain_table(("parameter", "default", "values", "meaning"), rows))
 
 
 def _listing(registry: Registry) -> dict[str, Any]:
