@@ -338,7 +338,7 @@ def test_by_default_it_is_the_published_variant() -> None:
     params = AdversarialFinetuneParams()
     search = configure(REGISTRY, "attack", params.search).attack
     steps = params.search_budget // search.cost().step
-    assert (params.search.params["start"], steps, params.epochs) == ("normal", 50, 5)
+    assert (params.search.name, steps, params.epochs) == ("dori", 50, 5)
     assert (params.prompt_share, params.found_share, params.utility_weight) == (0, 1, 1)
     assert params.general == "auto"
 

@@ -28,8 +28,9 @@ class AdversarialFinetuneParams(Params):
     """
 
     search: MethodChoice = Field(
-        MethodSpec.parse("dori:start=normal"),
-        description="attack that finds the embeddings to train on",
+        MethodSpec.parse("dori:start=random"),
+        description="attack that finds the embeddings to train on; from noise, as which start the "
+        "paper takes here is not known",
     )
     search_budget: int = Field(
         1200,
