@@ -48,9 +48,7 @@ def scales(
         unconditional = torch.full(shape, 0.25)
         conditional = unconditional + row.view(-1, 1, 1, 1)
         timestep = torch.tensor(999 - 1000 * index // steps)
-        step = Step(
-            model, index, steps, timestep, at, {}, torch.arange(images), states
-        )
+        step = Step(model, index, steps, timestep, at, {}, torch.arange(images), states)
         output = guide.guide(step, unconditional, conditional, scale)
         found.append(((output - unconditional) / (conditional - unconditional)).flatten(1).mean(1))
     return torch.stack(found)
@@ -64,9 +62,7 @@ def test_a_scale_holds_until_a_timestep(tiny_model: TargetModel, registry: Regis
 def test_an_image_switches_at_its_own_first_minimum(
     tiny_model: TargetModel, registry: Registry
 ) -> None:
-    differences = torch.tensor(
-        [[5.0, 1, 4], [4, 2, 4], [3, 1, 5], [4, 3, 1], [1, 1, 3], [2, 2, 1]]
-    )
+    differences = torch.tensor([[5.0, 1, 4], [4, 2, 4], [3, 1, 5], [4, 3, 1], [1, 1, 3], [2, 2, 1]])
     found = scales(tiny_model, registry, differences, before=1, switch="difference")
     wanted = torch.full((6, 3), SCALE)
     wanted[:3, 0] = wanted[:3, 1] = 1

@@ -59,7 +59,8 @@ class AttentionParams(Params):
         ge=0,
         le=20,
         description="guidance away from the prompt with plain attention, at the first step, "
-        "falling to 0 like a quarter of a cosine; a third U-Net pass a step; 0: none; published: 2 to 3",
+        "falling to 0 like a quarter of a cosine; takes a third U-Net pass a step; 0: none; "
+        "published: 2 to 3",
     )
 
 
