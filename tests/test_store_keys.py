@@ -81,7 +81,7 @@ from dorib import PromptRule
 
 
 class Planted(PromptRule):
-    def rewrite(self, prompts, generators):
+    def rewrite(self, model, prompts, generators):
         return [prompt + " planted" for prompt in prompts]
 """,
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dorib import PromptRule
+from dorib import PromptRule, TargetModel
 from dorib_prompt_filter import FilterRuleParams
 
 
@@ -21,7 +21,9 @@ class SubstituteKnownPrompts(PromptRule[FilterRuleParams]):
         super().__init__(params)
         self._substitutes = {plain(k): caption for k, caption in params.substitutes.items()}
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         """The substitute for each known prompt, every other prompt as it stands."""
         return [self._substitutes.get(plain(prompt), prompt) for prompt in prompts]
 

@@ -141,7 +141,9 @@ class SilentOnGradients(PromptRule[Params]):
     expected = "does not say whether it `passes_gradients`"
     passes_gradients = cast(Any, None)
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         return list(prompts)
 
 

@@ -31,28 +31,36 @@ class Double(PromptRule[Params]):
 class OneString(Double):
     expected = "rewrite returned a str; return a list of strings"
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         return cast(Any, "one prompt for all")  # type: ignore[no-any-return]
 
 
 class LosesOne(Double):
     expected = "return one for each, in order"
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         return list(prompts)[1:]
 
 
 class Numbers(Double):
     expected = "rewrite returned a list; return a list of strings"
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         return cast(Any, [1 for _ in prompts])  # type: ignore[no-any-return]
 
 
 class Explodes(Double):
     expected = "ZeroDivisionError"
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         return [str(1 // 0)]
 
 

@@ -119,7 +119,7 @@ class DiffusersModel(PipelineText):
 
     @override
     def rewritten(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
-        return self._edits.rules.rewrite(prompts, generators)
+        return self._edits.rules.rewrite(self, prompts, generators)
 
     @override
     def encode_request(

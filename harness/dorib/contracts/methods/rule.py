@@ -70,7 +70,9 @@ class Rule(Method[P]):
     """Whether `embed` and `attending` leave a loss its gradient in the embeddings. Where not, a
     search by gradients does without `embed`, and the entry says that it is not adaptive."""
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         """What the model is asked with in place of each prompt, in order.
 
         `generators` are one an item, another for each image that is asked for.
@@ -117,5 +119,7 @@ class PromptRule(Rule[P]):
 
     @abstractmethod
     @override
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         """What the model is asked with in place of each prompt, in order."""

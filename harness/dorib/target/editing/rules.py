@@ -52,12 +52,14 @@ class RulesInForce:
         """Whether a rule acts on guidance."""
         return bool(self._at("guidance"))
 
-    def rewrite(self, prompts: Sequence[str], generators: Sequence[torch.Generator]) -> list[str]:
+    def rewrite(
+        self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
+    ) -> list[str]:
         """What the model is asked with in place of `prompts`."""
         rewritten = list(prompts)
         for rule in self._at("prompt"):
             with self._work.counting_as_rule():
-                handed = rule.rewrite(rewritten, generators)
+                handed = rule.rewrite(model, rewritten, generators)
             rewritten = admit_prompts(handed, len(prompts))
         return rewritten
 
