@@ -33,6 +33,8 @@ def change_of(path: Path, model: TargetModel, *, partial: bool) -> ReplaceWeight
     """
     what = f"checkpoint {path}"
     file = TensorFile.open(path, what) if not path.is_dir() else None
+    if file is not None and not file.names:
+        raise DoribError(f"{what}: holds no tensor; restore the file")
     if file is None or is_original_form(file) or is_lora(file.names):
         if partial:
             raise DoribError(

@@ -1,11 +1,11 @@
 """Names of a LoRA's tensors: which part of which layer, in the forms that are in use.
 
-    unet.down_blocks.0.(...).to_q.lora_A.weight             diffusers, by PEFT
-    base_model.model.down_blocks.0.(...).to_q.lora_A.weight PEFT itself
-    unet.(...).attn1.processor.to_q_lora.down.weight        diffusers before 0.26
-    unet.(...).to_q.lora.down.weight                        diffusers before 0.26
-    text_encoder.(...).q_proj.lora_linear_layer.down.weight diffusers before 0.26
-    lora_unet_down_blocks_0_(...)_to_q.lora_down.weight     kohya
+unet.down_blocks.0.(...).to_q.lora_A.weight             diffusers, by PEFT
+base_model.model.down_blocks.0.(...).to_q.lora_A.weight PEFT itself
+unet.(...).attn1.processor.to_q_lora.down.weight        diffusers before 0.26
+unet.(...).to_q.lora.down.weight                        diffusers before 0.26
+text_encoder.(...).q_proj.lora_linear_layer.down.weight diffusers before 0.26
+lora_unet_down_blocks_0_(...)_to_q.lora_down.weight     kohya
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ _OTHERS = {
     "lokr_": "a LoKr",
     "lora_mid": "a convolution in three parts",
     "lora_embedding_": "token embeddings",
-    "diff": "whole weights beside its matrices",
+    ".diff": "whole weights beside its matrices",
     "bias": "a bias",
 }
 """By what a tensor's name holds: what it is part of, and is not read."""
+_WAY_OUT = "fuse the adapter into the weights and give those"
 
 
 def is_lora(names: Iterable[str]) -> bool:
@@ -64,12 +65,14 @@ def low_rank(
     for key, value in sorted(tensors.items()):
         name = parsed(key)
         if name is None:
-            raise DoribError(f"{what}: {key[:120]}: is {_other(key)}, which is not read; {_WAY_OUT}")
+            raise DoribError(
+                f"{what}: {key[:120]}: is {_other(key)}, which is not read; {_WAY_OUT}"
+            )
         place = _place(name, layers)
         if place is None:
             raise DoribError(
-                f"{what}: {key[:120]}: is for a layer that the suite's pipeline does not have; give "
-                "what was made of that pipeline, by diffusers' or kohya's names"
+                f"{what}: {key[:120]}: is for a layer that the suite's pipeline does not have; "
+                "give what was made of that pipeline, by diffusers' or kohya's names"
             )
         if name.part in pairs.setdefault(place, {}):
             raise DoribError(
@@ -85,10 +88,11 @@ def low_rank(
         weight = weights[component][f"{layer}.weight"]
         prefix = "" if component == UNET else f"{component}."
         factors[prefix + layer] = _factors(pair, weight, keys[place].stem, configuration, where)
+    if not any(bool(up.any()) and bool(down.any()) for up, down in factors.values()):
+        raise DoribError(
+            f"{what}: adds nothing to any layer, so nothing was mitigated; give a trained adapter"
+        )
     return AddLowRank(factors)
-
-
-_WAY_OUT = "fuse the adapter into the weights and give those"
 
 
 def _factors(
@@ -176,5 +180,6 @@ def _configurations(file: TensorFile) -> dict[str | None, LoraConfig]:
         component, _, name = str(key).partition(".")
         parts.setdefault(component, {})[name] = value
     return {
-        component: LoraConfig(f"{file.what}: {component}", part) for component, part in parts.items()
+        component: LoraConfig(f"{file.what}: {component}", part)
+        for component, part in parts.items()
     }

@@ -172,9 +172,7 @@ def _differing(
     cast = {name: value.to(own[name].dtype) for name, value in given.items()}
     # A number may be too large for the model's format.
     require_finite(cast, where)
-    return {
-        name: value for name, value in cast.items() if not torch.equal(value, own[name].cpu())
-    }
+    return {name: value for name, value in cast.items() if not torch.equal(value, own[name].cpu())}
 
 
 def _twice(name: str, where: str) -> DoribError:

@@ -61,6 +61,4 @@ class TensorFile:
 
 def _unreadable(what: str, path: Path, error: Exception) -> DoribError:
     reason = " ".join(str(error).split())[:200]
-    return DoribError(
-        f"{what}: {path} cannot be read as safetensors ({reason}); restore the file"
-    )
+    return DoribError(f"{what}: {path} cannot be read as safetensors ({reason}); restore the file")

@@ -24,7 +24,7 @@ class Mitigation(Method[P]):
         """Whether one edit serves all prompts, or each memorized sample has its own."""
         return "global"
 
-    def prepare(self, model: TargetModel) -> None:  # noqa: B027 - most have nothing to see to
+    def prepare(self, model: TargetModel) -> None:
         """See that what the parameters name goes with `model`, before any work of the run.
 
         Not asked again once all was well: what `fit` needs it works out itself. The model is left

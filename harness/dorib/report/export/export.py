@@ -69,9 +69,7 @@ def export_edit(
                 place = folder / name
                 place.mkdir()
             write_edit(edit, form, model, place, what)
-        (folder / README).write_text(
-            edit_readme(stored, form, _digests(folder)), encoding="utf-8"
-        )
+        (folder / README).write_text(edit_readme(stored, form, _digests(folder)), encoding="utf-8")
     return to
 
 
@@ -93,9 +91,7 @@ def export_triggers(
         for name, trigger in stored.triggers.items():
             (folder / name).mkdir()
             save_trigger(trigger, folder / name)
-        (folder / README).write_text(
-            trigger_readme(stored, _digests(folder)), encoding="utf-8"
-        )
+        (folder / README).write_text(trigger_readme(stored, _digests(folder)), encoding="utf-8")
     return to
 
 

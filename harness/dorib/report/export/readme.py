@@ -114,8 +114,7 @@ def _how_to_load(form: Form, files: Mapping[str, str], *, per_sample: bool) -> l
     folder = f"{min(name.split('/')[0] for name in files)}/" if per_sample else ""
     held = sorted(name for name in files if name.startswith(folder) and "README" not in name)
     loads = "".join(
-        f"pipeline.{_component(name)}.load_state_dict("
-        f'load_file("{name}"), strict=False)\n'
+        f'pipeline.{_component(name)}.load_state_dict(load_file("{name}"), strict=False)\n'
         for name in held
     )
     code = _PIPELINE.replace("Pipeline\n", "Pipeline\nfrom safetensors.torch import load_file\n", 1)

@@ -94,9 +94,7 @@ def find_triggers(out: Path, mitigation: str, attack: str, note: Note) -> Stored
 
     def is_of_run(item: str) -> bool:
         found = _TRIGGER.fullmatch(item)
-        return bool(
-            found and _sample(found["tag"]) in samples and int(found["budget"]) in budgets
-        )
+        return bool(found and _sample(found["tag"]) in samples and int(found["budget"]) in budgets)
 
     for shelf, items in _of_attack(Store(out / "store", note), entry, is_of_run):
         if digest({item: shelf.digest(item) for item in items}) == entry.digests.triggers:
