@@ -351,7 +351,7 @@ def test_partial_is_of_weights_alone(tiny_model: DiffusersModel, tmp_path: Path)
         place = tmp_path / str(number)
         place.mkdir()
         path = make(tiny_model, place)
-        with pytest.raises(DoribError, match="partial=true is for a file of weights"):
+        with pytest.raises(DoribError, match="partial=true is for weights by"):
             Checkpoint(CheckpointParams(path=path, partial=True)).prepare(tiny_model)
 
 

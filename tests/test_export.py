@@ -90,13 +90,15 @@ def test_a_run_on_each_form_draws_the_same_images(
     pipeline = export(LORA, "--form", "pipeline", name="as-pipeline")
     edited = StableDiffusionPipeline.from_pretrained(pipeline)
     one_file = save_single_file(edited, tmp_path / "as-one-file.safetensors")
-    mask = export(WANDA, "--form", "safetensors", name="as-tensors") / "unet.safetensors"
+    mask = export(WANDA, "--form", "safetensors", name="as-tensors")
+    both = export(LORA, "--form", "safetensors", name="as-both")
     forms = {
         LORA: [
             {"path": str(lora)},
             {"path": str(lora / "pytorch_lora_weights.safetensors")},
             {"path": str(pipeline)},
             {"path": str(one_file)},
+            {"path": str(both), "partial": True},
         ],
         WANDA: [
             {"path": str(export(WANDA, "--form", "unet", name="as-unet"))},

@@ -17,7 +17,7 @@ class CheckpointParams(Params):
         "pipeline in one file, a LoRA file, or a PEFT adapter's folder; safetensors alone"
     )
     partial: bool = Field(
-        False, description="the file holds only the tensors that were changed, not all of them"
+        False, description="it holds only the tensors that were changed, not all of them"
     )
 
 

@@ -127,11 +127,11 @@ def _how_to_load(form: Form, files: Mapping[str, str], *, per_sample: bool) -> l
 def _how_to_score(form: Form, *, per_sample: bool) -> str:
     if per_sample:
         return (
-            "One folder, as if it were for all samples, is scored by `dorib run -m "
-            "checkpoint:path=SAMPLE/unet.safetensors,partial=true`."
+            "A sample's folder, as if it were for all samples, is scored by `dorib run -m "
+            "checkpoint:path=SAMPLE,partial=true`."
         )
-    path = {"safetensors": "unet.safetensors,partial=true"}.get(form, "FOLDER")
-    return f"It is scored again by `dorib run -m checkpoint:path={path}`."
+    partial = ",partial=true" if form == "safetensors" else ""
+    return f"It is scored again by `dorib run -m checkpoint:path=FOLDER{partial}`."
 
 
 def _component(name: str) -> str:
