@@ -50,6 +50,7 @@ def export(
     quiet_libraries()
     from dorib.cli import terminal
     from dorib.report.export.export import export_edit, export_triggers
+    from dorib.report.export.weights import FORMS
 
     progress = terminal.progress_console()
 
@@ -57,7 +58,7 @@ def export(
         terminal.say(progress, text)
 
     if attack is None:
-        asked = None if form is None else form.value
+        asked = next((one for one in FORMS if one == form), None)
         folder = export_edit(out, mitigation, note, form=asked, to=to, suite=suite)
     elif form is not None:
         raise DoribError(

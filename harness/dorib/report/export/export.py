@@ -61,14 +61,14 @@ def export_edit(
     slug = method_slug(entry.mitigation.name, entry.mitigation.label, entry.mitigation.params)
     to = to or out / EXPORTS / f"{slug}.{form}"
     _refuse_existing(to)
-    model = _model(stored, suite or entry.suite.name)
+    model = _model(stored, suite)
     with named_write_errors(to, "--to"), whole_folder(to) as folder:
         for name, edit in parts.items():
             place = folder
             if entry.scope == "per_sample":
                 place = folder / name
                 place.mkdir()
-            write_edit(edit, form, model, place, what)
+            write_edit(edit, form, model, place)
         (folder / README).write_text(edit_readme(stored, form, _digests(folder)), encoding="utf-8")
     return to
 
@@ -100,13 +100,18 @@ def _refuse_existing(to: Path | None) -> None:
         raise DoribError(f"{to}: is there already; name another folder by --to, or remove it")
 
 
-def _model(stored: StoredEdit, reference: str) -> DiffusersModel:
+def _model(stored: StoredEdit, given: str | None) -> DiffusersModel:
     """The model that the edit was fitted to, in its number format, on the CPU.
 
     Raises:
         DoribError: the suite is not there, or its pipeline is another one.
     """
     registry = discover()
+    reference = given or stored.entry.suite.name
+    if given is None and ("suite", reference) not in registry.registrations:
+        raise DoribError(
+            f"suite {reference}: is none of the registered ones; give the run's by --suite"
+        )
     suite = load_suite(reference, registry)
     key: dict[str, Any] = stored.model
     version = pipeline_version(suite)

@@ -18,7 +18,12 @@ from dorib.target.exchange.adapters import (
     lora_metadata,
     peft_configuration,
 )
-from dorib.target.exchange.folding import as_new_weights, replacement, row_as_global
+from dorib.target.exchange.folding import (
+    as_new_weights,
+    components_of,
+    replacement,
+    row_as_global,
+)
 from dorib.target.model import DiffusersModel
 from dorib.target.quiet import loading
 
@@ -49,6 +54,12 @@ def form_for(edit: Edit, asked: Form | None, what: str) -> Form:
         raise DoribError(
             f"{what} is another edit for each sample; --form safetensors writes a folder for each"
         )
+    others = components_of(edit) - {UNET}
+    if asked == "unet" and others:
+        raise DoribError(
+            f"{what} changes the {', '.join(sorted(others))}, which a U-Net's folder has no place "
+            "for; give --form pipeline or safetensors"
+        )
     low_rank = all(isinstance(change, AddLowRank) for change in edit.changes)
     if asked == "lora" and not low_rank:
         kinds = ", ".join(sorted({type(change).__name__ for change in edit.changes}))
@@ -59,12 +70,11 @@ def form_for(edit: Edit, asked: Form | None, what: str) -> Form:
     return asked or ("lora" if low_rank else "pipeline")
 
 
-def write_edit(edit: Edit, form: Form, model: DiffusersModel, folder: Path, what: str) -> None:
+def write_edit(edit: Edit, form: Form, model: DiffusersModel, folder: Path) -> None:
     """Write a global edit of weights, or one row of a per-sample one, into an empty folder.
 
     Raises:
-        DoribError: it does not fit the model, or reaches more than the U-Net where that alone is to
-            be written.
+        DoribError: it does not fit the model, or diffusers cannot write it.
         OSError: the disk is full or not writable.
     """
     if form == "lora":
@@ -75,12 +85,6 @@ def write_edit(edit: Edit, form: Form, model: DiffusersModel, folder: Path, what
         for component, own in weights.items():
             _save(own, folder / f"{component}.safetensors")
         return
-    if form == "unet" and set(weights) != {UNET}:
-        others = ", ".join(sorted(weights.keys() - {UNET}))
-        raise DoribError(
-            f"{what} changes the {others}, which a U-Net's folder has no place for; give --form "
-            "pipeline or safetensors"
-        )
     with model.edited(Edit(replacement(weights))), loading(str(folder), "free some space"):
         written = model.pipeline.unet if form == "unet" else model.pipeline
         written.save_pretrained(folder, safe_serialization=True)

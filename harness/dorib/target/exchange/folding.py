@@ -40,6 +40,22 @@ def as_new_weights(model: DiffusersModel, edit: Edit) -> dict[str, dict[str, Ten
     return changed
 
 
+def components_of(edit: Edit) -> set[str]:
+    """The components whose weights or layers an edit changes."""
+    names: set[str] = set()
+    for change in edit.changes:
+        match change:
+            case ReplaceWeights(weights):
+                names |= weights.keys()
+            case AddLowRank(factors):
+                names |= factors.keys()
+            case MaskWeights(indices):
+                names |= indices.keys()
+            case ScaleOutputs(scales):
+                names |= scales.keys()
+    return {component_of(name)[0] for name in names}
+
+
 def _parameters(model: DiffusersModel, edit: Edit) -> list[str]:
     """The names of the parameters that take part, each once."""
     names: dict[str, None] = {}
