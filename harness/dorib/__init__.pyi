@@ -48,6 +48,7 @@ from .contracts.params import FileParam as FileParam
 from .contracts.params import FolderParam as FolderParam
 from .contracts.params import ModelParam as ModelParam
 from .contracts.params import Params as Params
+from .contracts.params import PathParam as PathParam
 from .contracts.registration import Register as Register
 from .contracts.registration import RegisterCommand as RegisterCommand
 from .contracts.registration import RegisterSuite as RegisterSuite
@@ -110,10 +111,15 @@ from .store.store import Shelf as Shelf
 from .suites.images import read_image as read_image
 from .suites.suite import Suite as Suite
 from .suites.suite import load_suite as load_suite
+from .target.exchange.reading import is_original_form as is_original_form
+from .target.exchange.reading import load_component_weights as load_component_weights
+from .target.exchange.reading import load_pipeline_weights as load_pipeline_weights
+from .target.exchange.reading import load_single_file_weights as load_single_file_weights
 from .target.loading import load_unet_weights as load_unet_weights
 from .validation import StrictModel as StrictModel
 from .validation import checked as checked
 from .verbs.attack import Attacked as Attacked
 from .verbs.context import Subject as Subject
+from .weights.files import TensorFile as TensorFile
 from .weights.folders import ModelFolder as ModelFolder
 from .weights.tensors import require_finite as require_finite

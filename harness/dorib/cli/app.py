@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dorib.cli import export as cli_export
 from dorib.cli import fetch as cli_fetch
 from dorib.cli import plugins as cli_plugins
 from dorib.cli import run as cli_run
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("run")(cli_run.run)
 app.command("site")(cli_site.site)
+app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)
 app.command("params")(cli_plugins.params)

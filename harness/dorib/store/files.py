@@ -110,8 +110,31 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def named_write_errors(folder: Path) -> Iterator[None]:
-    """Around whatever writes below `folder`.
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write into, which is moved to `path` once all of it is on disk.
+
+    Nothing is left of it where the block does not end well.
+
+    Raises:
+        OSError: the disk is full or not writable, or something has come to lie at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path.parent)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for written in temporary.rglob("*"):
+            flush(written)
+        flush(temporary)
+        temporary.rename(path)
+        flush(path.parent)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Around whatever writes below `folder`, which `option` names on the command line.
 
     Raises:
         DoribError: the disk is full or not writable.
@@ -121,7 +144,7 @@ def named_write_errors(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise DoribError(
             f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
-            "free some space or choose another --out"
+            f"free some space or choose another {option}"
         ) from error
 
 

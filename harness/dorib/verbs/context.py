@@ -199,8 +199,9 @@ class RunContext:
         """
         if subject.role == "memorized":
             return subject
-        number = self.seeds.child("assignment").integer(subject.id)
-        return self.memorized_of_split[number % len(self.memorized_of_split)]
+        return self.memorized_of_split[
+            assigned(self.seeds, subject.id, len(self.memorized_of_split))
+        ]
 
     def targets(self, subjects: Sequence[Subject]) -> list[Target]:
         """`subjects` as methods see them, indexed by their position.
@@ -260,6 +261,11 @@ class RunContext:
     ) -> list[Subject]:
         counts = [count for count in (of_profile, self.settings.limit) if count is not None]
         return self._subjects(role)[: min(counts, default=None)]
+
+
+def assigned(seeds: Seeds, subject: str, memorized: int) -> int:
+    """Which of the memorized samples of a split stands behind a subject that is none of them."""
+    return seeds.child("assignment").integer(subject) % memorized
 
 
 def _subject(suite: Suite, sample: Sample) -> Subject:
