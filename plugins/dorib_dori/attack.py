@@ -58,21 +58,11 @@ class _Descent(SearchState):
 
     def step(self) -> Tensor:
         """One step of Adam; the mean losses over its pairs, `[B]`."""
-        latents = self._batch.latents
-        # Summed over a latent's entries the gradient stays within half precision's range; Adam is
-        # handed the mean all the same.
-        entries = latents[0].numel()
-        total = torch.zeros(len(latents), device=latents.device)
-        for _ in range(self._pairs):
-            losses = self._batch.losses(self._embeddings, self._batch.pairs())
-            (losses.sum() * entries).backward()  # type: ignore[no-untyped-call]
-            total += losses.detach()
-        for value in self._embeddings.values():
-            assert value.grad is not None
-            value.grad /= entries * self._pairs
+        leaves = self._embeddings
+        losses = self._batch.backward(lambda: leaves, leaves.values(), self._pairs)
         self._adam.step()
         self._adam.zero_grad()
-        return total / self._pairs
+        return losses
 
     def embeddings(self) -> Embeddings:
         """The master copies."""
