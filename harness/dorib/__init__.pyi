@@ -87,6 +87,7 @@ from .kit.staged_search import SearchBatch as SearchBatch
 from .kit.staged_search import SearchCost as SearchCost
 from .kit.staged_search import StagedSearch as StagedSearch
 from .kit.staged_search import StagedState as StagedState
+from .kit.staged_search import recent_loss as recent_loss
 from .kit.starts import starting_embeddings as starting_embeddings
 from .kit.weights_file import WeightsFile as WeightsFile
 

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dorib import Embeddings, EmbeddingSearch, SearchBatch, SearchCost, SearchState
+from dorib import Embeddings, EmbeddingSearch, SearchBatch, SearchCost, SearchState, recent_loss
 from dorib_dori import DoriParams
-
-WORK_PER_PAIR = 3
-"""One item through the U-Net forward (1) and backward (2)."""
-LOSS_WINDOW = 10
-"""Steps whose mean loss is compared between restarts: a single step's is noisy."""
 
 
 class Dori(EmbeddingSearch[DoriParams]):
@@ -30,11 +25,7 @@ class Dori(EmbeddingSearch[DoriParams]):
 
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
-        restarts, pairs = self.params.restarts, self.params.pairs
-        return SearchCost(
-            step=restarts * pairs * WORK_PER_PAIR,
-            factors=f"{restarts} restarts x {pairs} pairs x {WORK_PER_PAIR}",
-        )
+        return SearchCost.of_gradients(self.params.restarts, self.params.pairs)
 
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the start that was asked for."""
@@ -42,8 +33,7 @@ class Dori(EmbeddingSearch[DoriParams]):
 
     def loss(self, trace: Sequence[float]) -> float:
         """The mean of the last steps' losses."""
-        window = trace[-LOSS_WINDOW:]
-        return sum(window) / len(window)
+        return recent_loss(trace)
 
 
 class _Descent(SearchState):

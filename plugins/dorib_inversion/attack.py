@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dorib import Embeddings, OpenWords, SearchBatch, SearchCost, SearchState, StagedSearch
+from dorib import (
+    Embeddings,
+    OpenWords,
+    SearchBatch,
+    SearchCost,
+    SearchState,
+    StagedSearch,
+    recent_loss,
+)
 from dorib_inversion import InversionParams
-
-WORK_PER_PAIR = 3
-"""One item through the U-Net forward (1) and backward (2)."""
-LOSS_WINDOW = 10
-"""Steps whose mean loss is compared between restarts: a single step's is noisy."""
 
 
 class Inversion(StagedSearch[InversionParams]):
@@ -30,11 +33,7 @@ class Inversion(StagedSearch[InversionParams]):
 
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
-        restarts, pairs = self.params.restarts, self.params.pairs
-        return SearchCost(
-            step=restarts * pairs * WORK_PER_PAIR,
-            factors=f"{restarts} restarts x {pairs} pairs x {WORK_PER_PAIR}",
-        )
+        return SearchCost.of_gradients(self.params.restarts, self.params.pairs)
 
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the vectors of tokens drawn from the vocabulary.
@@ -46,8 +45,7 @@ class Inversion(StagedSearch[InversionParams]):
 
     def loss(self, trace: Sequence[float]) -> float:
         """The mean of the last steps' losses."""
-        window = trace[-LOSS_WINDOW:]
-        return sum(window) / len(window)
+        return recent_loss(trace)
 
 
 class _Descent(SearchState):

@@ -12,9 +12,7 @@ dorib_contract = 2
 class LossParams(Params):
     """On what a loss is averaged."""
 
-    pairs: int = Field(
-        64, ge=1, description="(timestep, noise) pairs, the same for all samples"
-    )
+    pairs: int = Field(64, ge=1, description="(timestep, noise) pairs, the same for all samples")
 
 
 class FirstStepParams(Params):

@@ -10,9 +10,7 @@ from torch import Tensor
 from dorib import Embeddings, Seeds, Target, TargetModel
 
 
-def asked(
-    model: TargetModel, targets: Sequence[Target], seeds: Seeds
-) -> tuple[Embeddings, Tensor]:
+def asked(model: TargetModel, targets: Sequence[Target], seeds: Seeds) -> tuple[Embeddings, Tensor]:
     """The captions' embeddings `[B, ...]`, and the sample indices, int64 `[B]`.
 
     Rules that act on prompts have rewritten the captions.

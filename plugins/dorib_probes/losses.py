@@ -39,9 +39,7 @@ class _Losses(Probe[LossParams]):
         total = torch.zeros(len(targets), device=model.device)
         for _ in range(self.params.pairs):
             one = noise_pairs(model, [generator])
-            shared = NoisePairs(
-                one.timesteps.expand(len(targets)), one.noise.expand_as(latents)
-            )
+            shared = NoisePairs(one.timesteps.expand(len(targets)), one.noise.expand_as(latents))
             total += self.on_pair(model, latents, shared, embeddings, samples)
         scores: list[float] = (total / self.params.pairs).tolist()
         return scores

@@ -17,7 +17,7 @@ class PromptWalkParams(SearchParams):
     score: Literal["magnitude", "one-step"] = Field(
         "magnitude",
         description="what is raised: the magnitude of the text-conditional noise prediction at "
-        "the first sampling step (Wen et al.), or the error of the image made in one step (Webster)",
+        "the first sampling step (Wen et al.), or the error of an image made in one step (Webster)",
     )
     noises: int = Field(
         2, ge=1, description="initial noises, the same throughout, over which a score is averaged"

@@ -103,9 +103,7 @@ class Relearn(Attack[RelearnParams]):
             return [(target.caption, lambda: target.original)]
         memorized = self.params.on == "others"
         pictures: list[Picture] = [
-            (other.caption, other.read)
-            for other in target.others
-            if other.memorized == memorized
+            (other.caption, other.read) for other in target.others if other.memorized == memorized
         ]
         if not pictures:
             kind = "memorized sample" if memorized else "control"

@@ -45,7 +45,9 @@ class LowRank:
     def edit(self) -> Edit:
         """The additions so far, on the CPU."""
         factors = self._factors.items()
-        return Edit(AddLowRank({n: (up.cpu().clone(), down.cpu().clone()) for n, (up, down) in factors}))
+        return Edit(
+            AddLowRank({n: (up.cpu().clone(), down.cpu().clone()) for n, (up, down) in factors})
+        )
 
     def step(self, losses: Callable[[], Tensor], entries: int) -> float:
         """One step on the mean of what `losses` gives under the additions; that mean.

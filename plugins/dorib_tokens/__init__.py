@@ -27,7 +27,9 @@ class TokensParams(SearchParams):
         "(P4D)",
     )
     learning_rate: float | None = Field(
-        None, gt=0, description="step size; null: 0.01 for simplex, 0.1 for projection, as published"
+        None,
+        gt=0,
+        description="step size; null: 0.01 for simplex, 0.1 for projection, as published",
     )
     weight_decay: float = Field(0.1, ge=0, description="weight decay")
     pairs: int = Field(4, ge=1, description="(timestep, noise) pairs averaged in each gradient")

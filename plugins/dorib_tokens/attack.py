@@ -28,8 +28,8 @@ class TokenSearch(StagedSearch[TokensParams]):
     """Minimises the denoising loss of the original image over words that anyone can type.
 
     In each step the gradient is taken at tokens; the prompt that they spell, read by the tokenizer
-    as if it had been typed, is judged on pairs that stay the same throughout, and the best prompt so
-    far is what is found. So its token ids are always those of its words.
+    as if it had been typed, is judged on pairs that stay the same throughout, and the best prompt
+    so far is what is found. So its token ids are always those of its words.
     """
 
     name = "tokens"
@@ -73,12 +73,11 @@ class _Words(StagedState):
         """Try the optimiser's tokens, and move it; the lowest judged losses so far, `[B]`."""
         tokens = self._optimiser.tokens()
         vectors = {n: table[tokens].float().requires_grad_() for n, table in self._tables.items()}
-        self._batch.backward(
-            lambda: self._prompts.encoded(vectors), vectors.values(), self._pairs
-        )
+        self._batch.backward(lambda: self._prompts.encoded(vectors), vectors.values(), self._pairs)
         gradients = {name: value.grad for name, value in vectors.items() if value.grad is not None}
         self._optimiser.step(gradients)
-        self._keep([self._spelt(*row) for row in zip(tokens.tolist(), self._batch.targets)])
+        spelt = zip(tokens.tolist(), self._batch.targets, strict=True)
+        self._keep([self._spelt(*row) for row in spelt])
         return self._lowest
 
     def asking(self) -> Sequence[Asking]:

@@ -73,6 +73,4 @@ def plain_tokens(model: TargetModel) -> Tensor:
 def _captions(model: TargetModel, targets: Sequence[Target]) -> list[list[int]]:
     tokens = model.tokenize([target.caption for target in targets])
     lengths = tokens.lengths.tolist()
-    return [
-        ids[1 : length - 1] for ids, length in zip(tokens.ids.tolist(), lengths, strict=True)
-    ]
+    return [ids[1 : length - 1] for ids, length in zip(tokens.ids.tolist(), lengths, strict=True)]

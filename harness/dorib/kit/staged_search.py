@@ -25,6 +25,11 @@ from dorib.kit.starts import own_prompt
 
 S = TypeVar("S", bound=SearchParams)
 
+WORK_PER_GRADIENT = 3
+"""One item through the U-Net forward (1) and backward (2)."""
+LOSS_WINDOW = 10
+"""Steps whose mean loss is compared between restarts: a single step's is noisy."""
+
 
 @dataclass(frozen=True)
 class SearchCost:
@@ -36,6 +41,14 @@ class SearchCost:
     """What `step` is the product of, in the parameters' names: "2 restarts x 8 pairs x 3"."""
     start: int = 0
     """Before the first step."""
+
+    @classmethod
+    def of_gradients(cls, restarts: int, pairs: int) -> SearchCost:
+        """A step of a search that takes one gradient on each of its pairs."""
+        return cls(
+            step=restarts * pairs * WORK_PER_GRADIENT,
+            factors=f"{restarts} restarts x {pairs} pairs x {WORK_PER_GRADIENT}",
+        )
 
     def steps(self, budget: int, name: str) -> int:
         """How many whole steps of the attack `name` a budget buys.
@@ -114,6 +127,12 @@ class SearchBatch:
             assert leaf.grad is not None
             leaf.grad /= entries * pairs
         return total / pairs
+
+
+def recent_loss(trace: Sequence[float]) -> float:
+    """The mean of the last losses of a trace, for searches whose losses are on fresh pairs."""
+    window = trace[-LOSS_WINDOW:]
+    return sum(window) / len(window)
 
 
 class Asking(TypedDict, total=False):
