@@ -71,7 +71,7 @@ def test_what_is_handed_in_is_an_image_that_the_model_drew(tiny_model: Diffusers
 def test_a_rule_that_rewrites_prompts_is_felt(tiny_model: DiffusersModel) -> None:
     attack, targets = FreshSeeds(SeedsParams()), targets_of(tiny_model)[:1]
     asked = search(attack, tiny_model, targets, [16])[0].loss
-    rule = SamplingRule("prompt-filter", {"prompts": [targets[0].caption], "replacement": "sand"})
+    rule = SamplingRule("prompt-filter", {"substitutes": {targets[0].caption: "sand"}})
     with tiny_model.edited(Edit(rule)):
         filtered = search(attack, tiny_model, targets, [16])[0].loss
     assert filtered != asked
