@@ -25,7 +25,7 @@ class Dori(EmbeddingSearch[DoriParams]):
 
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
-        return SearchCost.of_gradients(self.params.restarts, self.params.pairs)
+        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
 
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the start that was asked for."""

@@ -33,7 +33,7 @@ class Inversion(StagedSearch[InversionParams]):
 
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
-        return SearchCost.of_gradients(self.params.restarts, self.params.pairs)
+        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
 
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the vectors of tokens drawn from the vocabulary.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,9 +22,6 @@ from dorib import (
 )
 from dorib_relearn import RelearnParams
 from dorib_relearn.low_rank import LowRank
-
-WORK_PER_PAIR = 3
-"""One item through the U-Net forward (1) and backward (2)."""
 
 Picture = tuple[str, Callable[[], Tensor]]
 """A caption, and what reads its image."""
@@ -52,26 +50,16 @@ class Relearn(Attack[RelearnParams]):
         Raises:
             DoribError: a budget is too small for a step, or there is nothing to train on.
         """
-        pairs = self.params.pairs
-        cost = SearchCost(step=pairs * WORK_PER_PAIR, factors=f"{pairs} pairs x {WORK_PER_PAIR}")
+        cost = SearchCost.of_gradients(self.params.pairs)
         steps = [cost.steps(budget, "relearn") for budget in budgets]
         for target in targets:
             generator = seeds.generator(target.sample, 0)
-            pictures = self._pictures(target)
             learned = LowRank(model, self.params.rank, self.params.learning_rate, generator)
+            losses = partial(self._losses, model, target, self._pictures(target), generator)
             trace: list[float] = []
-
-            def losses(
-                target: Target = target,
-                pictures: Sequence[Picture] = pictures,
-                generator: torch.Generator = generator,
-            ) -> Tensor:
-                return self._losses(model, target, pictures, generator)
-
-            entries = torch.Size(model.latent_shape).numel()
             for budget, until in zip(budgets, steps, strict=True):
                 while len(trace) < until:
-                    trace.append(learned.step(losses, entries))
+                    trace.append(learned.step(losses))
                 yield Trigger(
                     sample=target.sample,
                     budget=budget,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -49,13 +50,14 @@ class LowRank:
             AddLowRank({n: (up.cpu().clone(), down.cpu().clone()) for n, (up, down) in factors})
         )
 
-    def step(self, losses: Callable[[], Tensor], entries: int) -> float:
+    def step(self, losses: Callable[[], Tensor]) -> float:
         """One step on the mean of what `losses` gives under the additions; that mean.
 
-        The gradients of the factors follow from those of the weights. `entries` are those of a
-        latent: the loss is summed over them, lest its gradient leave half precision's range.
+        The gradients of the factors follow from those of the weights.
         """
         model = self._model
+        # Summed over a latent's entries a gradient stays within half precision's range.
+        entries = math.prod(model.latent_shape)
         # Copies each time: an edit that acts beside looks at the weights that are in place.
         with model.edited(self.edit), model.trainable_copy() as copies:
             trained = {layer: copies[f"{layer}.weight"].requires_grad_() for layer in self._factors}

@@ -31,7 +31,8 @@ class FirstStep:
         In the model's own parametrisation: at zero terminal SNR the noise predictions do not
         differ at all. Source: Wen et al., ICLR 2024, arXiv 2407.21720.
         """
-        return (self.conditional.float() - self.unconditional.float()).flatten(1).norm(dim=1)
+        difference = self.conditional.float() - self.unconditional.float()
+        return torch.linalg.vector_norm(difference.flatten(1), dim=1)
 
     def one_step_errors(self) -> Tensor:
         """Mean squared difference between the noise and the image made of it in one step, `[B]`.

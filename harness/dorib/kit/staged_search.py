@@ -43,12 +43,12 @@ class SearchCost:
     """Before the first step."""
 
     @classmethod
-    def of_gradients(cls, restarts: int, pairs: int) -> SearchCost:
-        """A step of a search that takes one gradient on each of its pairs."""
-        return cls(
-            step=restarts * pairs * WORK_PER_GRADIENT,
-            factors=f"{restarts} restarts x {pairs} pairs x {WORK_PER_GRADIENT}",
-        )
+    def of_gradients(cls, pairs: int, restarts: int | None = None) -> SearchCost:
+        """A step that takes one gradient on each pair; `restarts` where the search has any."""
+        factors = f"{pairs} pairs x {WORK_PER_GRADIENT}"
+        if restarts is not None:
+            factors = f"{restarts} restarts x {factors}"
+        return cls(step=(restarts or 1) * pairs * WORK_PER_GRADIENT, factors=factors)
 
     def steps(self, budget: int, name: str) -> int:
         """How many whole steps of the attack `name` a budget buys.
@@ -117,12 +117,13 @@ class SearchBatch:
             losses = self.losses(reached, self.pairs())
             (losses.sum() * entries).backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
-        gradients = {name: value.grad for name, value in reached.items()}
-        ends = [name for name, value in asked.items() if value.requires_grad]
-        torch.autograd.backward(
-            [asked[name] for name in ends],
-            [gradients[name].to(asked[name].dtype) for name in ends],
-        )
+        ends, slopes = [], []
+        for name, value in asked.items():
+            slope = reached[name].grad
+            if slope is not None and value.requires_grad:
+                ends.append(value)
+                slopes.append(slope.to(value.dtype))
+        torch.autograd.backward(ends, slopes)
         for leaf in leaves:
             assert leaf.grad is not None
             leaf.grad /= entries * pairs
