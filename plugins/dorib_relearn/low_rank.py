@@ -71,4 +71,4 @@ class LowRank:
                 slope = slope.flatten(1) / entries
                 up.grad, down.grad = slope @ down.T, up.T @ slope
         self._adam.step()
-        return float(loss)
+        return float(loss.detach())
