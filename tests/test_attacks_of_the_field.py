@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from dorib import Attack, DoribError, Ledger
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.host.admission import admit_trigger
+from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib_inversion import InversionParams
 from dorib_inversion.attack import Inversion
@@ -45,14 +47,25 @@ STEP = {"simplex": 4, "projection": 4, "inversion": 12, "relearn others": 6, "wa
 """U-Net items of a step; those left out, 3 where they train, 2 for the walk."""
 
 
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction", "no guidance", "sdxl"])
-def model(request: pytest.FixtureRequest, make_model: Callable[..., Any]) -> DiffusersModel:
+KINDS = ["epsilon", "v_prediction", "no guidance", "bfloat16", "sdxl"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(
+    request: pytest.FixtureRequest,
+    make_model: Callable[..., DiffusersModel],
+    tiny_pipeline_folder: Path,
+) -> DiffusersModel:
+    settings = SamplingSettings(height=32, width=32, steps=4, guidance_scale=3.0)
     if request.param == "sdxl":
-        settings = SamplingSettings(height=32, width=32, steps=4, guidance_scale=3.0)
         return DiffusersModel(sdxl.pipeline("epsilon"), settings)
+    if request.param == "bfloat16":
+        cpu = torch.device("cpu")
+        half = load_pipeline(str(tiny_pipeline_folder), cpu, torch.bfloat16)
+        return DiffusersModel(half, settings)
     if request.param == "no guidance":
-        return make_model("v_prediction", guidance_scale=1.0)  # type: ignore[no-any-return]
-    return make_model(request.param)  # type: ignore[no-any-return]
+        return make_model("v_prediction", guidance_scale=1.0)
+    return make_model(request.param)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
