@@ -32,7 +32,8 @@ class FirstStep:
         differ at all. Source: Wen et al., ICLR 2024, arXiv 2407.21720.
         """
         difference = self.conditional.float() - self.unconditional.float()
-        return torch.linalg.vector_norm(difference.flatten(1), dim=1)
+        lengths: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+        return lengths
 
     def one_step_errors(self) -> Tensor:
         """Mean squared difference between the noise and the image made of it in one step, `[B]`.
