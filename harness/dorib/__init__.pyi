@@ -64,6 +64,7 @@ from .contracts.triggers import load_trigger as load_trigger
 from .contracts.views import DefenderView as DefenderView
 from .contracts.views import GeneralPair as GeneralPair
 from .contracts.views import Generation as Generation
+from .contracts.views import OtherSample as OtherSample
 from .contracts.views import Target as Target
 from .errors import DoribError as DoribError
 from .host.configure import Configured as Configured
@@ -74,13 +75,22 @@ from .kit.clip_weights import clip_source as clip_source
 from .kit.clip_weights import load_clip as load_clip
 from .kit.clip_weights import model_name as model_name
 from .kit.embedding_search import EmbeddingSearch as EmbeddingSearch
-from .kit.embedding_search import SearchBatch as SearchBatch
-from .kit.embedding_search import SearchCost as SearchCost
 from .kit.embedding_search import SearchState as SearchState
+from .kit.first_step import FirstStep as FirstStep
+from .kit.first_step import first_step as first_step
 from .kit.noise_pairs import NoisePairs as NoisePairs
 from .kit.noise_pairs import noise_pairs as noise_pairs
 from .kit.noise_pairs import pair_losses as pair_losses
+from .kit.open_words import Beside as Beside
+from .kit.open_words import OpenWords as OpenWords
 from .kit.search_params import EmbeddingSearchParams as EmbeddingSearchParams
+from .kit.search_params import SearchParams as SearchParams
+from .kit.staged_search import Asking as Asking
+from .kit.staged_search import SearchBatch as SearchBatch
+from .kit.staged_search import SearchCost as SearchCost
+from .kit.staged_search import StagedSearch as StagedSearch
+from .kit.staged_search import StagedState as StagedState
+from .kit.staged_search import recent_loss as recent_loss
 from .kit.starts import starting_embeddings as starting_embeddings
 from .kit.weights_file import WeightsFile as WeightsFile
 

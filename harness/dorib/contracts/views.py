@@ -33,6 +33,23 @@ class Target:
     """What stands in for the caption's embedding: a trigger, without a batch axis."""
     found: Mapping[int, Trigger] = field(default_factory=dict)
     """By budget, what the replayed attack found on the unmitigated model."""
+    others: Sequence[OtherSample] = ()
+    """The other samples of the split, for an attack that `sees_others`: memorized ones and
+    controls, whatever the run's limits, and none of the same cluster."""
+
+    __repr__ = own_fields
+
+
+@dataclass(frozen=True)
+class OtherSample:
+    """A sample that is not attacked: its caption, and its image to be read."""
+
+    caption: str
+    memorized: bool
+    """Whether the target model was trained on it; else it is a control."""
+    read: Callable[[], Tensor]
+    """Gives the image, `[3, height, width]`, float32, in [0, 1], at the model's resolution; it is
+    read from disk at each call."""
 
     __repr__ = own_fields
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.views import GeneralPair, Target
+from dorib.contracts.views import GeneralPair, OtherSample, Target
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.store.code import closure_digest
@@ -218,6 +218,24 @@ class RunContext:
                 other_captions=self.suite.general_captions,
             )
             for index, subject in enumerate(subjects)
+        ]
+
+    @cached_property
+    def samples_of_split(self) -> tuple[Subject, ...]:
+        """All samples of the split that have an original, whatever the run's limits."""
+        return (*self.memorized_of_split, *_scorable(self._subjects("control")))
+
+    def others(self, subject: Subject) -> list[OtherSample]:
+        """The samples of the split that show another photograph than `subject`."""
+        size = self._image_size
+        return [
+            OtherSample(
+                other.caption,
+                other.role == "memorized",
+                partial(read_image, other.originals[0], size, other.orientation),
+            )
+            for other in self.samples_of_split
+            if other.cluster != subject.cluster
         ]
 
     def originals(self, subject: Subject) -> Tensor:
