@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.pipelines import save_pipeline, unet
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from dorib.target.model import DiffusersModel
 from dorib_checkpoint import CheckpointParams
 from dorib_checkpoint.mitigation import Checkpoint
 from fixtures.adapters import by_kohya, by_peft, factors_of, save, save_peft
-from fixtures.pipelines import save_pipeline, unet
 from fixtures.planted import (
     another_shape,
     configuration,
