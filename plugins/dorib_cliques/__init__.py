@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dorib import RegisterCommand, hookimpl
 
-dorib_contract = 1
+dorib_contract = 2
 
 
 @hookimpl
