@@ -15,6 +15,7 @@ from dorib.contracts.suite_view import SamplingSettings
 from dorib.host.admission import admit_trigger
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
+from dorib.testing import sdxl
 from dorib_inversion import InversionParams
 from dorib_inversion.attack import Inversion
 from dorib_prompt_walk import PromptWalkParams
@@ -25,7 +26,6 @@ from dorib_seeds import SeedsParams
 from dorib_seeds.attack import FreshSeeds
 from dorib_tokens import TokensParams
 from dorib_tokens.attack import TokenSearch
-from fixtures import sdxl
 from fixtures.edits import per_sample_edit, row_as_global
 from fixtures.searches import SEEDS, assert_same, search, targets_of
 

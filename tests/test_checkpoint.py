@@ -24,9 +24,9 @@ from dorib import (
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.exchange.folding import as_new_weights, replacement
 from dorib.target.model import DiffusersModel
+from dorib.testing import sdxl
 from dorib_checkpoint import CheckpointParams
 from dorib_checkpoint.mitigation import Checkpoint
-from fixtures import sdxl
 from fixtures.adapters import (
     CONVOLUTION,
     LINEAR,

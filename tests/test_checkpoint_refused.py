@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures.pipelines import save_pipeline, unet
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from dorib.host.configure import configure
 from dorib.host.registry import discover
 from dorib.runner import run
 from dorib.target.model import DiffusersModel
+from dorib.testing.pipelines import save_pipeline, unet
 from dorib_checkpoint import CheckpointParams
 from dorib_checkpoint.mitigation import Checkpoint
 from fixtures.adapters import by_kohya, by_peft, factors_of, save, save_peft

@@ -16,7 +16,7 @@ from dorib.contracts.suite_view import SamplingSettings
 from dorib.host.registry import Registry, discover
 from dorib.runner import run
 from dorib.target.model import DiffusersModel
-from fixtures import sdxl
+from dorib.testing import sdxl
 from fixtures.mitigating import CAPTIONS, SEEDS, fitted, sampled
 
 GUARD = "attention:begin_scale=1,mask_padding=false,spike_scale=0.3"

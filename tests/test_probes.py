@@ -12,10 +12,10 @@ import torch
 from dorib import DoribError, Ledger, Probe, TargetModel
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
+from dorib.testing import sdxl
 from dorib_probes import FirstStepParams, LossParams
 from dorib_probes.first_steps import Magnitude, OneStep
 from dorib_probes.losses import Clid, LossGap
-from fixtures import sdxl
 from fixtures.edits import per_sample_edit, row_as_global
 from fixtures.searches import SEEDS, targets_of
 
