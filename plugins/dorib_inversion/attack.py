@@ -31,10 +31,6 @@ class Inversion(StagedSearch[InversionParams]):
     name = "inversion"
     knows = frozenset({"original image", "prompt", "gradients", "embeddings"})
 
-    def cost(self) -> SearchCost:
-        """A forward and a backward pass on each pair."""
-        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
-
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the vectors of tokens drawn from the vocabulary.
 
@@ -46,6 +42,10 @@ class Inversion(StagedSearch[InversionParams]):
     def loss(self, trace: Sequence[float]) -> float:
         """The mean of the last steps' losses."""
         return recent_loss(trace)
+
+    def cost(self) -> SearchCost:
+        """A forward and a backward pass on each pair."""
+        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
 
 
 class _Descent(SearchState):
