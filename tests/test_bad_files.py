@@ -16,7 +16,7 @@ from dorib.suites.suite import Suite
 from fixtures.suites import manifest, write_manifest
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
-LONGEST = 300
+LONGEST = 400
 """Characters of a line, the folder's path left out."""
 
 Dorib = Callable[..., str]

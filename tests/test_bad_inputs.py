@@ -329,7 +329,7 @@ def finished_store(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize(
     ("writer", "error"),
     [
-        ("dorib.contracts.edits.save_file", NO_SPACE_IN_SAFETENSORS),
+        ("dorib.contracts.edit_files.save_file", NO_SPACE_IN_SAFETENSORS),
         ("dorib.contracts.triggers.save_file", NO_SPACE_IN_SAFETENSORS),
         ("dorib.verbs.generate.write_image", NO_SPACE),
         ("dorib.verbs.measure.write_records", NO_SPACE),

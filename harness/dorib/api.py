@@ -68,6 +68,7 @@ def _with_defaults(function: Callable[P, R]) -> Callable[P, R]:
 def run(
     *,
     config: str | Path | None = None,
+    plugin: str | Path | Sequence[str | Path] = (),
     reporter: Reporter | None = None,
     **options: Unpack[RunOptions],
 ) -> Results:
@@ -75,6 +76,7 @@ def run(
 
     Args:
         config: a YAML run file or a preset; `options` win over it.
+        plugin: plugins in single Python files, beside those installed.
         reporter: hears of the progress; None for a silent run.
         options: those of the command line, by the same names and with the same defaults:
             `suite`, `mitigation`, `attack`, `metric`, `full`, `limit`, `out`, ...
@@ -91,7 +93,9 @@ def run(
     """
     file = None if config is None else Path(config)
     checked_options = run_config(dict(options), file, "dorib.run")
-    result = runner.run(checked_options, discover(), reporter)
+    named = [plugin] if isinstance(plugin, str | Path) else plugin
+    registry = discover(files=[Path(file) for file in named])
+    result = runner.run(checked_options, registry, reporter)
     for reason in result.failed:
         warnings.warn(f"failed: {reason}", RuntimeWarning, stacklevel=2)
     return open(checked_options.out)
