@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew whenever the pins or the project's metadata change.
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo lint weekly bench notebook full-size mutants setup
+.PHONY: test demo lint weekly bench notebook full-size mutants docs setup
 
 test: setup
 	$(BIN)/pytest -m "not slow"
@@ -33,6 +33,10 @@ notebook: setup
 full-size: setup
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m full_size --work $(CURDIR)/full-size-out
 
+# The documentation as plain pages in docs-out.
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+
 # Small mutants of the program: which of them do the tests kill? Hours, outside CI.
 mutants: setup
 	cd tests && $(CURDIR)/$(BIN)/python -m mutants
@@ -43,5 +47,5 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --editable ".[test,onnx]"
+		--disable-pip-version-check --editable ".[test,onnx,docs]"
 	touch $@

@@ -15,7 +15,7 @@ from dorib.contracts.suite_view import SamplingSettings
 from dorib.host.registry import GROUP
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
-from fixtures.pipelines import Prediction, save_pipeline
+from dorib.testing.pipelines import Prediction, save_pipeline
 from fixtures.suites import SIDE, save_suite
 
 # How long an example takes says more about the machine than about the code.

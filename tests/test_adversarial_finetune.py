@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dorib import (
     DefenderView,
     DoribError,
     Edit,
+    GeneralPair,
     Ledger,
     MethodSpec,
     Mitigation,
@@ -39,6 +41,16 @@ from dorib.verbs.context import RunContext
 from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.checkpoints import Checkpoints
+from dorib_adversarial_finetune.general import GeneralPrompt, general_pictures
+from dorib_adversarial_finetune.lessons import (
+    Found,
+    Lesson,
+    Pictures,
+    Shares,
+    asked_with,
+    lesson,
+    losses,
+)
 from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
 from dorib_adversarial_finetune.similarity import copy_threshold, correlation
 from dorib_adversarial_finetune.training import Training, training
@@ -90,12 +102,13 @@ def fit(
     method: Mitigation[Any] | None = None,
     ledger: Ledger | None = None,
     scratch: Path | None = None,
+    view: DefenderView | None = None,
     **params: Any,
 ) -> Edit:
     ledger = ledger or Ledger()
     with model.counting(ledger):
         method = method or mitigation(**params)
-        return method.fit(model, view_of(model, scratch), SEEDS, ledger)
+        return method.fit(model, view or view_of(model, scratch), SEEDS, ledger)
 
 
 def weights_of(edit: Edit) -> dict[str, Tensor]:
@@ -182,6 +195,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no surrogates": {"target": "empty_prompt"},
     "no utility loss": {"utility_weight": 0},
     "a heavier utility loss": {"utility_weight": 8.0},
+    "standard normal starts": {"search": "dori:start=normal,pairs=1"},
+    "several embeddings an image": {"embeddings_per_image": 2},
+    "lessons between": {"found_share": 0},
+    "lessons mixed": {"prompt_share": 0.5, "found_share": 0.25},
     "several steps a search": {"steps_per_search": 2},
     "accumulated": {"gradient_accumulation": 2},
 }
@@ -193,13 +210,213 @@ def test_every_ablation_is_another_training(small_model: TargetModel) -> None:
     for place, name in enumerate(names):
         assert not any(same(edits[name], edits[other]) for other in names[:place]), name
     assert same(edits["as published"], fit(small_model))
+    # Whatever was found, lessons at the prompt alone are plain fine-tuning.
+    assert same(edits["no search"], fit(small_model, prompt_share=1, found_share=0))
     assert "surrogates_kept" not in edits["no surrogates"].notes
     assert all(row["general"] == 0 for row in edits["no utility loss"].notes["losses"])
+
+
+def test_noise_is_fresh_in_every_epoch_step_and_batch(small_model: TargetModel) -> None:
+    """At a step size of next to nothing only the noise tells one lesson from the next."""
+    still = {"search": "none", "batch_size": 3, "surrogates": 1, "learning_rate": 1e-12}
+
+    def memorized(**params: Any) -> list[float]:
+        edit = fit(small_model, weight_decay=0, **still, **params)
+        return [row["memorized"] for row in edit.notes["losses"]]
+
+    first, second = memorized(epochs=2)
+    assert first != pytest.approx(second, rel=1e-3)
+    for more in ({"steps_per_search": 2}, {"gradient_accumulation": 2}):
+        # The mean of two of its kind, the first of which is the same.
+        assert memorized(epochs=1, **more) != pytest.approx([first], rel=1e-3)
+
+
+def test_the_order_of_images_is_drawn_for_each_epoch(small_model: TargetModel) -> None:
+    method, spy = mitigation(epochs=4, batch_size=1, target="empty_prompt"), Spy()
+    method.methods = {**method.methods, "search": spy}
+    fit(small_model, method)
+    seen = [sample for search in spy.seen for sample in search["samples"]]
+    orders = {tuple(seen[start : start + 3]) for start in range(0, 12, 3)}
+    assert all(sorted(order) == ["s0", "s1", "s2"] for order in orders)
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize("max_norm", [1e-7, 1e6])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_a_step_is_adamws_on_the_clipped_mean_gradient(
+    make_model: MakeModel, max_norm: float, weight_decay: float
+) -> None:
+    model = make_model(steps=1, guidance_scale=1.0)
+    params = AdversarialFinetuneParams(
+        gradient_accumulation=2,
+        learning_rate=1e-2,
+        weight_decay=weight_decay,
+        max_gradient_norm=max_norm,
+    )
+    with training(model, params) as trained:
+        before = {name: weight.clone() for name, weight in trained.weights.items()}
+        # A gradient of 1 and one of 3 for every weight.
+        trained.step(lambda batch: sum(w.sum() for w in trained.weights.values()) * (1 + 2 * batch))
+        count = sum(weight.numel() for weight in before.values())
+        gradient = 2 * min(1.0, max_norm / (2 * count**0.5))
+        moved = 1e-2 * gradient / (gradient + 1e-8)
+        for name, weight in trained.weights.items():
+            wanted = before[name] * (1 - 1e-2 * weight_decay) - moved
+            torch.testing.assert_close(weight, wanted, atol=1e-5, rtol=1e-3)
+
+
+def memorized_and_general(model: TargetModel, kept: int) -> Pictures:
+    """Of each of three images `kept` surrogates; two general pictures."""
+    noise = torch.Generator().manual_seed(2)
+
+    def some(count: int) -> Tensor:
+        return torch.randn(count, *model.latent_shape, generator=noise)
+
+    general = model.encode_prompt(GENERAL[:2])["prompt_embeds"]
+    return Pictures(
+        [some(kept) for _ in CAPTIONS], some(3), some(2), [{"prompt_embeds": e} for e in general]
+    )
+
+
+def lesson_of(model: TargetModel, pictures: Pictures, number: int = 0) -> Lesson:
+    prompts = [{"prompt_embeds": e} for e in model.encode_prompt(CAPTIONS)["prompt_embeds"]]
+    found = [
+        Found(target, 0, prompt, prompt)
+        for target, prompt in zip(view_of(model).memorized, prompts, strict=True)
+    ]
+    return lesson(model, pictures, found, Shares(0, 1), SEEDS.child(number))
+
+
+def test_a_lesson_has_pictures_noise_and_captions_of_its_own(small_model: TargetModel) -> None:
+    pictures = memorized_and_general(small_model, kept=2)
+    chosen: list[set[int]] = [set(), set(), set()]
+    for number in range(12):
+        drawn = lesson_of(small_model, pictures, number)
+        assert drawn.memorized == 3
+        assert drawn.samples.tolist() == [0, 1, 2] + [SHARED_WORK] * 3
+        assert len({tuple(noise.flatten().tolist()) for noise in drawn.pairs.noise}) == 6
+        for row, latents in enumerate(drawn.latents[:3]):
+            [place] = [i for i in range(2) if torch.equal(latents, pictures.surrogates[row][i])]
+            chosen[row].add(place)
+        for row, latents in enumerate(drawn.latents[3:], start=3):
+            [place] = [i for i in range(2) if torch.equal(latents, pictures.general[i])]
+            caption = pictures.general_embeddings[place]["prompt_embeds"]
+            assert torch.equal(drawn.embeddings["prompt_embeds"][row], caption)
+    assert chosen == [{0, 1}] * 3
+
+
+@torch.no_grad()
+def test_without_a_surrogate_the_lesson_is_what_no_prompt_predicts(
+    small_model: TargetModel,
+) -> None:
+    pictures = memorized_and_general(small_model, kept=0)
+    drawn = lesson_of(small_model, pictures)
+    assert drawn.blank.tolist() == [True] * 3 + [False] * 3
+    assert torch.equal(drawn.latents[:3], pictures.originals)
+    times, noise = drawn.pairs.timesteps, drawn.pairs.noise
+    noisy = small_model.pipeline.scheduler.add_noise(drawn.latents, noise, times)
+    nothing = small_model.encode_prompt([""] * 3)
+    towards = small_model.training_target(drawn.latents, noise, times)
+    towards[:3] = small_model.predict(noisy[:3], times[:3], nothing, drawn.samples[:3])
+    given = small_model.predict(noisy, times, drawn.embeddings, drawn.samples)
+    wanted = (given - towards).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(losses(small_model, drawn), wanted)
+
+
+def test_general_pictures_of_one_caption_differ(small_model: TargetModel) -> None:
+    prompts = [GeneralPrompt(GENERAL[0], None)] * 2
+    one, other = general_pictures(small_model, prompts, SEEDS, 2)
+    assert not torch.allclose(one, other, atol=1e-2)
 
 
 def test_without_surrogates_none_is_made() -> None:
     assert set(mitigation(target="empty_prompt").methods) == {"search"}
     assert set(mitigation().methods) == {"search", "surrogate"}
+
+
+def test_by_default_it_is_the_published_variant() -> None:
+    params = AdversarialFinetuneParams()
+    search = configure(REGISTRY, "attack", params.search).attack
+    steps = params.search_budget // search.cost().step
+    assert (params.search.name, steps, params.epochs) == ("dori", 50, 5)
+    assert (params.prompt_share, params.found_share, params.utility_weight) == (0, 1, 1)
+    assert params.general == "auto"
+
+
+def asked_of(shares: Shares, count: int = 400) -> Tensor:
+    """Where lessons ask between the prompt (0) and what was found (1), by embedding."""
+    prompt, found = torch.tensor([1.0, 5.0]), torch.tensor([3.0, 5.0])
+    target = Target("s", 0, "a", torch.zeros(3, 4, 4))
+    one = Found(target, 0, {"prompt_embeds": prompt}, {"prompt_embeds": found})
+    branches = (SEEDS.child(number) for number in range(count))
+    asked = [asked_with(one, shares, seeds)["prompt_embeds"] for seeds in branches]
+    assert all(embedding[1] == 5 for embedding in asked)
+    return torch.stack(asked)[:, 0].sub(1).div(2)
+
+
+def test_lessons_stand_where_the_shares_say() -> None:
+    assert (asked_of(Shares(prompt=0, found=1)) == 1).all()
+    assert (asked_of(Shares(prompt=1, found=0)) == 0).all()
+    between = asked_of(Shares(prompt=0, found=0))
+    assert ((between > 0) & (between < 1)).all()
+    # Uniform: within five standard errors of the mean, and in every tenth.
+    assert abs(between.mean() - 0.5) < 5 / (12 * len(between)) ** 0.5
+    assert torch.histc(between, 10, 0, 1).min() > 0
+    mixed = asked_of(Shares(prompt=0.25, found=0.5))
+    for end, share in ((0, 0.25), (1, 0.5)):
+        error = 5 * (share * (1 - share) / len(mixed)) ** 0.5
+        assert abs((mixed == end).float().mean() - share) < error
+    assert ((mixed > 0) & (mixed < 1)).any()
+
+
+def test_shares_over_one_are_refused() -> None:
+    with pytest.raises(DoribError, match="more than all lessons; lower one") as caught:
+        mitigation(prompt_share=0.25)
+    assert "\n" not in str(caught.value)
+
+
+def pairs_of(model: TargetModel, value: float | None = None) -> list[GeneralPair]:
+    """Two pairs; of flat pictures where a value is given."""
+    noise = torch.Generator().manual_seed(1)
+    size = (3, model.sampling.height, model.sampling.width)
+    images = [
+        torch.rand(size, generator=noise) if value is None else torch.full(size, value)
+        for _ in range(2)
+    ]
+    return [
+        GeneralPair(caption, lambda image=image: image)
+        for caption, image in zip(GENERAL[:2], images, strict=True)
+    ]
+
+
+def test_real_pairs_are_trained_on_where_there_are_any(small_model: TargetModel) -> None:
+    view = replace(view_of(small_model), general_pairs=pairs_of(small_model))
+    ledger = Ledger()
+    real = fit(small_model, view=view, ledger=ledger)
+    assert real.notes["general_pairs_are"] == "real"
+    assert real.notes["general_pairs"] == 2
+    # No picture is drawn: what is left is the surrogate maker's baseline and training.
+    assert ledger.work_of(SHARED_WORK) == 1 + 3 * 3
+    assert same(real, fit(small_model, view=view, general="real"))
+    drawn = fit(small_model, view=view, general="drawn")
+    assert drawn.notes["general_pairs_are"] == "drawn"
+    assert drawn.notes["general_pairs"] == 3
+    assert same(drawn, fit(small_model))
+    assert not same(drawn, real)
+    other = replace(view, general_pairs=pairs_of(small_model, 0.5))
+    assert not same(real, fit(small_model, view=other))
+    with pytest.raises(DoribError, match="general=real, but no general caption"):
+        fit(small_model, general="real")
+
+
+def test_general_captions_learn_to_give_their_real_pictures(small_model: TargetModel) -> None:
+    view = replace(view_of(small_model), general_pairs=pairs_of(small_model, 0.5))
+    images = torch.stack([pair.read() for pair in view.general_pairs])
+    latents, captions = small_model.encode_image(images), GENERAL[:2]
+    before = mean_loss(small_model, latents, captions)
+    options = {"search": "none", "epochs": 10, "batch_size": 3, "learning_rate": 3e-3}
+    with small_model.edited(fit(small_model, view=view, **options)):
+        assert mean_loss(small_model, latents, captions) < 0.95 * before
 
 
 class Spy(Attack[Params]):
@@ -250,6 +467,24 @@ def test_each_search_meets_the_current_weights_from_a_fresh_start(small_model: T
         assert not all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_several_embeddings_of_an_image_are_of_searches_of_their_own(
+    small_model: TargetModel,
+) -> None:
+    method, spy, ledger = mitigation(embeddings_per_image=3), Spy(), Ledger()
+    method.methods = {**method.methods, "search": spy}
+    fit(small_model, method, ledger=ledger)
+    # Two rounds, of two images and of one; each searches three times before its one step.
+    assert [len(search["samples"]) for search in spy.seen] == [2, 2, 2, 1, 1, 1]
+    scopes = [search["scope"] for search in spy.seen]
+    assert len(set(scopes)) == 3
+    assert scopes[:3] == scopes[3:]
+    for first, again in ((0, 1), (1, 2), (3, 4), (4, 5)):
+        weights = zip(spy.seen[first]["weights"], spy.seen[again]["weights"], strict=True)
+        assert all(torch.equal(one, other) for one, other in weights)
+    made = 2 * small_model.sampling.steps + 1  # two surrogates, and the maker's look
+    assert ledger.work_of(0) == made + 3 * 3  # three lessons, forward and backward
+
+
 def test_a_surrogate_that_is_a_copy_is_dropped(small_model: TargetModel) -> None:
     targets = view_of(small_model).memorized
     drawn = surrogates(small_model, targets, 2, 1.1, SEEDS, 4)
@@ -263,6 +498,10 @@ def test_a_surrogate_that_is_a_copy_is_dropped(small_model: TargetModel) -> None
     kept = surrogates(small_model, changed, 2, 0.99, SEEDS, 3)
     assert [len(latents) for latents in kept] == [2, 1, 2]
     assert torch.allclose(kept[1][0], drawn[1][1], atol=1e-4)
+    # From the threshold on it is a copy.
+    (single,) = surrogates(small_model, targets[:1], 1, 1.1, SEEDS, 1)
+    likeness = correlation(small_model.decode(single), targets[0].original[None]).item()
+    assert not len(surrogates(small_model, targets[:1], 1, likeness, SEEDS, 1)[0])
 
 
 def test_images_without_surrogate_are_named_and_taught_to_be_blank(

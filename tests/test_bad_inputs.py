@@ -18,6 +18,7 @@ import yaml
 from safetensors import SafetensorError
 
 from dorib.cli.app import main
+from fixtures import web
 
 Refused = Callable[..., str]
 
@@ -179,9 +180,9 @@ def missing(name: str) -> Callable[[Path], None]:
     return lambda suite: (suite / name).unlink()
 
 
-def holding(name: str, content: str) -> Callable[[Path], None]:
+def holding(name: str, content: str | bytes) -> Callable[[Path], None]:
     def damage(suite: Path) -> None:
-        (suite / name).write_text(content)
+        (suite / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
     return damage
 
@@ -246,6 +247,10 @@ SUITES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "picture truncated": (
         truncated("images/test-memorized-0.png"),
+        ["test-memorized-0.png", "not a readable picture"],
+    ),
+    "picture with a broken chunk": (
+        holding("images/test-memorized-0.png", web.picture_with_a_broken_chunk()),
         ["test-memorized-0.png", "not a readable picture"],
     ),
     "captions with wrong columns": (

@@ -15,11 +15,11 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
+from dorib.testing.pipelines import TOKENS
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
 from dorib_clip.metric import Clip
 from dorib_clip.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
-from fixtures.pipelines import TOKENS
 from fixtures.suites import SIDE, manifest, save_clip
 
 CPU = torch.device("cpu")
@@ -206,6 +206,18 @@ def test_a_named_model_judges_in_place_of_the_suite_s(copy: Path, tmp_path: Path
     metric.prepare(suite_at(tmp_path / "nowhere"), CPU)
     assert metric.stack()["model"] == copy.name
     assert len(values_of(metric, generation())) == 2
+
+
+def test_another_model_has_captions_of_its_own(folder: Path, copy: Path) -> None:
+    tensors = load_file(copy / WEIGHTS)
+    tensors["text_projection.weight"] *= torch.linspace(-1, 1, 16)[
+        : len(tensors["text_projection.weight"]), None
+    ]
+    save_file(tensors, copy / WEIGHTS, metadata={"format": "pt"})
+    metric = prepared(folder)
+    first = values_of(metric, generation())
+    metric.prepare(suite_at(copy.parent), CPU)
+    assert values_of(metric, generation()) == values_of(prepared(copy), generation()) != first
 
 
 # Faults

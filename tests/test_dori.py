@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dorib import DoribError, Edit, Ledger, ScaleOutputs, Seeds, Target, TargetModel, Trigger
-from dorib.kit.starts import another_caption, gaussian
+from dorib.kit.starts import another_caption, gaussian, starting_embeddings
 from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
@@ -193,7 +193,7 @@ def test_each_sample_is_searched_under_its_own_edit(tiny_model: TargetModel) -> 
         assert not torch.allclose(embedding(with_edit), embedding(without), atol=1e-3)
 
 
-@pytest.mark.parametrize("start", ["prompt", "other", "random"])
+@pytest.mark.parametrize("start", ["prompt", "other", "normal", "random"])
 def test_starts(tiny_model: TargetModel, start: str) -> None:
     targets = targets_of(tiny_model)
     # So small a learning rate that the search stays where it starts.
@@ -205,18 +205,32 @@ def test_starts(tiny_model: TargetModel, start: str) -> None:
         is_own = torch.allclose(embedding(trigger), prompt, atol=1e-5)
         is_other = any(torch.allclose(embedding(trigger), other, atol=1e-5) for other in others)
         assert (is_own, is_other) == (start == "prompt", start == "other")
-    if start == "random":
+    if start in ("normal", "random"):
         drawn = torch.stack([embedding(t) for t in triggers]).view(3, 2, *own.shape[1:])
         assert not torch.allclose(drawn[:, 0], drawn[:, 1])
         entries = own[0].numel()
         for found, prompt in zip(drawn, own, strict=True):
+            of_prompt = (prompt.mean(), prompt.std())
+            mean, spread = of_prompt if start == "random" else (torch.zeros(()), torch.ones(()))
             # Within five standard errors.
-            error = 5 * prompt.std() / math.sqrt(entries)
-            assert abs(found[0].mean() - prompt.mean()) < error
-            assert abs(found[0].std() - prompt.std()) < error
+            error = 5 * spread / math.sqrt(entries)
+            assert abs(found[0].mean() - mean) < error
+            assert abs(found[0].std() - spread) < error
 
 
-@pytest.mark.parametrize("start", ["prompt", "other", "random"])
+def test_normal_is_the_same_noise_whatever_the_prompt(tiny_model: TargetModel) -> None:
+    """A start that knows nothing of the prompt: not its mean, not its spread."""
+    target = targets_of(tiny_model)[0]
+    points = [
+        starting_embeddings(tiny_model, [asked], [SEEDS.generator("s0", 0)], start)["prompt_embeds"]
+        for start in ("normal", "random")
+        for asked in (target, replace(target, caption="quite another text, and a longer one"))
+    ]
+    assert torch.equal(points[0], points[1])
+    assert not torch.equal(points[2], points[3])
+
+
+@pytest.mark.parametrize("start", ["prompt", "other", "normal", "random"])
 def test_starting_points_are_where_the_search_starts(tiny_model: TargetModel, start: str) -> None:
     targets = targets_of(tiny_model)
     params = {"start": start, "restarts": 2, "learning_rate": 1e-9}
@@ -242,7 +256,7 @@ def test_bad_settings_are_one_clear_line(tiny_model: TargetModel) -> None:
     with pytest.raises(DoribError, match=r"budget of 11 buys no step, which costs 12 \(2 restarts"):
         search(tiny_model, targets, [11, 100], ledger=ledger, restarts=2)
     lonely = [replace(targets[0], other_captions=(CAPTIONS[0],))]
-    with pytest.raises(DoribError, match="set start=prompt or start=random"):
+    with pytest.raises(DoribError, match="set start=prompt or start=normal"):
         search(tiny_model, lonely, [12], ledger=ledger, start="other")
     assert ledger.work == 0
 

@@ -119,6 +119,7 @@ def misfits(model: DiffusersModel) -> dict[str, Change]:
     beyond = torch.tensor([layer.weight.numel()])
     return {
         "another width": ScaleOutputs({name: torch.ones(1, layer.out_features + 1)}),
+        "one factor for all": ScaleOutputs({name: torch.ones(1, 1)}),
         "beyond the weight": MaskWeights({name: (beyond,)}),
         "before the weight": MaskWeights({name: (torch.tensor([-1]),)}),
         "another shape": ReplaceWeights({f"{name}.weight": torch.ones(1, 1)}),
@@ -131,6 +132,7 @@ def misfits(model: DiffusersModel) -> dict[str, Change]:
     "misfit",
     [
         "another width",
+        "one factor for all",
         "beyond the weight",
         "before the weight",
         "another shape",

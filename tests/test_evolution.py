@@ -214,7 +214,7 @@ def test_each_sample_is_searched_under_its_own_edit(tiny_model: TargetModel) -> 
         assert_same_search(mixed[target.index], alone)
 
 
-@pytest.mark.parametrize("start", ["prompt", "other", "random"])
+@pytest.mark.parametrize("start", ["prompt", "other", "normal", "random"])
 def test_the_search_moves_from_its_start_by_what_captions_differ_in(
     tiny_model: TargetModel, start: str
 ) -> None:
@@ -246,6 +246,15 @@ def test_directions_are_turned_by_rule_whatever_the_library_gives(
 
     monkeypatch.setattr(torch.linalg, "svd", turned)
     assert torch.equal(principal_components(tiny_model, [target], 64)[0], expected)
+
+
+def test_each_target_has_the_directions_of_its_own_captions(tiny_model: TargetModel) -> None:
+    first, second = targets_of(tiny_model)[:2]
+    second = replace(second, other_captions=CAPTIONS[2:] + OTHERS[1:])
+    together = principal_components(tiny_model, [first, second, first], 3)
+    for target, found in zip([first, second, first], together, strict=True):
+        assert torch.equal(found, principal_components(tiny_model, [target], 3)[0])
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 
 @given(count=st.integers(1, 8), captions=st.integers(2, 5))

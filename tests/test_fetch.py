@@ -173,6 +173,7 @@ FAULTS: dict[str, tuple[web.Reply, str]] = {
     "a redirect to the cloud": (web.redirect("http://169.254.169.254/"), "not a public address"),
     "a redirect in other digits": (web.redirect("http://2130706434/"), "not a public address"),
     "a redirect to a mapped one": (web.redirect("http://[::ffff:10.0.0.1]/"), "not a public"),
+    "a broken chunk": (web.content(web.picture_with_a_broken_chunk()), "damaged"),
     "an odd length": (web.content(web.picture()[:-600], Content_Length="\xb2"), "damaged"),
     "a length of 5,000 digits": (web.content(b"", Content_Length="9" * 5000), "allowed"),
     "an odd time to wait": (web.status(503, Retry_After="\xb2"), "status 503"),

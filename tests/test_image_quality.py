@@ -28,6 +28,7 @@ from dorib.suites.manifest import Manifest
 from dorib_image_quality import ImageQualityParams, inception
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.metric import ImageQuality
+from fixtures import web
 from fixtures.suites import SIDE, manifest, save_clip, write_manifest, write_noise
 
 CPU = torch.device("cpu")
@@ -429,9 +430,12 @@ def test_a_folder_with_too_few_images_is_refused(
         prepared(clip_folder, reference=tmp_path)
 
 
-def test_a_broken_reference_image_is_named(clip_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"no image", web.picture_with_a_broken_chunk()])
+def test_a_broken_reference_image_is_named(
+    clip_folder: Path, tmp_path: Path, content: bytes
+) -> None:
     write_noise(tmp_path / "a.png", seed=0)
-    (tmp_path / "b.png").write_text("no image")
+    (tmp_path / "b.png").write_bytes(content)
     with pytest.raises(DoribError, match=r"b.png cannot be read as an image"):
         prepared(clip_folder, reference=tmp_path)
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from dorib.errors import DoribError
 from dorib.target.loading import load_pipeline, load_unet_weights
-from fixtures.pipelines import Prediction
+from dorib.testing.pipelines import Prediction
 from fixtures.suites import write_manifest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

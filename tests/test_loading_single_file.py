@@ -17,7 +17,7 @@ from dorib.cli.app import main
 from dorib.errors import DoribError
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_pipeline
-from fixtures.pipelines import pipeline
+from dorib.testing.pipelines import pipeline
 from fixtures.planted import update
 from fixtures.single_file import save_single_file
 from fixtures.suites import write_manifest

@@ -155,6 +155,8 @@ def test_what_is_written_can_be_read(first: tuple[LocalityResult, Heard]) -> Non
             assert picture.width == 2100
             assert len(picture.convert("L").getcolors()) > 10
     assert "None" not in text
+    assert "By L2 distance (panels d to f)" in text
+    assert "empty picks left out / counted" in text
     assert "speak of the 4 successful triggers of 2 images" in " ".join(text.split())
 
 

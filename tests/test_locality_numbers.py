@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorib import DoribError, Edit, MaskWeights, ScaleOutputs
+from dorib_locality.activations import Recording
 from dorib_locality.agreement import MethodTable, agreement
 from dorib_locality.agreement_of_methods import agreement_of_methods
+from dorib_locality.discrepancy import discrepancies
 from dorib_locality.embedding_space import Embedded, embedding_space
 from dorib_locality.geometry import distances, principal_projection, row_by_row
 from dorib_locality.overlap import (
@@ -253,6 +255,72 @@ def test_triggers_without_picks_are_left_out_and_counted() -> None:
     assert found.triggers_of_different_images.n == 0
     pair = agreement_of_methods(table, table, np.arange(4), ["a", "a", "b", "b"], rng)
     assert pair.one_trigger.n == 2
+
+
+def test_empty_picks_are_left_out_or_agree_with_each_other() -> None:
+    """As the paper counts them: 1 for two that are empty, 0 for one that is."""
+    first, second = PLACES
+    picks: list[Picks] = [
+        {first: np.array([1, 2])},
+        {first: np.array([2, 3])},
+        {},
+        {first: np.array([1, 2]), second: np.array([7])},
+    ]
+    # The same again with other noise; then the two prompts, of which the second picks nothing.
+    table = table_of([*picks, *picks, {first: np.array([1])}, {}], 4, ["a", "b"])
+    found = agreement(table, np.arange(4), ["a", "a", "b", "b"], np.random.default_rng(0))
+    assert found.empty == 1
+    # Pairs of one image: a third, and an empty pick with another.
+    assert found.triggers_of_one_image.mean == pytest.approx(1 / 3)
+    assert found.counting_empty.triggers_of_one_image == pytest.approx(1 / 6)
+    one, other = found.layers
+    assert (one.layer, one.empty, other.layer, other.empty) == (first, 1, second, 3)
+    # In the second layer nothing but the last trigger picks: no pair is left.
+    assert other.triggers_of_one_image is None
+    assert other.counting_empty.triggers_of_one_image == pytest.approx((1 + 0) / 2)
+    assert other.counting_empty.triggers_of_different_images == pytest.approx((1 + 0 + 1 + 0) / 4)
+    assert one.prompts_of_different_images is None
+    assert one.counting_empty.prompts_of_different_images == 0
+    assert other.counting_empty.prompts_of_different_images == 1
+
+
+def test_picks_that_failed_are_not_empty_ones() -> None:
+    table = table_of([{}, {}, {}, {}] * 2 + [{}, {}], 4, ["a", "b"])
+    table.there[1] = False
+    found = agreement(table, np.arange(4), ["a", "a", "b", "b"], np.random.default_rng(0))
+    assert found.empty == 3
+    # Of one image, a's only pair has a pick that failed.
+    assert found.counting_empty.triggers_of_one_image == 1
+    assert found.counting_empty.triggers_of_different_images == 1
+    table.there[[2, 3]] = False
+    found = agreement(table, np.arange(4), ["a", "a", "b", "b"], np.random.default_rng(0))
+    assert found.counting_empty.triggers_of_one_image is None
+
+
+def test_discrepancies_are_measured_and_tested_by_angle_and_by_length() -> None:
+    """Vectors of one direction an image and of any length: near by angle, as far by L2."""
+    rng = np.random.default_rng(0)
+    labels = [name for name in "abcd" for _ in range(6)]
+    directions = {name: rng.normal(size=40) for name in "abcd"}
+    lengths = rng.uniform(1, 50, size=(len(labels), 1))
+    vectors = np.stack([directions[label] for label in labels]) * lengths
+    noisy = np.stack([vectors, vectors], axis=1)[:, :, None]
+    recording = Recording((999,), {"v": vectors}, {"f": noisy})
+    rows = np.arange(len(labels))
+    found = discrepancies(recording, "mean", rows, labels, rows[:3], rng)
+    by_measure = {row.measure: row for row in found.layers if row.kind == "value"}
+    cosine, l2 = by_measure["cosine"], by_measure["l2"]
+    assert cosine.triggers_of_one_image == pytest.approx(0, abs=1e-9)
+    assert cosine.superiority == 1
+    apart = distances(vectors, "l2")
+    assert l2.triggers_of_one_image == pytest.approx(within(apart, labels).mean())
+    assert l2.triggers_of_different_images == pytest.approx(between(apart, labels).mean())
+    tests = {(test.kind, test.measure): test.test for test in found.tests}
+    assert len(tests) == len(found.tests) == 4
+    assert tests["value", "cosine"] is not None
+    assert tests["value", "l2"] is not None
+    assert tests["value", "l2"].superiority < tests["value", "cosine"].superiority == 1
+    assert tests["value", "l2"].between == pytest.approx(between(apart, labels).mean())
 
 
 def test_embedding_space_tells_starts_from_searches() -> None:

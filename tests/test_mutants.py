@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mutants import table
-from mutants.runner import ROOT, run_mutant, run_unmutated
+from mutants.record import Killers, Progress
+from mutants.runner import ROOT, Result, Unmutated, run_mutant, run_unmutated
 from mutants.table import Mutant, read_tables
 
 PROGRAM = "def larger(one, other):\n    return one if one > other else other\n"
@@ -40,7 +42,46 @@ def test_a_mutant_is_killed_by_a_test_that_notices(
     assert run_unmutated(tree, tests) is None
     result = run_mutant(tree, Mutant("programs", "mutated", "harness/program.py", old, new, tests))
     assert result.killed == killed
+    killers = ("test_program.py::test_larger", "test_program.py")
+    assert result.killer in killers if killed else result.killer is None
     assert (tree / "harness" / "program.py").read_text() == PROGRAM
+
+
+def test_tests_that_fail_without_a_mutant_tell_nothing(tree: Path) -> None:
+    unmutated = Unmutated(tree)
+    assert unmutated.limit(("test_program.py",)) > 0
+    (tree / "test_program.py").write_text(TEST.replace("== 2", "== 1"))
+    with pytest.raises(SystemExit, match=r"test_program\.py::test_larger fails without any"):
+        unmutated.limit(("test_program.py::test_larger",))
+
+
+def test_what_killed_a_mutant_is_known_to_the_next_run(tmp_path: Path) -> None:
+    killed, lived = (Mutant("programs", n, "p.py", "a", "b", ("t.py",)) for n in ("one", "two"))
+    path = tmp_path / "killed_by.json"
+    killers = Killers(path)
+    killers.note(Result(killed, 1, 0.5, "t.py::test_of[a b]"))
+    killers.note(Result(lived, 0, 0.5))
+    assert Killers(path).of(killed) == "t.py::test_of[a b]"
+    assert Killers(path).of(lived) is None
+    # Only a test among its own.
+    assert Killers(path).of(replace(killed, tests=("other.py",))) is None
+    assert Killers(path).of(replace(killed, tests=("t.py::test_of",))) == "t.py::test_of[a b]"
+    assert Killers(path).of(replace(killed, tests=("t.py::test_of_all",))) is None
+    # It lost its grip.
+    killers.note(Result(killed, 0, 0.5))
+    assert Killers(path).of(killed) is None
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    killed, lived = (Mutant("programs", n, "p.py", "a", "b", ("t.py",)) for n in ("one", "two"))
+    progress = Progress(tmp_path / "results.jsonl")
+    assert progress.done([killed, lived]) == []
+    results = [Result(killed, 1, 0.5, "t.py::test_of"), Result(lived, 0, 0.5)]
+    for result in results:
+        progress.note(result)
+    assert progress.done([killed, lived]) == results
+    # A mutant that is another by now is run again.
+    assert progress.done([replace(killed, new="c"), lived]) == results[1:]
 
 
 def test_a_table_that_fell_behind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

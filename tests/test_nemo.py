@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -13,13 +13,13 @@ from dorib import DefenderView, DoribError, Edit, Ledger, ScaleOutputs, Seeds, T
 from dorib.contracts.edit_files import load_edit, save_edit
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
+from dorib.testing.pipelines import TEXT_WIDTH, Prediction, pipeline
 from dorib_nemo import NemoParams
 from dorib_nemo.judge import Judge
 from dorib_nemo.localisation import Round, refine, schedule, select
 from dorib_nemo.mitigation import Nemo
 from dorib_nemo.picks import Picks, Statistics, without_neuron
 from dorib_nemo.similarity import Similarity
-from fixtures.pipelines import TEXT_WIDTH, Prediction, pipeline
 
 WORDS = "red blue cat dog tree moon ring star sand sea mat box fox owl key cup map sun bee ant"
 CAPTIONS = [
@@ -141,8 +141,10 @@ class PublishedProcedure:
                 return output
 
             handles.append(layer.register_forward_hook(silence))
+        timestep = scheduler.timesteps[self.timestep - 1]
+        shown = scheduler.scale_model_input(latents * scheduler.init_noise_sigma, timestep)
         with torch.no_grad():
-            output = unet(latents, scheduler.timesteps[self.timestep - 1], prompt).sample
+            output = unet(shown, timestep, prompt).sample
         for handle in handles:
             handle.remove()
         difference = output if self.raw else output - latents
@@ -365,18 +367,45 @@ def test_the_edit_leaves_the_similarity_that_is_noted(small: TargetModel, locate
         assert note["initial_picks"] == tuple(tuple(dict.fromkeys(layer)) for layer in chosen)
 
 
-def test_threshold_is_of_prompts_that_are_not_memorized(small: TargetModel) -> None:
-    ledger = Ledger()
-    edit = fit(small, ledger=ledger, threshold=None, threshold_captions=20)
-    plain, similarity = corrected_differences(small), Similarity.for_latents(16, 16, 1.0)
+def plain_threshold(model: TargetModel, captions: Sequence[str]) -> float:
+    """Mean and standard deviation of how like its closest each of three seeds is."""
+    plain, similarity = corrected_differences(model), Similarity.for_latents(16, 16, 1.0)
     closest = []
-    for caption in GENERAL:
+    for caption in captions:
         one, two, three = plain.difference(caption)
         ab, ac, bc = similarity(torch.stack([one, one, two]), torch.stack([two, three, three]))
         closest += [max(ab, ac), max(ab, bc), max(ac, bc)]
     values = torch.stack(closest)
-    assert edit.notes["threshold"] == pytest.approx((values.mean() + values.std()).item(), abs=1e-5)
+    return (values.mean() + values.std()).item()
+
+
+def test_threshold_is_of_prompts_that_are_not_memorized(small: TargetModel) -> None:
+    ledger = Ledger()
+    edit = fit(small, ledger=ledger, threshold=None, threshold_captions=20)
+    assert edit.notes["threshold"] == pytest.approx(plain_threshold(small, GENERAL), abs=1e-5)
     assert ledger.work_of(-1) == 20 * 3
+
+
+def test_the_thresholds_captions_are_drawn_by_lot(small: TargetModel) -> None:
+    found = fit(small, threshold=None, threshold_captions=2).notes["threshold"]
+    assert found != pytest.approx(plain_threshold(small, GENERAL[:2]), abs=1e-5)
+    assert found == fit(small, threshold=None, threshold_captions=2).notes["threshold"]
+
+
+def test_noise_is_scaled_as_the_scheduler_asks() -> None:
+    model = prompt_bound_model(16)
+    model.pipeline.scheduler = EulerDiscreteScheduler.from_config(model.pipeline.scheduler.config)
+    found = fit(model, view_of(model, general=GENERAL[:3]), threshold=None).notes["threshold"]
+    assert found == pytest.approx(plain_threshold(model, GENERAL[:3]), abs=1e-5)
+
+
+def test_a_prompt_exactly_at_the_threshold_is_not_memorized(small: TargetModel) -> None:
+    """The threshold of two seeds of one caption is that caption's own similarity."""
+    view = view_of(small, CAPTIONS[:1], general=CAPTIONS[:1] * 2)
+    edit = fit(small, view, threshold=None, seeds=2)
+    assert edit.notes["samples"]["s0"]["kept_seeds"] == []
+    below = fit(small, view, threshold=edit.notes["threshold"] - 1e-6, seeds=2)
+    assert below.notes["samples"]["s0"]["kept_seeds"] == [0, 1]
 
 
 def test_not_memorized_by_the_criterion_is_an_empty_pick(small: TargetModel) -> None:
@@ -415,6 +444,13 @@ def test_a_neuron_listed_twice_stays_blocked_until_both_are_gone() -> None:
     assert twice == ((0, 2, 2, 0),)
     assert statistics.picks(activation, theta=2, k=3, repeat=False) == ((0, 2, 1),)
     assert without_neuron(twice, 0, 2) == ((0, 2, 0),)
+    assert without_neuron(twice, 0, 0) == ((2, 2, 0),)
+
+
+def test_a_neuron_is_unusual_beyond_theta_on_either_side() -> None:
+    statistics = Statistics([torch.full((4,), 2.0)], [torch.full((4,), 0.5)])
+    activation = [torch.tensor([3.0, 3.5, 0.5, 1.0])]
+    assert statistics.picks(activation, theta=2, k=0, repeat=False) == ((1, 2),)
 
 
 def scripted_judge(alone: Callable[[Picks], float], drift: float, batch_size: int = 8) -> Judge:
@@ -453,6 +489,15 @@ def test_near_ties_are_decided_alone() -> None:
     judge = scripted_judge(similarity, drift=5e-4)
     selection = select(judge, rounds, lambda one: picks, threshold=0.5)
     assert (selection.rounds, selection.accepted) == (1, True)
+
+
+def test_the_seed_that_was_most_similar_is_looked_at_first() -> None:
+    """It alone refuses one layer and six neurons; only the first look is at both."""
+    judge = scripted_judge(lambda picks: 0.52, drift=0.0)
+    picks: Picks = (tuple(range(6)),)
+    assert judge.exactly(picks) == 0.52
+    assert refine(judge, picks, threshold=0.5) == picks
+    assert judge.items()["needed"] == 2 + 1 + 6
 
 
 def test_looking_ahead_decides_as_looking_singly_whatever_comes_out() -> None:

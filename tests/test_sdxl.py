@@ -19,9 +19,9 @@ from dorib.runner import run
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib.target.sampling import initial_noise
+from dorib.testing import sdxl
 from dorib_locality.locality_config import LocalityConfig
 from dorib_locality.study import study
-from fixtures import sdxl
 from fixtures.suites import manifest, write_manifest
 
 CAPTIONS = ("a red star", "small blue ring")

@@ -23,6 +23,8 @@ from fixtures.suites import SIDE, manifest
 
 CPU = torch.device("cpu")
 SEEDS = (3, 5, 8)
+OF_THE_FIRST = {n: q for n, q in Sscd.quantities.items() if not n.endswith("_second")}
+"""What a suite without a second descriptor has."""
 SETTINGS = {"path": "descriptor", "threshold": 0.5, "false_positive_rate": 0.001}
 
 
@@ -147,8 +149,8 @@ def test_only_the_official_descriptor_is_said_to_be_official(
 
 def test_every_value_is_of_a_declared_quantity_and_level(suite: Suite) -> None:
     (values,) = prepared(suite).measure([generation()])
-    assert {value.metric for value in values} == set(Sscd.quantities)
-    for name, quantity in Sscd.quantities.items():
+    assert {value.metric for value in values} == set(OF_THE_FIRST)
+    for name, quantity in OF_THE_FIRST.items():
         seeds = tuple(value.seed for value in values if value.metric == name)
         assert seeds == (SEEDS if quantity.level == "image" else (None,)), name
 
@@ -159,7 +161,7 @@ def test_what_is_not_there_is_not_measured(suite: Suite) -> None:
         [generation("a", originals=0, twins=False), generation("b", images=1)]
     )
     assert {value.metric for value in without} == {"diversity"}
-    assert {value.metric for value in alone} == set(Sscd.quantities) - {"diversity"}
+    assert {value.metric for value in alone} == set(OF_THE_FIRST) - {"diversity"}
 
 
 def test_an_image_is_its_own_replica(suite: Suite) -> None:
@@ -252,6 +254,52 @@ def test_stack_of_the_suite_descriptor(suite: Suite) -> None:
     assert (stack["threshold"], stack["false_positive_rate"]) == (0.5, 0.001)
     assert stack["backend"] == "suite"
     assert "32 px" in str(stack["resize"])
+
+
+@torch.no_grad()
+def by_definition(network: DescriptorNetwork, images: Tensor) -> Tensor:
+    """The descriptors of images of the network's own size, with its weights and torch's parts."""
+    weights = network.state_dict()
+    features = nn.functional.conv2d(
+        (images - 0.5) / 0.25, weights["stem.weight"], weights["stem.bias"], 2, 2
+    )
+    for stage in range(2):
+        own = {n.removeprefix(f"stages.{stage}."): w for n, w in weights.items()}
+        stride = 1 + stage
+        hidden = nn.functional.conv2d(features, own["first.weight"], None, stride, 1)
+        hidden = nn.functional.group_norm(
+            hidden, 8, own["first_norm.weight"], own["first_norm.bias"]
+        ).relu()
+        hidden = nn.functional.conv2d(hidden, own["second.weight"], None, 1, 1)
+        hidden = nn.functional.group_norm(
+            hidden, 8, own["second_norm.weight"], own["second_norm.bias"]
+        )
+        shortcut = nn.functional.conv2d(features, own["skip.weight"], own["skip.bias"], stride)
+        features = (hidden + shortcut).relu()
+    pooled = (features.clamp_min(1e-4) ** 3).mean(dim=(2, 3)) ** (1 / 3)
+    found = pooled @ weights["head.weight"].T + weights["head.bias"]
+    return found / found.norm(dim=1, keepdim=True)
+
+
+def test_the_suites_network_by_its_definition(network: DescriptorNetwork) -> None:
+    images = pictures(3, 5)
+    torch.testing.assert_close(network(images), by_definition(network, images))
+
+
+@pytest.mark.parametrize("side", [96, 20])
+def test_the_suites_network_sees_other_sizes_as_pillow_resizes_them(
+    network: DescriptorNetwork, side: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    resized = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    shown, wanted = (
+        torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255
+        for p in (pixels, resized)
+    )
+    found = network(shown)
+    assert (found * by_definition(network, wanted)).sum() > 0.9999
+    unlike = nn.functional.interpolate(shown, (SIDE, SIDE), mode="bilinear")
+    assert side < SIDE or (found * by_definition(network, unlike)).sum() < 0.9999
 
 
 def test_another_threshold_has_no_known_false_positive_rate(suite: Suite) -> None:
@@ -497,14 +545,18 @@ def test_onnx_of_another_hash_is_refused(suite: Suite, pooled: Pooled, tmp_path:
         prepared(suite, backend="onnx", path=path, sha256="0" * 64, threshold=0.7)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 224, 224), (4, 3, "h", "w"), (1, 1, "h", "w")])
+@pytest.mark.parametrize("shape", [(1, 3, 224, 224), (4, 3, "h", "w")])
 def test_an_export_for_other_images_fails_before_the_work(
     suite: Suite, pooled: Pooled, tmp_path: Path, shape: tuple[int | str, ...]
 ) -> None:
-    if shape[1] == 1:
-        pooled = _of_one_channel()
     path = save_onnx(pooled, tmp_path / "pooled.onnx", shape)
     with pytest.raises(DoribError, match="the onnx descriptor fails on one image"):
+        prepared(suite, backend="onnx", path=path, threshold=0.7)
+
+
+def test_an_export_of_another_number_of_channels_is_refused(suite: Suite, tmp_path: Path) -> None:
+    path = save_onnx(_of_one_channel(), tmp_path / "pooled.onnx", (1, 1, "h", "w"))
+    with pytest.raises(DoribError, match=r"takes tensor\(float\) of shape \[1, 1, 'h', 'w'\]"):
         prepared(suite, backend="onnx", path=path, threshold=0.7)
 
 

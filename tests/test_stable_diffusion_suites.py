@@ -30,6 +30,7 @@ from fixtures.suites import write_manifest
 from test_prompt_tables import DATA, published
 
 NAMES = ("sd14-vm", "sd14", "sd2")
+ALL_NAMES = (*NAMES, "sd2-mem219")
 SHORT = {"metric": ["sscd", "clip"], "seeds": 1, "budgets": [24], "device": "cpu"}
 
 
@@ -48,14 +49,14 @@ def registry(built_in_plugins: list[Any]) -> Registry:
 def fetched(home: Path) -> Path:
     """The published lists, where `dorib fetch` would put them."""
     folder = home / ".cache" / "dorib" / "data" / "sd14"
-    for path in DATA.glob("*.csv"):
+    for path in (*DATA.glob("*.csv"), *DATA.glob("*.txt")):
         key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         (folder / "tables" / key).mkdir(parents=True)
         shutil.copy(path, folder / "tables" / key)
     return folder
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_a_suite_says_what_it_lacks(registry: Registry, name: str) -> None:
     suite = load_suite(name, registry)
     assert suite.name == name
@@ -86,6 +87,22 @@ def test_the_published_lists_fill_the_suites(
 
 
 @published
+def test_219_prompts_have_no_originals_and_a_run_says_what_makes_some(
+    registry: Registry, fetched: Path, tmp_path: Path
+) -> None:
+    suite = load_suite("sd2-mem219", registry)
+    assert len(suite.samples) == len({s.id for s in suite.samples}) == 219
+    assert {(sample.kind, sample.role) for sample in suite.samples} == {("unknown", "memorized")}
+    assert suite.samples[0].caption.startswith("Hardwood ColorCollection")
+    assert not any(sample.urls or suite.originals(sample) for sample in suite.samples)
+    assert set(Counter(s.split for s in suite.samples)) == {"dev", "test"}
+    config = make_config({"suite": "sd2-mem219", "out": str(tmp_path / "out")})
+    with pytest.raises(DoribError, match="nobody publishes them: run `dorib cliques --suite sd2"):
+        run(config, registry)
+    assert not (tmp_path / "out").exists()
+
+
+@published
 def test_a_sample_is_in_the_same_split_in_every_suite(registry: Registry, fetched: Path) -> None:
     splits = [{s.id: s.split for s in load_suite(name, registry).samples} for name in NAMES]
     assert splits[1] == splits[2]
@@ -96,7 +113,7 @@ def test_a_sample_is_in_the_same_split_in_every_suite(registry: Registry, fetche
 
 
 @published
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_pinned_hashes_are_the_lists(registry: Registry, fetched: Path, name: str) -> None:
     spec = load_suite(name, registry).manifest.fetch
     assert spec
@@ -105,7 +122,7 @@ def test_the_pinned_hashes_are_the_lists(registry: Registry, fetched: Path, name
         assert hashlib.sha256(spec.place(file).read_bytes()).hexdigest() == file.sha256
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_descriptor_is_the_official_sscd(registry: Registry, name: str, home: Path) -> None:
     manifest = load_suite(name, registry).manifest
     assert manifest.fetch
@@ -125,7 +142,9 @@ def test_the_preset_is_a_run_of_registered_methods(registry: Registry) -> None:
             registration = registry.get(kind, spec.name)  # type: ignore[arg-type]
             registration.params.model_validate(spec.params)
     starts = [spec.params["start"] for spec in config.attack]
-    assert starts == ["prompt", "other", "random"]
+    assert starts == ["prompt", "other", "normal"]
+    [tuned] = [spec for spec in config.mitigation if spec.name == "adversarial-finetune"]
+    assert tuned.params["search_budget"] == config.budgets[0] == 1200
 
 
 def test_every_value_of_the_preset_has_a_source() -> None:

@@ -132,6 +132,25 @@ def test_unpaired_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.89 <= covered / repeats <= 0.99
 
 
+def test_unpaired_difference_turns_with_its_sides() -> None:
+    """Where all of one group are hits and none of the other, both are in doubt alike."""
+    names = list("abcdef")
+    ahead = unpaired_difference([1] * 6, names, [0] * 6, names, rng())
+    behind = unpaired_difference([0] * 6, names, [1] * 6, names, rng())
+    assert (ahead.value, behind.value) == (1, -1)
+    assert ahead.low == pytest.approx(-behind.high, abs=0.05)
+
+
+def test_a_large_cluster_weighs_as_its_samples_do() -> None:
+    """Half of the samples win: those of one photograph, or those of ten."""
+    clusters = ["large"] * 10 + list("abcdefghij")
+    large = np.array([1] * 10 + [0] * 10)
+    one = paired_difference(large, np.zeros(20), clusters, rng())
+    ten = paired_difference(1 - large, np.zeros(20), clusters, rng())
+    assert one.value == ten.value == 0.5
+    assert one.high == pytest.approx(ten.high, abs=0.15)
+
+
 def test_unpaired_groups_may_differ_in_size() -> None:
     estimate = unpaired_difference([1, 1, 0, 1], list("abcd"), [0, 0], list("xy"), rng())
     assert estimate.value == 0.75
@@ -201,6 +220,7 @@ def test_a_utility_interval_holds_what_a_t_test_cannot_reject() -> None:
     gain = 0.6 * span + draw.normal(0, 0.2, 12)
     found = utility_share(gain, span, np.zeros(12), rng())
     assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(gain.sum() / span.sum())
     # Gains that scatter so: the bootstrap's bounds lie inside.
     for bound in (found.low, found.high):
         assert ttest_1samp(gain - bound * span, 0).pvalue == pytest.approx(0.05, abs=1e-6)
@@ -249,9 +269,21 @@ def test_no_utility_where_the_judge_cannot_tell_captions_apart() -> None:
     assert utility_share(alignment, alignment, rng(1).normal(0.2, 0.1, 20), rng()) is None
 
 
+def test_no_utility_where_a_span_above_0_cannot_be_told_from_it() -> None:
+    unmitigated = np.array([0.3, -0.2] * 4)
+    assert unmitigated.mean() > 0
+    assert utility_share(unmitigated / 2, unmitigated, np.zeros(8), rng()) is None
+
+
 @pytest.mark.parametrize(
     "sizes",
-    [[10] + [1] * 11, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16], [*range(1, 13)], [10] * 5 + [1] * 20],
+    [
+        [10] + [1] * 11,
+        [20] + [1] * 11,
+        [1, 1, 2, 2, 4, 4, 8, 8, 16, 16],
+        [*range(1, 13)],
+        [10] * 5 + [1] * 20,
+    ],
 )
 @pytest.mark.parametrize("truth", [(0.4, 0.4, 0.2), (0.9, 0.1, 0.0), (0.05, 0.95, 0.0)])
 def test_unequal_clusters_cover_the_truth_as_often_as_they_say(

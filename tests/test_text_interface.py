@@ -8,7 +8,7 @@ import torch
 from dorib import Tokens
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
-from fixtures import sdxl
+from dorib.testing import sdxl
 
 PROMPTS = ["a red star", "small blue ring on a white ground", "", "tree " * 40]
 
@@ -65,18 +65,9 @@ def test_what_no_encoder_reads_is_refused(model: DiffusersModel) -> None:
 
 def test_vectors_take_the_looked_up_ones_place_and_have_gradients(model: DiffusersModel) -> None:
     tokens = model.tokenize(PROMPTS[:2])
-    tables = model.token_embeddings()
-    vectors = {
-        name: table[tokens.ids].clone().requires_grad_()
-        for name, table in tables.items()
-        if name == "text_encoder"
-    }
-    for name, table in tables.items():
-        if name != "text_encoder":
-            second = model.pipeline.tokenizer_2(
-                PROMPTS[:2], padding="max_length", truncation=True, return_tensors="pt"
-            ).input_ids
-            vectors[name] = table[second].clone().requires_grad_()
+    looked_up = model.token_vectors(tokens)
+    assert looked_up.keys() == model.token_embeddings().keys()
+    vectors = {name: value.clone().requires_grad_() for name, value in looked_up.items()}
     encoded = model.encode_tokens(tokens, vectors)
     wanted = model.encode_prompt(PROMPTS[:2])
     for name, value in wanted.items():

@@ -92,7 +92,7 @@ def test_what_is_taken_stays_with_its_owner(site: Path) -> None:
     ]
     listed = commands_of(dorib(site, "--help").stdout)
     assert "Seized." not in listed.values()
-    assert [*listed] == [*BUILT_IN_COMMANDS, "locality", "seize", "words"]
+    assert [*listed] == [*BUILT_IN_COMMANDS, "cliques", "locality", "seize", "words"]
     assert "Score mitigations" in dorib(site, "run", "--help").stdout
     # The name that was free is its own.
     assert dorib(site, "seize").stdout == "seized\n"

@@ -179,6 +179,23 @@ def test_general_baseline_weighs_as_much_as_the_targets(tiny_model: TargetModel)
     assert disagreements(edit, [expected]) == {}
 
 
+def test_general_captions_are_drawn_by_lot_and_as_many_as_asked_for(
+    tiny_model: TargetModel,
+) -> None:
+    ledger = Ledger()
+    edit = fit(tiny_model, CAPTIONS[:1], ledger=ledger, baseline="general", baseline_captions=1)
+    rule = PublishedRule(tiny_model, tau=2)
+    target = rule.norms(CAPTIONS[:1])
+    drawn = [
+        caption
+        for caption in GENERAL
+        if not disagreements(edit, [rule.mask(target, rule.norms([caption]), 0.1, 0.0)])
+    ]
+    assert len(drawn) == 1
+    assert drawn != list(GENERAL[:1])
+    assert ledger.work_of(-1) == ledger.work_of(0)
+
+
 def test_batches_do_not_change_the_masks(tiny_model: TargetModel) -> None:
     edit = fit(tiny_model, scope="per_sample", batch_size=1)
     one_by_one = [{name: rows[i] for name, rows in masks_of(edit).items()} for i in range(3)]

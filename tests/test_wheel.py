@@ -67,7 +67,7 @@ def test_the_suites_are_found(site: Path, tmp_path: Path) -> None:
     suites = {
         suite["name"]: suite for suite in json.loads(dorib(site, tmp_path, "suites", "--json"))
     }
-    assert list(suites) == ["sd14", "sd14-vm", "sd2", "tiny"]
+    assert list(suites) == ["sd14", "sd14-vm", "sd2", "sd2-mem219", "tiny"]
     assert suites["tiny"]["error"] is None
     presets = site / "dorib" / "presets"
     assert [path.name for path in presets.glob("*.yaml")] == ["finding-dori.yaml"]

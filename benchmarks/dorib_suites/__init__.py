@@ -22,5 +22,6 @@ def register_suites(register: RegisterSuite) -> None:
         "sd14-vm": "Stable Diffusion 1.4, 112 verbatim prompts; needs `dorib fetch sd14-vm`",
         "sd14": "Stable Diffusion 1.4, 500 memorized prompts; needs `dorib fetch sd14`",
         "sd2": "Stable Diffusion 2.1, the same 500 prompts; needs `dorib fetch sd2`",
+        "sd2-mem219": "Stable Diffusion 2.0, 219 memorized prompts, no originals: `dorib cliques`",
     }.items():
         register(name, stable_diffusion / name, summary=summary)

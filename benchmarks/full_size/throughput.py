@@ -16,7 +16,7 @@ from dorib import Ledger, Seeds, Target, TargetModel
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
-from dorib_dori.attack import WORK_PER_PAIR, Dori
+from dorib_dori.attack import Dori
 from full_size.architectures import SD14, Architecture, narrowed, random_pipeline
 
 GUIDANCE_SCALE = 7.5
@@ -90,7 +90,7 @@ def _dori(model: TargetModel, batch_size: int) -> Callable[[], int]:
     def work() -> int:
         ledger = Ledger()
         with model.counting(ledger):
-            for _ in attack.search(model, targets, [STEPS * WORK_PER_PAIR], Seeds(0), ledger):
+            for _ in attack.search(model, targets, [STEPS * attack.cost().step], Seeds(0), ledger):
                 pass
         return ledger.work
 

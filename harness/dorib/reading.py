@@ -12,6 +12,8 @@ import csv
 import json
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +34,12 @@ MOST_VALUES = 1_000_000
 """Of one JSON text."""
 LONGEST_DIGITS = 20
 SEPARATORS = ";,\t"
+
+BROKEN_PICTURE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(struct.error, zlib.error),
+)
+"""What Pillow raises where a picture's file is broken: it says so as it comes upon it."""
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -141,6 +149,22 @@ def read_jsonl(path: Path) -> Rows:
         if not isinstance(row, dict):
             raise DoribError(f"{path}, row {number}: not a JSON object; mend the row")
         rows.append((number, row))
+    return filled(path, rows)
+
+
+def read_lines(path: Path, column: str) -> Rows:
+    """The lines of a text, each a row of one column; empty lines count and are passed over.
+
+    Raises:
+        DoribError: it is missing, empty or cannot be read, or a line is no plain text (by number).
+    """
+    rows: Rows = []
+    for number, line in _few(path, enumerate(_table(path).split("\n"), start=1)):
+        if line.strip():
+            try:
+                rows.append((number, within_bounds({column: line.strip()})))
+            except Malformed as error:
+                raise DoribError(f"{path}, row {number}: {error}; mend the row") from error
     return filled(path, rows)
 
 

@@ -9,7 +9,7 @@ from dorib.config import RunConfig
 from dorib.contracts.methods import Method
 from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
-from dorib.host.calls import PluginError, interrupts_told_apart, of_plugin
+from dorib.host.calls import before_work, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
 from dorib.report.results import RunResult, cell_facts, finish
@@ -23,6 +23,7 @@ from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
+from dorib.verbs.preparation.mitigations import prepare_mitigations
 from dorib.verbs.preparation.readiness import require_ready
 from dorib.verbs.probing import probe
 from dorib.verbs.unscorable import unscorable_records
@@ -45,12 +46,8 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
 
 
 def _prepare_metric(context: RunContext, metric: Configured) -> None:
-    try:
-        with of_plugin(metric):
-            metric.metric.prepare(context.suite, context.device)
-    except PluginError as error:
-        cause = error.__cause__
-        raise (cause if isinstance(cause, DoribError) else DoribError(str(error))) from error
+    with before_work(), of_plugin(metric):
+        metric.metric.prepare(context.suite, context.device)
 
 
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
@@ -77,10 +74,12 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)
+    for pair in context.general_pairs:
+        pair.read()
     if not context.memorized:
         raise DoribError(
             f"suite {suite.name}: none of the memorized samples asked for has an original image; "
-            + (f"run `dorib fetch {suite.reference}`" if suite.manifest.fetch else "give them one")
+            + _where_originals_come_from(suite)
         )
     if context.unscorable:
         reporter.note(f"{len(context.unscorable)} samples have no original: unscorable")
@@ -90,7 +89,17 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
         _prepare_metric(context, metric)
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
+    prepare_mitigations(context, mitigations)
     return Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+
+
+def _where_originals_come_from(suite: Suite) -> str:
+    fetch = suite.manifest.fetch
+    if fetch is None:
+        return "give them one"
+    if fetch.originals:
+        return f"run `dorib fetch {suite.reference}`"
+    return f"nobody publishes them: run `dorib cliques --suite {suite.reference}`"
 
 
 def _refuse_unfit(context: RunContext, methods: Sequence[Configured]) -> None:

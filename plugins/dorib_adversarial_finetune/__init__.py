@@ -1,10 +1,10 @@
-"""Adversarial fine-tuning (Kowalczuk et al. 2025): train away what a search still finds."""
+"""Adversarial fine-tuning (Kowalczuk et al. 2026): train away what a search still finds."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dorib import MethodChoice, MethodSpec, Params, Register, hookimpl
 
@@ -14,18 +14,48 @@ dorib_contract = 2
 class AdversarialFinetuneParams(Params):
     """What is searched with, what is trained towards, and how long.
 
-    The published variant is the default; its epochs and learning rate, as recalled, are meant for
-    Stable Diffusion. Ablations: `search=none` trains on each prompt's own embedding (plain
-    fine-tuning), `search=dori:start=prompt` or `other` starts the search elsewhere,
-    `target=empty_prompt` needs no surrogates, `utility_weight=0` has no utility loss.
+    The published variant is the default, as far as it is known of the paper's third version (arXiv
+    2507.16880v3): searches of 50 steps against the current weights, surrogates that the pruned
+    model draws for the original prompt, real general pairs, the two losses unweighted, five
+    epochs. Of it, the outer learning rate, the sizes of batches, how many embeddings are found for
+    an image and which start the inner search takes are in no source at hand.
+
+    Ablations: `search=none` trains on each prompt's own embedding (plain fine-tuning),
+    `search=dori:start=prompt` or `other` starts the search elsewhere, `prompt_share` and
+    `found_share` place the lessons between the prompt and what was found,
+    `target=empty_prompt` needs no surrogates, `utility_weight=0` has no utility loss,
+    `general=drawn` takes the model's own pictures for it.
     """
 
     search: MethodChoice = Field(
         MethodSpec.parse("dori:start=random"),
-        description="attack that finds the embeddings to train on",
+        description="attack that finds the embeddings to train on; from noise, as which start the "
+        "paper takes here is not known",
     )
     search_budget: int = Field(
-        240, ge=1, description="work of one search for one image, in U-Net items"
+        1200,
+        ge=1,
+        description="work of one search for one image, in U-Net items; 1200 are the paper's 50 "
+        "steps of 8 pairs, forward and backward",
+    )
+    embeddings_per_image: int = Field(
+        1,
+        ge=1,
+        description="embeddings searched for each image, from starts of their own, and trained on "
+        "in the same gradient step; the paper takes several, how many is not known",
+    )
+    prompt_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the lessons that ask with the prompt's own embedding; 0 in the paper",
+    )
+    found_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the lessons that ask with the embedding found; 1 in the paper. What "
+        "is left to 1 asks with one between the two, at a place drawn evenly",
     )
     target: Literal["surrogate", "empty_prompt"] = Field(
         "surrogate",
@@ -33,7 +63,8 @@ class AdversarialFinetuneParams(Params):
         "noisy original, what the model under training itself predicts without a prompt",
     )
     surrogate: MethodChoice = Field(
-        MethodSpec(name="wanda"), description="mitigation under which surrogate images are drawn"
+        MethodSpec(name="wanda"),
+        description="mitigation under which surrogate images are drawn from the memorized prompt",
     )
     surrogates: int = Field(4, ge=1, description="surrogate images drawn for each memorized prompt")
     similarity_threshold: float | None = Field(
@@ -44,15 +75,21 @@ class AdversarialFinetuneParams(Params):
         "percentile between different originals",
     )
     utility_weight: float = Field(
-        1.0, ge=0, description="weight of the denoising loss on general pairs; 0: no such loss"
+        1.0,
+        ge=0,
+        description="weight of the denoising loss on general pairs, beside 1 for that on found "
+        "embeddings; 1: unweighted, as in the paper; 0: no such loss",
+    )
+    general: Literal["auto", "real", "drawn"] = Field(
+        "auto",
+        description="what the general pairs are: the suite's own images with their captions, as in "
+        "the paper, or pictures that the untouched model draws for general captions; auto: real "
+        "where the suite has any",
     )
     general_images: int = Field(
-        128,
-        ge=1,
-        description="general captions whose images, drawn by the untouched model, are "
-        "the general pairs",
+        128, ge=1, description="general pairs, chosen by lot from those there are"
     )
-    epochs: int = Field(5, ge=1, description="passes over the memorized images")
+    epochs: int = Field(5, ge=1, description="passes over the memorized images; 5 in the paper")
     steps_per_search: int = Field(
         1, ge=1, description="gradient steps on what one search has found, each on fresh noise"
     )
@@ -76,6 +113,16 @@ class AdversarialFinetuneParams(Params):
     checkpoint_every: int = Field(
         10, ge=1, description="searches between two checkpoints that a killed fit goes on from"
     )
+
+    @model_validator(mode="after")
+    def _shares_of_a_whole(self) -> Self:
+        # Decimal fractions that make up a whole may exceed it by rounding.
+        if self.prompt_share + self.found_share > 1 + 1e-9:
+            raise ValueError(
+                f"prompt_share={self.prompt_share} and found_share={self.found_share} are more "
+                "than all lessons; lower one of them"
+            )
+        return self
 
 
 @hookimpl

@@ -36,8 +36,28 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Found:
+    """An embedding that a search found for a memorized image, and that of its prompt."""
+
+    target: Target
+    number: int
+    """Of the image's embeddings, from 0."""
+    prompt: Embeddings
+    """float32 on the CPU, without a batch axis, as `embedding` is."""
+    embedding: Embeddings
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the lessons, how many ask with either end; the others ask with what lies between."""
+
+    prompt: float
+    found: float
+
+
+@dataclass(frozen=True)
 class Lesson:
-    """A batch: memorized images under the embeddings found for them, then general pairs."""
+    """A batch: memorized images under embeddings found for them, then general pairs."""
 
     latents: Tensor
     """Clean, `[B, *latent_shape]`, float32."""
@@ -53,29 +73,28 @@ class Lesson:
 
 
 def lesson(
-    model: TargetModel,
-    pictures: Pictures,
-    targets: Sequence[Target],
-    embeddings: Sequence[Embeddings],
-    seeds: Seeds,
+    model: TargetModel, pictures: Pictures, found: Sequence[Found], shares: Shares, seeds: Seeds
 ) -> Lesson:
-    """Draw a surrogate, a timestep and noise for each of `targets`, and as many general pairs.
+    """Draw for each of `found` what it asks with, a surrogate, a timestep and noise.
 
-    `embeddings` are those found for each of `targets`.
+    As many general pairs stand beside them.
     """
-    latents, asked = [], list(embeddings)
-    generators = [seeds.generator("memorized", target.sample) for target in targets]
-    for target, generator in zip(targets, generators, strict=True):
+    latents, asked, generators = [], [], []
+    for one in found:
+        target = one.target
+        generator = seeds.generator("memorized", target.sample, one.number)
         choice = pictures.surrogates[target.index]
         if len(choice):
             latents.append(choice[int(torch.randint(len(choice), (), generator=generator))])
         else:
             latents.append(pictures.originals[target.index])
-    indices = [target.index for target in targets]
+        generators.append(generator)
+        asked.append(asked_with(one, shares, seeds))
+    indices = [one.target.index for one in found]
     blank = [not len(pictures.surrogates[index]) for index in indices]
     if len(pictures.general):
         lot = seeds.generator("general")
-        drawn = torch.randint(len(pictures.general), (len(targets),), generator=lot)
+        drawn = torch.randint(len(pictures.general), (len(found),), generator=lot)
         latents += list(pictures.general[drawn])
         asked += [pictures.general_embeddings[picture] for picture in drawn.tolist()]
         generators += [lot] * len(drawn)
@@ -87,8 +106,22 @@ def lesson(
         {name: value.to(model.device) for name, value in stacked(asked).items()},
         torch.tensor(indices, device=model.device),
         torch.tensor(blank, device=model.device),
-        len(targets),
+        len(found),
     )
+
+
+def asked_with(found: Found, shares: Shares, seeds: Seeds) -> Embeddings:
+    """The embedding that one lesson asks with: either end, or one between, drawn by `shares`."""
+    generator = seeds.generator("place", found.target.sample, found.number)
+    lot, place = torch.rand(2, generator=generator).tolist()
+    if lot < shares.prompt:
+        return found.prompt
+    if lot < shares.prompt + shares.found:
+        return found.embedding
+    return {
+        name: torch.lerp(value, found.embedding[name], place)
+        for name, value in found.prompt.items()
+    }
 
 
 def losses(model: TargetModel, batch: Lesson) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 from dorib import (
     Attack,
     DefenderView,
-    DoribError,
     Edit,
     Embeddings,
     Ledger,
@@ -28,8 +27,9 @@ from dorib import (
 )
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.checkpoints import Checkpoints
-from dorib_adversarial_finetune.lessons import Pictures, lesson, losses
-from dorib_adversarial_finetune.pictures import general_pictures, surrogates
+from dorib_adversarial_finetune.general import GeneralPrompt, general_pictures, general_prompts
+from dorib_adversarial_finetune.lessons import Found, Pictures, Shares, lesson, losses
+from dorib_adversarial_finetune.pictures import surrogates
 from dorib_adversarial_finetune.similarity import copy_threshold
 from dorib_adversarial_finetune.training import Training, training
 
@@ -37,12 +37,12 @@ from dorib_adversarial_finetune.training import Training, training
 class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
     """Fine-tunes all U-Net weights against embeddings found on the weights as they are by then.
 
-    For each memorized image in turn a search starts afresh; a gradient step then teaches the
-    embedding it found to give a surrogate image, and general captions to give what they gave.
+    For each memorized image in turn searches start afresh; a gradient step then teaches the
+    embeddings they found to give a surrogate image, and general captions to give their pictures.
     Where no surrogate is left for an image, its embedding is taught to predict what no prompt
     predicts. The denoising losses are those of the raw output in the model's own parametrisation.
-    General pairs are pictures that the untouched model draws, since a suite has captions only.
-    Source: Kowalczuk et al., "Finding Dori", arXiv 2507.16880.
+    General pairs are the suite's, or pictures that the untouched model draws where it has captions
+    only. Source: Kowalczuk et al., "Finding DoRI", arXiv 2507.16880v3.
     """
 
     def builds_on(self) -> Mapping[str, tuple[Literal["attack", "mitigation"], MethodSpec]]:
@@ -58,13 +58,13 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         """New values of all U-Net parameters, in the model's number format.
 
         `notes` tell how many surrogates were kept, from what threshold, for which samples none
-        was, and each epoch's mean losses. With `view.scratch` a killed fit goes on from its last
-        checkpoint and ends with the same weights.
+        was, what the general pairs are, and each epoch's mean losses. With `view.scratch` a killed
+        fit goes on from its last checkpoint and ends with the same weights.
 
         Raises:
             DoribError: there is nothing to calibrate the threshold on, there are no general
-                captions, or the precision is not to be had; or the search or the surrogate maker
-                refuses its settings.
+                captions or, where real pairs are asked for, no general images, or the precision is
+                not to be had; or the search or the surrogate maker refuses its settings.
             ArithmeticError: the loss is no longer finite.
         """
         checkpoints = Checkpoints(view.scratch, ledger)
@@ -99,7 +99,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             for step in range(self.params.steps_per_search):
                 # The branch is named by epoch and sample, so that batches leave it alone.
                 branch = seeds.child("noise", epoch, step)
-                trace += self._step(trained, model, pictures, targets, found, branch, epoch)
+                trace += self._step(trained, model, pictures, found, branch, epoch)
             if number % self.params.checkpoint_every == 0:
                 checkpoints.save("training", {"rounds": number, "trace": trace, **trained.state()})
         return trace
@@ -109,15 +109,15 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         trained: Training,
         model: TargetModel,
         pictures: Pictures,
-        targets: Sequence[Target],
-        found: Sequence[Embeddings],
+        found: Sequence[Found],
         seeds: Seeds,
         epoch: int,
     ) -> list[list[float]]:
         trace: list[list[float]] = []
+        shares = Shares(self.params.prompt_share, self.params.found_share)
 
         def loss(batch: int) -> Tensor:
-            drawn = lesson(model, pictures, targets, found, seeds.child(batch))
+            drawn = lesson(model, pictures, found, shares, seeds.child(batch))
             each = losses(model, drawn)
             own = each[: drawn.memorized].mean()
             # Without general pairs there is nothing to take a mean of.
@@ -140,10 +140,22 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             rounds += [(epoch, order[i : i + size]) for i in range(0, len(order), size)]
         return rounds
 
-    def _search(
+    def _search(self, model: TargetModel, targets: Sequence[Target], seeds: Seeds) -> list[Found]:
+        """What searches find for each target on the weights as they are."""
+        prompts = [_master(row) for row in unstacked(model.encode_targets(targets))]
+        found = []
+        for number in range(self.params.embeddings_per_image):
+            triggers = self._triggers(model, targets, seeds.child(number))
+            found += [
+                Found(target, number, prompt, _embeddings(model, triggers[target.sample]))
+                for target, prompt in zip(targets, prompts, strict=True)
+            ]
+        return found
+
+    def _triggers(
         self, model: TargetModel, targets: Sequence[Target], seeds: Seeds
-    ) -> list[Embeddings]:
-        """What the search finds for each target on the weights as they are, float32."""
+    ) -> dict[str, Trigger]:
+        """By sample, the trigger of lowest loss of one search."""
         attack = self.methods["search"]
         assert isinstance(attack, Attack)
         best: dict[str, Trigger] = {}
@@ -155,7 +167,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
                 known = best.setdefault(trigger.sample, trigger)
                 if trigger.loss is not None and known.loss is not None:
                     best[trigger.sample] = min(known, trigger, key=lambda one: one.loss or 0.0)
-        return [_embeddings(model, best[target.sample]) for target in targets]
+        return best
 
     def _pictures(
         self,
@@ -166,11 +178,12 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         checkpoints: Checkpoints,
     ) -> tuple[Pictures, dict[str, Any]]:
         originals = torch.stack([target.original for target in view.memorized])
-        captions = self._general_captions(view, seeds)
+        general = general_prompts(self.params, view, seeds)
         state = checkpoints.load("pictures")
         if state is None:
-            state = self._draw(model, view, captions, originals, seeds, ledger)
+            state = self._draw(model, view, general, originals, seeds, ledger)
             checkpoints.save("pictures", state)
+        captions = [caption for caption, _ in general]
         encoded = unstacked(model.encode_prompt(captions or [""]))
         pictures = Pictures(
             state["surrogates"],
@@ -184,17 +197,20 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         self,
         model: TargetModel,
         view: DefenderView,
-        captions: Sequence[str],
+        prompts: Sequence[GeneralPrompt],
         originals: Tensor,
         seeds: Seeds,
         ledger: Ledger,
     ) -> dict[str, Any]:
         p = self.params
-        general = torch.zeros(0, *model.latent_shape)
-        if captions:
-            general = general_pictures(model, captions, seeds.child("general"), p.batch_size)
+        general = general_pictures(model, prompts, seeds.child("general"), p.batch_size)
+        notes: dict[str, Any] = {}
+        if prompts:
+            made = "real" if prompts[0].pair else "drawn"
+            notes = {"general_pairs": len(general), "general_pairs_are": made}
         if p.target == "empty_prompt":
-            return {"surrogates": [general[:0]] * len(originals), "general": general, "notes": {}}
+            nothing = [general[:0]] * len(originals)
+            return {"surrogates": nothing, "general": general, "notes": notes}
         threshold = p.similarity_threshold
         if threshold is None:
             threshold = copy_threshold(originals)
@@ -208,25 +224,13 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
                 p.batch_size,
             )  # fmt: skip
         without = [t.sample for t, k in zip(view.memorized, kept, strict=True) if not len(k)]
-        notes = {
+        notes |= {
             "similarity_threshold": threshold,
             "surrogates_drawn": p.surrogates * len(kept),
             "surrogates_kept": sum(len(k) for k in kept),
             "samples_without_surrogate": without,
         }
         return {"surrogates": kept, "general": general, "notes": notes}
-
-    def _general_captions(self, view: DefenderView, seeds: Seeds) -> list[str]:
-        if self.params.utility_weight == 0:
-            return []
-        if not view.general_captions:
-            raise DoribError(
-                "mitigation adversarial-finetune: the suite has no general captions for the "
-                "utility loss; add some, or set utility_weight=0"
-            )
-        captions = view.general_captions
-        lot = torch.randperm(len(captions), generator=seeds.generator("general captions"))
-        return [captions[i] for i in lot[: self.params.general_images].tolist()]
 
     def _by_epoch(self, trace: Sequence[Sequence[float]]) -> list[dict[str, float]]:
         rows = [[row for row in trace if row[0] == epoch] for epoch in range(self.params.epochs)]

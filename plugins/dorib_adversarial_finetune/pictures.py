@@ -1,4 +1,4 @@
-"""The pictures to train on: surrogates of the memorized images, and general ones."""
+"""Drawing pictures to train on: surrogates of the memorized images, above all."""
 
 from __future__ import annotations
 
@@ -52,17 +52,6 @@ def surrogates(
         likeness = correlation(images, target.original[None])[:, 0]
         kept.append(latents[likeness < threshold])
     return kept
-
-
-def general_pictures(
-    model: TargetModel, captions: Sequence[str], seeds: Seeds, batch_size: int
-) -> Tensor:
-    """Latents `[captions, *latent_shape]` that the model draws for `captions`; float32, CPU."""
-    orders = [
-        Order(caption, seeds.generator(number), SHARED_WORK)
-        for number, caption in enumerate(captions)
-    ]
-    return draw(model, orders, batch_size)
 
 
 def draw(model: TargetModel, orders: Sequence[Order], batch_size: int) -> Tensor:

@@ -10,7 +10,7 @@ dorib_contract = 2
 
 
 class DoriParams(EmbeddingSearchParams):
-    """How Dori searches; the learning rate and the pairs a step are as recalled from the paper."""
+    """How Dori searches; learning rate and pairs a step are the paper's (third version)."""
 
     learning_rate: float = Field(0.1, gt=0, description="step size of Adam")
     pairs: int = Field(8, ge=1, description="(timestep, noise) pairs averaged in each step")

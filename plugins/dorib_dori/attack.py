@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dorib import Embeddings, EmbeddingSearch, SearchBatch, SearchCost, SearchState
+from dorib import Embeddings, EmbeddingSearch, SearchBatch, SearchCost, SearchState, recent_loss
 from dorib_dori import DoriParams
-
-WORK_PER_PAIR = 3
-"""One item through the U-Net forward (1) and backward (2)."""
-LOSS_WINDOW = 10
-"""Steps whose mean loss is compared between restarts: a single step's is noisy."""
 
 
 class Dori(EmbeddingSearch[DoriParams]):
@@ -30,11 +25,7 @@ class Dori(EmbeddingSearch[DoriParams]):
 
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
-        restarts, pairs = self.params.restarts, self.params.pairs
-        return SearchCost(
-            step=restarts * pairs * WORK_PER_PAIR,
-            factors=f"{restarts} restarts x {pairs} pairs x {WORK_PER_PAIR}",
-        )
+        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
 
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the start that was asked for."""
@@ -42,8 +33,7 @@ class Dori(EmbeddingSearch[DoriParams]):
 
     def loss(self, trace: Sequence[float]) -> float:
         """The mean of the last steps' losses."""
-        window = trace[-LOSS_WINDOW:]
-        return sum(window) / len(window)
+        return recent_loss(trace)
 
 
 class _Descent(SearchState):
@@ -58,21 +48,11 @@ class _Descent(SearchState):
 
     def step(self) -> Tensor:
         """One step of Adam; the mean losses over its pairs, `[B]`."""
-        latents = self._batch.latents
-        # Summed over a latent's entries the gradient stays within half precision's range; Adam is
-        # handed the mean all the same.
-        entries = latents[0].numel()
-        total = torch.zeros(len(latents), device=latents.device)
-        for _ in range(self._pairs):
-            losses = self._batch.losses(self._embeddings, self._batch.pairs())
-            (losses.sum() * entries).backward()  # type: ignore[no-untyped-call]
-            total += losses.detach()
-        for value in self._embeddings.values():
-            assert value.grad is not None
-            value.grad /= entries * self._pairs
+        leaves = self._embeddings
+        losses = self._batch.backward(lambda: leaves, leaves.values(), self._pairs)
         self._adam.step()
         self._adam.zero_grad()
-        return total / self._pairs
+        return losses
 
     def embeddings(self) -> Embeddings:
         """The master copies."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from dorib import DoribError
+from dorib import BROKEN_PICTURE, DoribError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
@@ -50,7 +50,7 @@ def read(files: list[Path]) -> Iterator[Tensor]:
         try:
             with Image.open(path) as image:
                 pixels = np.array(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
+        except BROKEN_PICTURE as error:
             raise DoribError(
                 f"metric image-quality: {path} cannot be read as an image ({error}); remove it or "
                 "restore it"

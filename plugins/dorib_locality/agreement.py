@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,9 @@ def agreement(
     `rng` deals labels and draws random picks.
     """
     table = method.table
-    overlap = table.overlap()
-    overlap[~method.there] = overlap[:, ~method.there] = np.nan
+    overlap, counted = (
+        _of_made(table.overlap(counting_empty=counting), method.there) for counting in (False, True)
+    )
     own = overlap[np.ix_(chosen, chosen)]
     names = list(dict.fromkeys(labels))
     prompts = np.array([method.prompts[name] for name in names])
@@ -68,8 +69,26 @@ def agreement(
             "prompts of different images", upper(overlap[np.ix_(prompts, prompts)])
         ),
         random=_random_of_pairs(table, own, chosen, labels, rng),
-        layers=tuple(_layers(table, there, [labels[i] for i in positions(chosen, there)])),
+        counting_empty=_means(counted, chosen, labels, prompts),
+        layers=tuple(_layers(method, chosen, labels, prompts)),
         test=findings.SeparationTest.of(separation(1 - own, labels, rng)),
+    )
+
+
+def _of_made(overlap: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Without the picks that failed: those are not empty, but unknown."""
+    overlap[~there] = overlap[:, ~there] = np.nan
+    return overlap
+
+
+def _means(
+    overlap: Floats, chosen: Indices, labels: Sequence[str], prompts: Indices
+) -> findings.MeanOverlap:
+    own = overlap[np.ix_(chosen, chosen)]
+    return findings.MeanOverlap(
+        triggers_of_one_image=finite_mean(within(own, labels)),
+        triggers_of_different_images=finite_mean(between(own, labels)),
+        prompts_of_different_images=finite_mean(upper(overlap[np.ix_(prompts, prompts)])),
     )
 
 
@@ -115,24 +134,25 @@ def random_overlap(drawn: Floats, expected: float | None) -> findings.RandomOver
 
 
 def _layers(
-    table: PickTable, chosen: Indices, labels: Sequence[str]
-) -> list[findings.LayerOverlap]:
-    layers = []
+    method: MethodTable, chosen: Indices, labels: Sequence[str], prompts: Indices
+) -> Iterator[findings.LayerOverlap]:
+    table = method.table
+    there = chosen[method.there[chosen]]
     for column, layer in enumerate(table.layers):
-        own = table.layer_overlap(column)[np.ix_(chosen, chosen)]
-        rows, columns = _pairs_of_one_image(own, labels)
-        sizes = table.sizes[chosen, column]
-        expected = expected_iou(
-            sizes[rows, None], sizes[columns, None], table.populations[column : column + 1]
+        overlap, counted = (
+            _of_made(table.layer_overlap(column, counting_empty=counting), method.there)
+            for counting in (False, True)
         )
-        layers.append(
-            findings.LayerOverlap(
-                layer=layer,
-                places=int(table.populations[column]),
-                mean_size=float(sizes.mean()) if len(sizes) else 0.0,
-                triggers_of_one_image=finite_mean(within(own, labels)),
-                triggers_of_different_images=finite_mean(between(own, labels)),
-                random=finite_mean(expected),
-            )
+        rows, columns = _pairs_of_one_image(overlap[np.ix_(chosen, chosen)], labels)
+        first, second = table.sizes[chosen[rows], column], table.sizes[chosen[columns], column]
+        places = table.populations[column : column + 1]
+        sizes = table.sizes[there, column]
+        yield findings.LayerOverlap(
+            layer=layer,
+            places=int(table.populations[column]),
+            mean_size=float(sizes.mean()) if len(sizes) else 0.0,
+            empty=int((sizes == 0).sum()),
+            random=finite_mean(expected_iou(first[:, None], second[:, None], places)),
+            counting_empty=_means(counted, chosen, labels, prompts),
+            **_means(overlap, chosen, labels, prompts).model_dump(),
         )
-    return layers

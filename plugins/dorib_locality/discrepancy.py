@@ -54,7 +54,7 @@ class _Pairs:
     random_prompts: Indices
     rng: np.random.Generator
     rows: list[findings.LayerDiscrepancy] = field(default_factory=list)
-    _cosines: dict[tuple[Kind, int | None], list[Floats]] = field(default_factory=dict)
+    _apart: dict[tuple[Kind, int | None, Measure], list[Floats]] = field(default_factory=dict)
 
     def compare(self, kind: Kind, layer: str, timestep: int | None, vectors: Floats) -> None:
         """Add the rows of one layer at one timestep; `vectors` is `[n, noises, d]`."""
@@ -77,15 +77,14 @@ class _Pairs:
                     superiority=superiority(different, one) if comparable else None,
                 )
             )
-            if measure == "cosine":
-                self._cosines.setdefault((kind, timestep), []).append(own)
+            self._apart.setdefault((kind, timestep, measure), []).append(own)
 
     def tests(self) -> Iterator[findings.ActivationTest]:
-        """One for each kind and timestep, on the mean over the layers."""
-        for (kind, timestep), layers in self._cosines.items():
+        """One for each kind, timestep and measure, on the mean over the layers."""
+        for (kind, timestep, measure), layers in self._apart.items():
             found = separation(np.mean(layers, axis=0), self.labels, self.rng)
             test = findings.SeparationTest.of(found)
-            yield findings.ActivationTest(kind=kind, timestep=timestep, test=test)
+            yield findings.ActivationTest(kind=kind, timestep=timestep, measure=measure, test=test)
 
     def _of_noise(self, vectors: Floats, measure: Measure) -> float | None:
         others = range(1, vectors.shape[1])

@@ -125,10 +125,11 @@ class LayerDiscrepancy(StrictModel):
 
 
 class ActivationTest(StrictModel):
-    """The test on the mean discrepancy (1 - cosine) over all layers of a kind, by timestep."""
+    """The test on the mean discrepancy over all layers of a kind, by timestep and measure."""
 
     kind: Literal["value", "feed_forward"]
     timestep: int | None
+    measure: Measure
     test: SeparationTest | None
 
 
@@ -156,16 +157,26 @@ class RandomOverlap(StrictModel):
     draws: int
 
 
-class LayerOverlap(StrictModel):
-    """Mean intersection over union in one layer."""
+class MeanOverlap(StrictModel):
+    """Mean intersection over union of pairs."""
+
+    triggers_of_one_image: float | None
+    triggers_of_different_images: float | None
+    prompts_of_different_images: float | None
+
+
+class LayerOverlap(MeanOverlap):
+    """Mean intersection over union in one layer; pairs with an empty pick are left out."""
 
     layer: str
     places: int
     mean_size: float
-    triggers_of_one_image: float | None
-    triggers_of_different_images: float | None
+    empty: int
+    """Triggers that nothing was picked for in this layer."""
     random: float | None
     """Expected for pairs of one image."""
+    counting_empty: MeanOverlap
+    """All pairs: two empty picks agree (1), an empty one and another do not (0)."""
 
 
 class MethodPicks(StrictModel):
@@ -178,7 +189,8 @@ class MethodPicks(StrictModel):
     sizes: Group
     """Number of picks for each trigger."""
     empty: int
-    """Triggers that nothing was picked for; no overlap is given for them."""
+    """Triggers that nothing was picked for; pairs with one are left out, but for
+    `counting_empty`."""
     one_trigger_other_noise: Group
     """Same trigger, fitted again with other randomness: what agreement the method is capable of."""
     triggers_of_one_image: Group
@@ -188,6 +200,8 @@ class MethodPicks(StrictModel):
     prompts_of_different_images: Group
     random: RandomOverlap | None
     """For the pairs of one image; None where there is none."""
+    counting_empty: MeanOverlap
+    """All pairs: two empty picks agree (1), an empty one and another do not (0)."""
     layers: tuple[LayerOverlap, ...]
     test: SeparationTest | None
     """On 1 - intersection over union."""

@@ -33,13 +33,15 @@ class PickTable:
     common: Counts
     """`[n, n, L]`"""
 
-    def overlap(self) -> Floats:
+    def overlap(self, *, counting_empty: bool = False) -> Floats:
         """Intersection over union of each two picks, all layers together: `[n, n]`."""
-        return iou(self.common.sum(axis=2), self.sizes.sum(axis=1))
+        common, sizes = self.common.sum(axis=2), self.sizes.sum(axis=1)
+        return iou(common, sizes, counting_empty=counting_empty)
 
-    def layer_overlap(self, layer: int) -> Floats:
+    def layer_overlap(self, layer: int, *, counting_empty: bool = False) -> Floats:
         """The same in one layer."""
-        return iou(self.common[:, :, layer], self.sizes[:, layer])
+        common, sizes = self.common[:, :, layer], self.sizes[:, layer]
+        return iou(common, sizes, counting_empty=counting_empty)
 
 
 def picks_of(edit: Edit) -> Picks:
@@ -81,15 +83,19 @@ def tabulate(picks: Sequence[Picks], populations: Mapping[str, int]) -> PickTabl
     )
 
 
-def iou(common: Counts, sizes: Counts) -> Floats:
+def iou(common: Counts, sizes: Counts, *, counting_empty: bool = False) -> Floats:
     """Intersection over union `[n, n]`.
 
     Not a number where either pick is empty: a method that picks nothing names no place, so that it
-    neither agrees nor disagrees about it.
+    neither agrees nor disagrees about it. `counting_empty` counts these pairs: two empty picks
+    agree (1), an empty one and another do not (0), as in Kowalczuk et al. (arXiv 2507.16880v3).
     """
     union = sizes[:, None] + sizes[None, :] - common
     overlap = _quotient(common, union)
-    overlap[sizes == 0] = overlap[:, sizes == 0] = np.nan
+    if counting_empty:
+        overlap[union == 0] = 1
+    else:
+        overlap[sizes == 0] = overlap[:, sizes == 0] = np.nan
     return overlap
 
 

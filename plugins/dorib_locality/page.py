@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dorib import template_environment
 from dorib_locality.findings import Findings, LayerDiscrepancy, SeparationTest
+from dorib_locality.geometry import Measure
+from dorib_locality.layer_names import short
 
 SIGNIFICANT = 0.05
 
@@ -13,7 +16,7 @@ SIGNIFICANT = 0.05
 def render(findings: Findings, figures: Mapping[str, str]) -> str:
     """The page as HTML; `figures` are file stems beside it, by name. Everything is escaped."""
     environment = template_environment("dorib_locality")
-    environment.filters |= {"number": _number, "closer": _closer}
+    environment.filters |= {"number": _number, "closer": _closer, "short": short}
     shown = findings.shown
     hits = sum(trigger.replicates for trigger in findings.triggers)
     return environment.get_template("page.html").render(
@@ -23,17 +26,23 @@ def render(findings: Findings, figures: Mapping[str, str]) -> str:
         figures=figures,
         space=shown.embedding_space.spreads[0],
         added=shown.embedding_space.spreads[1].test_of_displacements,
-        value=_mean_of([row for row in _cosines(findings) if row.kind == "value"]),
-        steps=[
-            (step, _mean_of([row for row in _cosines(findings) if row.timestep == step]))
-            for step in shown.activations.timesteps
-        ],
-        tests={(test.kind, test.timestep): test.test for test in shown.activations.tests},
+        measures=[_by_measure(findings, measure) for measure in ("cosine", "l2")],
     )
 
 
-def _cosines(findings: Findings) -> list[LayerDiscrepancy]:
-    return [row for row in findings.shown.activations.layers if row.measure == "cosine"]
+def _by_measure(findings: Findings, measure: Measure) -> dict[str, Any]:
+    """What the page says of the activations under one measure."""
+    activations = findings.shown.activations
+    rows = [row for row in activations.layers if row.measure == measure]
+    tests = [test for test in activations.tests if test.measure == measure]
+    return {
+        "value": _mean_of([row for row in rows if row.kind == "value"]),
+        "steps": [
+            (step, _mean_of([row for row in rows if row.timestep == step]))
+            for step in activations.timesteps
+        ],
+        "tests": {(test.kind, test.timestep): test.test for test in tests},
+    }
 
 
 def _mean_of(rows: list[LayerDiscrepancy]) -> dict[str, float | None]:

@@ -16,7 +16,6 @@ from dorib import (
     Session,
     Shelf,
     Subject,
-    digest,
     load_edit,
     planned_batches,
     save_edit,
@@ -95,7 +94,8 @@ def _fit(
         replace(target, embeddings={"prompt_embeds": found.embedding})
         for target, found in zip(targets, batch, strict=True)
     ]
-    view = DefenderView(asked, session.suite.general_captions)
+    general = session.suite.general_captions
+    view = DefenderView(asked, general, general_pairs=session.general_pairs)
     branch = "fit" if noise == "usual" else "fit again"
     label = f"{method.label} on triggers of start {batch[0].start}"
     with session.reporter.verb("mitigate", label, 0) as advance:
@@ -120,6 +120,6 @@ def _key(session: Session, method: Configured, triggers: str, noise: Noise) -> d
         "model": session.model_key,
         "mitigation": method.fingerprint,
         "triggers": triggers,
-        "general": digest(session.suite.general_captions),
+        "general": session.general_digest,
         "noise": noise,
     }

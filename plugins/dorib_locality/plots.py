@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
@@ -12,6 +11,8 @@ from matplotlib.figure import Figure
 
 from dorib import GREY, PALETTE, TEXT_WIDTH
 from dorib_locality.findings import Analysis, Group, LayerDiscrepancy
+from dorib_locality.geometry import Measure
+from dorib_locality.layer_names import short
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = PALETTE
 MARKERS = "osD^vP"
@@ -97,20 +98,25 @@ def strips(axes: Any, groups: Sequence[Group], colours: Sequence[str]) -> None:
 
 
 def activations(analysis: Analysis) -> Figure:
-    """Discrepancies by layer and timestep."""
-    figure = Figure(figsize=(TEXT_WIDTH, 3.1), layout="constrained")
-    value, steps, ratio = figure.subplots(1, 3, width_ratios=(1.1, 1, 1.3))
-    rows = [row for row in analysis.activations.layers if row.measure == "cosine"]
-    _value_layers(value, [row for row in rows if row.kind == "value"])
-    feed_forward = [row for row in rows if row.kind == "feed_forward"]
-    _over_timesteps(steps, feed_forward)
-    _ratio(figure, ratio, feed_forward)
+    """Discrepancies by layer and timestep: a row of panels for each measure."""
+    figure = Figure(figsize=(TEXT_WIDTH, 5.4), layout="constrained")
+    panels = figure.subplots(len(UNITS), 3, width_ratios=(1.1, 1, 1.3))
+    for (measure, unit), (value, steps, ratio), letters in zip(
+        UNITS.items(), panels, ("abc", "def"), strict=True
+    ):
+        rows = [row for row in analysis.activations.layers if row.measure == measure]
+        feed_forward = [row for row in rows if row.kind == "feed_forward"]
+        _value_layers(value, [row for row in rows if row.kind == "value"], unit, letters[0])
+        _over_timesteps(steps, feed_forward, letters[1])
+        _ratio(figure, ratio, feed_forward, letters[2])
     figure.legend(
         *steps.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=1.8
     )
     return figure
 
 
+UNITS: dict[Measure, str] = {"cosine": "1 \N{MINUS SIGN} cosine", "l2": "L2 distance"}
+"""How a discrepancy is measured: as this project does, and as the paper does."""
 SERIES = (
     ("triggers_of_one_image", "triggers of one image", VERMILION, "o", "-"),
     ("triggers_of_different_images", "triggers of different images", BLUE, "s", "--"),
@@ -119,17 +125,17 @@ SERIES = (
 )
 
 
-def _value_layers(axes: Any, rows: Sequence[LayerDiscrepancy]) -> None:
+def _value_layers(axes: Any, rows: Sequence[LayerDiscrepancy], unit: str, letter: str) -> None:
     for name, label, colour, marker, line in SERIES[:3]:
         values = [_number(getattr(row, name)) for row in rows]
         axes.plot(range(len(rows)), values, line, c=colour, marker=marker, label=label)
     axes.set_xticks(range(len(rows)), [short(row.layer) for row in rows], rotation=90)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("discrepancy (1 \N{MINUS SIGN} cosine)")
-    axes.set_title("a  value layers")
+    axes.set_ylabel(f"discrepancy ({unit})")
+    axes.set_title(f"{letter}  value layers")
 
 
-def _over_timesteps(axes: Any, rows: Sequence[LayerDiscrepancy]) -> None:
+def _over_timesteps(axes: Any, rows: Sequence[LayerDiscrepancy], letter: str) -> None:
     timesteps = list(dict.fromkeys(row.timestep for row in rows))
     for name, label, colour, marker, line in SERIES:
         means = [
@@ -139,10 +145,10 @@ def _over_timesteps(axes: Any, rows: Sequence[LayerDiscrepancy]) -> None:
     axes.set_xticks(range(len(timesteps)), [str(t) for t in timesteps])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("timestep")
-    axes.set_title("b  feed-forward layers, mean")
+    axes.set_title(f"{letter}  feed-forward layers, mean")
 
 
-def _ratio(figure: Figure, axes: Any, rows: Sequence[LayerDiscrepancy]) -> None:
+def _ratio(figure: Figure, axes: Any, rows: Sequence[LayerDiscrepancy], letter: str) -> None:
     timesteps = list(dict.fromkeys(row.timestep for row in rows))
     layers = list(dict.fromkeys(row.layer for row in rows))
     table = np.full((len(layers), len(timesteps)), np.nan)
@@ -156,21 +162,10 @@ def _ratio(figure: Figure, axes: Any, rows: Sequence[LayerDiscrepancy]) -> None:
     axes.set_xticks(range(len(timesteps)), [str(t) for t in timesteps])
     axes.set_yticks(range(len(layers)), [short(layer) for layer in layers])
     axes.set_xlabel("timestep")
-    axes.set_title("c  one image / different images")
+    axes.set_title(f"{letter}  one image / different images")
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1, 1.5, 2], extend="max", pad=0.02)
     bar.outline.set_linewidth(0.4)
-
-
-def short(layer: str) -> str:
-    """A layer or block by its place: `down 0.1`, `mid`, `up 3.0`."""
-    stage = layer.partition("_block")[0]
-    numbers = re.findall(r"(?:_blocks|attentions|transformer_blocks)\.(\d+)", layer)
-    if stage == "mid":
-        numbers = [] if numbers[:1] == ["0"] else numbers[:1]
-    elif numbers[2:] == ["0"]:
-        numbers = numbers[:2]
-    return f"{stage} {'.'.join(numbers)}".strip()
 
 
 def _number(value: float | None) -> float:

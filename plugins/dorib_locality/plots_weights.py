@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from dorib import GREY, TEXT_WIDTH
 from dorib_locality.findings import Analysis, MethodPair, MethodPicks, RandomOverlap
-from dorib_locality.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, short, strips
+from dorib_locality.layer_names import short
+from dorib_locality.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, strips
 
 ROW = 1.9
 """Inches: the height of a row of panels."""

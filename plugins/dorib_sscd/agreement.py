@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
-from dorib_sscd import SscdAgreementParams, SscdParams
-from dorib_sscd.metric import Sscd
-
-RENAMED = {"sscd_original": "sscd_original_other", "replicates": "replicates_other"}
+from dorib_sscd import SscdAgreementParams, SscdParams, backends
+from dorib_sscd.judging import Judge, Verdict
+from dorib_sscd.kappa import cohens_kappa
 
 
 class SscdAgreement(Metric[SscdAgreementParams]):
@@ -33,8 +31,7 @@ class SscdAgreement(Metric[SscdAgreementParams]):
 
     def __init__(self, params: SscdAgreementParams) -> None:
         super().__init__(params)
-        self._suite = Sscd(SscdParams.model_validate({"batch_size": params.batch_size}))
-        self._other = Sscd(params)
+        self._loaded: tuple[Judge, Judge] | None = None
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:
         """Load both descriptors.
@@ -43,22 +40,27 @@ class SscdAgreement(Metric[SscdAgreementParams]):
             DoribError: the file of one is missing, is another file, or cannot be used; or the
                 suite has none.
         """
-        self._suite.prepare(suite, device)
-        self._other.prepare(suite, device)
+        size = self.params.batch_size
+        own = backends.load(SscdParams.model_validate({"batch_size": size}), suite, device)
+        self._loaded = Judge(own, size), Judge(backends.load(self.params, suite, device), size)
 
     def stack(self) -> dict[str, str | float | None]:
         """The stack of each descriptor."""
-        own = {f"suite_{name}": value for name, value in self._suite.stack().items()}
-        other = {f"other_{name}": value for name, value in self._other.stack().items()}
-        return own | other
+        suite, other = self._judges
+        own = {f"suite_{name}": value for name, value in suite.descriptor.stack().items()}
+        return own | {f"other_{name}": value for name, value in other.descriptor.stack().items()}
 
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
         """What the second descriptor says of each generation, in order."""
-        for values in self._other.measure(generations):
+        _, other = self._judges
+        for verdicts in _verdicts(other, generations):
             yield [
-                replace(value, metric=RENAMED[value.metric])
-                for value in values
-                if value.metric in RENAMED
+                value
+                for verdict in verdicts
+                for value in (
+                    Measured("sscd_original_other", verdict.cosine, verdict.seed),
+                    Measured("replicates_other", float(verdict.replicates), verdict.seed),
+                )
             ]
 
     def measure_cell(self, generations: Iterable[Generation]) -> Iterator[Measured]:
@@ -66,8 +68,9 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         own: list[bool] = []
         other: list[bool] = []
         for generation in generations:
-            own += _replicates(self._suite, generation)
-            other += _replicates(self._other, generation)
+            for judge, found in zip(self._judges, (own, other), strict=True):
+                [verdicts] = _verdicts(judge, [generation])
+                found += [verdict.replicates for verdict in verdicts]
         if own:
             same = sum(a == b for a, b in zip(own, other, strict=True))
             yield Measured("descriptor_agreement", same / len(own))
@@ -75,26 +78,14 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         if kappa is not None:
             yield Measured("descriptor_kappa", kappa)
 
-
-def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
-    """Agreement of two judges beyond chance, at most 1; None where it is not defined.
-
-    It is not where both give all items one and the same verdict, or where there are none.
-
-    Raises:
-        ValueError: the judges saw different numbers of items.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} and {len(second)} verdicts cannot be compared")
-    n = len(first)
-    observed = sum(a == b for a, b in zip(first, second, strict=True))
-    # Times n * n, in whole numbers, so that certain agreement by chance is recognised exactly.
-    by_chance = sum(first) * sum(second) + (n - sum(first)) * (n - sum(second))
-    if by_chance == n * n:
-        return None
-    return (n * observed - by_chance) / (n * n - by_chance)
+    @property
+    def _judges(self) -> tuple[Judge, Judge]:
+        """The suite's and the other."""
+        if self._loaded is None:
+            raise RuntimeError("prepare comes before stack and measure")
+        return self._loaded
 
 
-def _replicates(judge: Sscd, generation: Generation) -> list[bool]:
-    (values,) = judge.measure([generation])
-    return [bool(value.value) for value in values if value.metric == "replicates"]
+def _verdicts(judge: Judge, generations: Sequence[Generation]) -> list[list[Verdict]]:
+    described = judge.describe([generation.images for generation in generations])
+    return judge.verdicts(generations, described)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from dorib import DoribError, SuiteView, one_line
-from dorib_sscd import OFFICIAL_SHA256, SscdParams, network, weights
+from dorib import DescriptorSettings, DoribError, SuiteView, one_line
+from dorib_sscd import OFFICIAL_SHA256, SscdParams, weights
 from dorib_sscd.descriptors import Describe, Descriptor
+from dorib_sscd.efficientnet import FeatureConfig, FeatureDescriptor
+from dorib_sscd.folders import WEIGHTS, DescriptorFolder
+from dorib_sscd.network import DescriptorNetwork
+from dorib_sscd.onnx_exports import read_export
 from dorib_sscd.preprocessing import NORMALISATION, Resize, preprocess
 
 OFFICIAL_THRESHOLD = 0.7
 """As in Kowalczuk et al., arXiv 2507.16880, and in the labels of Hintersdorf et al., 2406.02366."""
 DEFAULT_RESIZE: Resize = "short-edge-288"
+
+
+SuiteNetwork: TypeAlias = DescriptorNetwork | FeatureDescriptor
 
 
 def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
@@ -34,6 +43,42 @@ def load(params: SscdParams, suite: SuiteView, device: torch.device) -> Descript
     return descriptor
 
 
+def load_second(suite: SuiteView, device: torch.device) -> Descriptor | None:
+    """The suite's second descriptor, tried on one image; None where it has none.
+
+    It decides by its own threshold, whichever descriptor stands beside it.
+
+    Raises:
+        DoribError: its file is missing, is another file, or cannot be used.
+    """
+    settings = suite.second_descriptor
+    if settings is None:
+        return None
+    descriptor = _load_settings(settings, suite, device)
+    _try(descriptor, suite)
+    return descriptor
+
+
+def load_network(folder: Path) -> SuiteNetwork:
+    """The network of a descriptor's folder; its `config.json` names the architecture.
+
+    Raises:
+        DoribError: a file is missing, broken or a link that leads elsewhere, or the architecture
+            is unknown.
+    """
+    own = DescriptorFolder(folder)
+    architecture = own.configuration().get("architecture")
+    if architecture is None:
+        return DescriptorNetwork.from_pretrained(folder)
+    known = FeatureConfig().architecture
+    if architecture != known:
+        raise DoribError(
+            f"{own.what}: config.json: architecture {one_line(repr(architecture), 80)} is unknown; "
+            f"leave it out, or give {known}"
+        )
+    return FeatureDescriptor.from_pretrained(folder)
+
+
 def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> Descriptor:
     settings = suite.descriptor
     if settings is None:
@@ -41,13 +86,21 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
             f"metric sscd: suite {suite.name} has no descriptor; choose sscd:backend=torchscript "
             "or backend=onnx, or add one to its suite.yaml"
         )
+    if params.threshold not in (None, settings.threshold):
+        # At another threshold nobody has calibrated it.
+        changed = {"threshold": params.threshold, "false_positive_rate": None}
+        settings = settings.model_copy(update=changed)
+    return _load_settings(settings, suite, device)
+
+
+def _load_settings(
+    settings: DescriptorSettings, suite: SuiteView, device: torch.device
+) -> Descriptor:
     if settings.path is None:
-        threshold = settings.threshold if params.threshold is None else params.threshold
-        official = params.model_copy(update={"backend": "torchscript", "threshold": threshold})
-        return _load_torchscript(official, device)
+        official = {"backend": "torchscript", "threshold": settings.threshold}
+        return _load_torchscript(SscdParams.model_validate(official), device)
     folder = Path(suite.component(settings.path))
-    model = network.DescriptorNetwork.from_pretrained(folder).to(device)
-    calibrated = params.threshold in (None, settings.threshold)
+    model = load_network(folder).to(device)
 
     @torch.no_grad()
     def describe(images: Tensor) -> Tensor:
@@ -57,11 +110,12 @@ def _load_suite(params: SscdParams, suite: SuiteView, device: torch.device) -> D
     return Descriptor(
         describe=describe,
         backend="suite",
-        weights_sha256=weights.file(folder / network.WEIGHTS, None).read()[1],
-        resize=f"{network.RESIZE_RULE}: {model.config.input_size} px",
-        normalisation=network.NORMALISATION,
-        threshold=settings.threshold if params.threshold is None else params.threshold,
-        false_positive_rate=settings.false_positive_rate if calibrated else None,
+        weights_sha256=weights.file(folder / WEIGHTS, None).read()[1],
+        resize=f"{model.resize_rule}: {model.config.input_size} px",
+        normalisation=model.normalisation,
+        threshold=settings.threshold,
+        false_positive_rate=settings.false_positive_rate,
+        views=model.config.views,
     )
 
 
@@ -87,43 +141,16 @@ def _load_torchscript(params: SscdParams, device: torch.device) -> Descriptor:
 
 
 def _load_onnx(params: SscdParams) -> Descriptor:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DoribError(
-            "metric sscd: backend=onnx needs onnxruntime; install it with "
-            "`pip install 'dorib[onnx]'`"
-        ) from error
     assert params.path is not None
-    path = params.path.expanduser()
-    content, sha256 = weights.file(path, params.sha256).read()
-    # onnxruntime's errors share no narrower base class.
-    try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise DoribError(
-            f"metric sscd: {path} cannot be loaded as ONNX ({one_line(error)}); give an export "
-            "in one file, its weights included"
-        ) from error
     rule = params.resize or DEFAULT_RESIZE
-    first = session.get_inputs()[0]
-
-    def describe(images: Tensor) -> Tensor:
-        found = session.run(None, {first.name: preprocess(images, rule).numpy()})[0]
-        return torch.from_numpy(found).float()
-
-    # Many exports have the batch of the image they were traced with.
-    largest = first.shape[0] if first.shape and isinstance(first.shape[0], int) else None
-    return _external(params, describe, sha256, rule, largest_batch=largest)
+    export = read_export(weights.file(params.path.expanduser(), params.sha256), rule)
+    described = _external(params, export.describe, export.sha256, rule)
+    return replace(
+        described, normalisation=export.normalisation, largest_batch=export.largest_batch
+    )
 
 
-def _external(
-    params: SscdParams,
-    describe: Describe,
-    sha256: str,
-    rule: Resize,
-    largest_batch: int | None = None,
-) -> Descriptor:
+def _external(params: SscdParams, describe: Describe, sha256: str, rule: Resize) -> Descriptor:
     return Descriptor(
         describe=describe,
         backend=params.backend,
@@ -131,7 +158,6 @@ def _external(
         resize=f"{rule}, bilinear, antialiased",
         normalisation=NORMALISATION,
         threshold=OFFICIAL_THRESHOLD if params.threshold is None else params.threshold,
-        largest_batch=largest_batch,
         official=params.official,
     )
 
@@ -150,6 +176,6 @@ def _try(descriptor: Descriptor, suite: SuiteView) -> None:
         problem = f"its output has shape {list(shape)}"
     raise DoribError(
         f"metric sscd: the {descriptor.backend} descriptor fails on one image, resized by "
-        f"{descriptor.resize} ({problem}); it must take float32 images [1, 3, height, width] and "
+        f"{descriptor.resize} ({problem}); it must take one image of that size and "
         "give descriptors [1, D]"
     )

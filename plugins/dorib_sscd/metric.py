@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dorib import Generation, Measured, Metric, Quantity, SuiteView
 from dorib_sscd import SscdParams, backends
-from dorib_sscd.descriptors import Descriptor
+from dorib_sscd.judging import Judge, Verdict
 
 
 class Sscd(Metric[SscdParams]):
@@ -33,40 +32,36 @@ class Sscd(Metric[SscdParams]):
         # Low is what a mitigation wants on memorized prompts, and damage on any other.
         "sscd_twin": Quantity("cosine", "neither", "image"),
         "diversity": Quantity("median pairwise cosine", "lower is better", "sample"),
+        # By the suite's second descriptor, where it has one.
+        "sscd_original_second": Quantity("cosine", "lower is better", "image"),
+        "replicates_second": Quantity("1 or 0", "lower is better", "image"),
     }
 
     def __init__(self, params: SscdParams) -> None:
         super().__init__(params)
-        self._loaded: Descriptor | None = None
-        self._originals: dict[str, Tensor] = {}
+        self._first: Judge | None = None
+        self._second: Judge | None = None
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:
-        """Load the descriptor.
+        """Load the descriptor, and the suite's second one where it has one.
 
         Raises:
-            DoribError: its file is missing, is another file, or cannot be used; or the suite has
-                none.
+            DoribError: the file of one is missing, is another file, or cannot be used; or the suite
+                has none.
         """
-        self._loaded = backends.load(self.params, suite, device)
-        self._originals.clear()
+        size = self.params.batch_size
+        self._first = Judge(backends.load(self.params, suite, device), size)
+        second = backends.load_second(suite, device)
+        self._second = Judge(second, size) if second else None
 
     def stack(self) -> dict[str, str | float | None]:
-        """What the cosines depend on; `false_positive_rate` None where it is not known.
+        """What the cosines depend on, as `Descriptor.stack` has it; the second's as `second_...`.
 
-        `official` is there where the official SSCD judges: entries then hold the rates at the
-        literature's thresholds as well.
+        `second_threshold` is there just where a second descriptor judges.
         """
-        descriptor = self._descriptor
-        return {
-            "backend": descriptor.backend,
-            "weights_sha256": descriptor.weights_sha256,
-            "resize": descriptor.resize,
-            "normalisation": descriptor.normalisation,
-            "threshold": descriptor.threshold,
-            "false_positive_rate": descriptor.false_positive_rate,
-            # Left out for others, whose stack and records stay what they were.
-            **({"official": "yes"} if descriptor.official else {}),
-        }
+        second = self._second.descriptor.stack() if self._second else {}
+        own = self._judge.descriptor.stack()
+        return own | {f"second_{name}": value for name, value in second.items()}
 
     def measure(self, generations: Sequence[Generation]) -> Iterator[Sequence[Measured]]:
         """The values of each generation, in order.
@@ -74,52 +69,45 @@ class Sscd(Metric[SscdParams]):
         Raises:
             ValueError: a descriptor is not finite.
         """
-        self._describe_originals(generations)
-        images = self._describe([g.images for g in generations])
-        twins = self._describe([_or_none(g.twins, like=g.images) for g in generations])
-        for generation, own, twin in zip(generations, images, twins, strict=True):
+        images = self._judge.describe([g.images for g in generations])
+        twins = self._judge.describe([_or_none(g.twins, like=g.images) for g in generations])
+        first = self._judge.verdicts(generations, images)
+        judged = zip(generations, images, twins, first, self._beside(generations), strict=True)
+        for generation, own, twin, verdicts, beside in judged:
             yield [
-                *self._likeness(generation, own),
+                *_likeness(verdicts),
                 *_likeness_to_twins(generation, own, twin),
                 *_diversity(own),
+                *(value for verdict in beside for value in _of_image(verdict, "_second")),
             ]
 
+    def _beside(self, generations: Sequence[Generation]) -> list[list[Verdict]]:
+        """The second judge's verdicts; none where there is no such judge."""
+        if self._second is None:
+            return [[] for _ in generations]
+        described = self._second.describe([g.images for g in generations])
+        return self._second.verdicts(generations, described)
+
     @property
-    def _descriptor(self) -> Descriptor:
-        if self._loaded is None:
+    def _judge(self) -> Judge:
+        if self._first is None:
             raise RuntimeError("prepare comes before stack and measure")
-        return self._loaded
+        return self._first
 
-    def _likeness(self, generation: Generation, own: Tensor) -> Iterator[Measured]:
-        originals = self._originals[generation.sample]
-        if not len(originals) or not len(own):
-            return
-        nearest = (own @ originals.T).max(dim=1).values.tolist()
-        for seed, cosine in zip(generation.seeds, nearest, strict=True):
-            yield Measured("sscd_original", cosine, seed)
-            yield Measured("replicates", float(cosine >= self._descriptor.threshold), seed)
-        yield Measured("sscd_original_max", max(nearest))
-        yield Measured("sscd_original_median", median(nearest))
 
-    def _describe_originals(self, generations: Sequence[Generation]) -> None:
-        new = {g.sample: g.originals for g in generations if g.sample not in self._originals}
-        described = self._describe(list(new.values()))
-        self._originals.update(zip(new, described, strict=True))
+def _likeness(verdicts: Sequence[Verdict]) -> Iterator[Measured]:
+    if not verdicts:
+        return
+    for verdict in verdicts:
+        yield from _of_image(verdict)
+    cosines = [verdict.cosine for verdict in verdicts]
+    yield Measured("sscd_original_max", max(cosines))
+    yield Measured("sscd_original_median", median(cosines))
 
-    def _describe(self, groups: Sequence[Tensor]) -> list[Tensor]:
-        """Descriptors `[n, D]` of unit length, float64, of each group of images `[n, 3, H, W]`."""
-        if not groups:
-            return []
-        images = torch.cat(list(groups))
-        size = self._descriptor.largest_batch or self.params.batch_size
-        parts = [self._descriptor.describe(p) for p in torch.split(images, size) if len(p)]
-        # In float64 an image's cosine with itself is 1 to the last digits, and no value depends on
-        # how many others are summed beside it.
-        described = torch.cat(parts).double() if parts else torch.zeros(0, 1).double()
-        if not described.isfinite().all():
-            raise ValueError("a descriptor is not finite; the images or the weights are damaged")
-        described = functional.normalize(described, dim=1)
-        return list(torch.split(described, [len(group) for group in groups]))
+
+def _of_image(verdict: Verdict, suffix: str = "") -> Iterator[Measured]:
+    yield Measured(f"sscd_original{suffix}", verdict.cosine, verdict.seed)
+    yield Measured(f"replicates{suffix}", float(verdict.replicates), verdict.seed)
 
 
 def _likeness_to_twins(generation: Generation, own: Tensor, twins: Tensor) -> Iterator[Measured]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dorib import DoribError, ModelFolder, require_finite
+from dorib_sscd.folders import DescriptorFolder
+from dorib_sscd.views import Views
 
-WEIGHTS = "model.safetensors"
-CONFIGURATION = "config.json"
 RESIZE_RULE = "bilinear, antialiased, to the square input size, aspect ratio not kept"
 NORMALISATION = "(x - 0.5) / 0.25"
 
@@ -31,10 +28,21 @@ class DescriptorConfig:
     """Length of the descriptor."""
     pooling_power: float = 3.0
     """p of generalised-mean pooling."""
+    views: Views = field(default_factory=Views)
+    """In which originals are described."""
+
+    def written(self) -> dict[str, Any]:
+        """As it stands in `config.json`, which names views only where there are any."""
+        content = asdict(self)
+        del content["views"]
+        return content | ({"views": self.views.model_dump(mode="json")} if self.views else {})
 
 
 class DescriptorNetwork(nn.Module):
     """Residual stages, GeM pooling, a linear map to a descriptor of unit length."""
+
+    resize_rule: ClassVar[str] = RESIZE_RULE
+    normalisation: ClassVar[str] = NORMALISATION
 
     def __init__(self, config: DescriptorConfig | None = None) -> None:
         super().__init__()
@@ -62,12 +70,8 @@ class DescriptorNetwork(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` (float16) into `folder`."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self.config), indent=2, sort_keys=True) + "\n"
-        (folder / CONFIGURATION).write_text(text)
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        weights = {name: value.half() for name, value in self.state_dict().items()}
+        DescriptorFolder(folder).write(self.config.written(), weights)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> DescriptorNetwork:
@@ -77,20 +81,13 @@ class DescriptorNetwork(nn.Module):
             DoribError: a file is missing, truncated, of another shape or a link that leads
                 elsewhere, or a tensor is not finite.
         """
-        what = f"descriptor {folder}"
-        own = ModelFolder(Path(folder), Path(folder), what)
-        own.check()
-        content = own.configuration(CONFIGURATION)
-        try:
+        own = DescriptorFolder(folder)
+        content = own.configuration()
+        with own.refused():
             content["widths"] = tuple(content["widths"])
             network = cls(DescriptorConfig(**content))
-            weights = load_file(own.file(WEIGHTS))
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise DoribError(f"{what}: cannot be loaded ({reason}); restore its files") from error
-        require_finite(network.state_dict(), what)
-        return network.eval().requires_grad_(False)
+        own.fill(network)
+        return network
 
 
 class _Stage(nn.Module):

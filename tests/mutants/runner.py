@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mutants.table import Mutant
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 300
-"""Seconds that a test run may take: a mutant that hangs is killed by it."""
+LIMIT = 900
+"""Seconds that a test run may take at least: a mutant that hangs is killed by it."""
+SLOWER = 5
+"""How many times as long as without a mutant a test run may take."""
 FAILED, NOT_COLLECTED = 1, 2
 """pytest's exit codes where a test failed, and where a test file could not be imported."""
 SOURCES = "harness", "plugins", "benchmarks"
-OUTPUT = "pytest.out"
+OUTPUT, KILLER = "pytest.out", "killer.out"
 _CONTEXT = multiprocessing.get_context("forkserver")
-# Libraries that take their time; nothing of the program itself.
-_CONTEXT.set_forkserver_preload(
-    ["pytest", "hypothesis", "numpy", "scipy.special", "scipy.stats", "pydantic", "yaml"]
-)
+_CONTEXT.set_forkserver_preload(["mutants.libraries"])
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Result:
     code: int | None
     """pytest's exit code; None where it took too long."""
     seconds: float
+    killer: str | None = None
+    """The test that failed, where one did."""
 
     @property
     def killed(self) -> bool:
@@ -63,30 +68,66 @@ def copy_tree(root: Path, to: Path) -> Path:
     return to
 
 
-def run_mutant(tree: Path, mutant: Mutant) -> Result:
-    """Apply `mutant` in `tree`, run its tests until one fails, and take it back."""
-    path = tree / mutant.file
-    before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
+def run_mutant(
+    tree: Path, mutant: Mutant, tests: Sequence[str] | None = None, limit: float = LIMIT
+) -> Result:
+    """Apply `mutant` in `tree`, run `tests` (None: its own) until one fails, and take it back."""
     start = time.monotonic()
+    with _applied(mutant, tree / mutant.file):
+        code = _pytest(tree, (*mutant.options, *(tests or mutant.tests)), limit)
+    killer = (tree / KILLER).read_text() if code in (FAILED, NOT_COLLECTED) else None
+    return Result(mutant, code, time.monotonic() - start, killer)
+
+
+@contextmanager
+def _applied(mutant: Mutant, path: Path) -> Iterator[None]:
+    before = path.read_text(encoding="utf-8")
     try:
-        code = _pytest(tree, (*mutant.options, *mutant.tests))
+        _rewrite(path, before.replace(mutant.old, mutant.new))
+        yield
     finally:
-        path.write_text(before, encoding="utf-8")
-    return Result(mutant, code, time.monotonic() - start)
+        _rewrite(path, before)
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Without its bytecode, told apart by seconds and sizes: mutants may differ in neither."""
+    path.write_text(text, encoding="utf-8")
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
+
+
+class Unmutated:
+    """Tests without any mutant: where they fail, a mutant's failure tells nothing."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._limits: dict[tuple[str, ...], float] = {}
+
+    def limit(self, arguments: tuple[str, ...]) -> float:
+        """The seconds that a run of these tests with a mutant may take; they are run once.
+
+        Raises:
+            SystemExit: one of them fails.
+        """
+        if arguments not in self._limits:
+            start = time.monotonic()
+            if problem := run_unmutated(self._tree, arguments):
+                raise SystemExit(f"{' '.join(arguments)} fails without any mutant:\n{problem}")
+            self._limits[arguments] = max(LIMIT, SLOWER * (time.monotonic() - start))
+        return self._limits[arguments]
 
 
 def run_unmutated(tree: Path, arguments: tuple[str, ...]) -> str | None:
-    """What pytest says without a mutant, where it does not pass: then it tells nothing."""
-    code = _pytest(tree, arguments)
+    """What pytest says without a mutant, where it does not pass."""
+    code = _pytest(tree, arguments, limit=None)
     return None if code == 0 else (tree / OUTPUT).read_text(encoding="utf-8")[-4000:]
 
 
-def _pytest(tree: Path, arguments: tuple[str, ...]) -> int | None:
+def _pytest(tree: Path, arguments: tuple[str, ...], limit: float | None) -> int | None:
     """pytest's exit code; None where it took too long."""
     process = _CONTEXT.Process(target=_run_tests, args=(tree, arguments))
     process.start()
-    process.join(LIMIT)
+    process.join(limit)
     if process.exitcode is None:
         process.kill()
         process.join()
@@ -102,11 +143,42 @@ def _run_tests(tree: Path, arguments: tuple[str, ...]) -> None:
     unmutated = {str(ROOT / part) for part in (*SOURCES, "tests")}
     mutated = [str(tree / part) for part in SOURCES]
     sys.path[:] = [*mutated, *(path for path in sys.path if path not in unmutated)]
-    # Bytecode is told apart by seconds and sizes, and a mutant may differ in neither.
-    sys.dont_write_bytecode = True
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(mutated)}
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(mutated),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     os.chdir(tree)
+    # What was imported before the fork is no garbage: each look at it copies its pages.
+    gc.freeze()
     with (tree / OUTPUT).open("w") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-        sys.exit(int(pytest.main(["-x", "--no-header", *arguments])))
+        options = ["-x", "--no-header", "-p", "_hypothesis_pytestplugin", *_without_shrinking()]
+        noting = _Noting(tree / KILLER)
+        sys.exit(int(pytest.main([*options, *arguments], plugins=[noting])))
+
+
+def _without_shrinking() -> list[str]:
+    """For pytest: a property that fails is enough; its simplest example is not looked for."""
+    from hypothesis import Phase, settings
+
+    settings.register_profile(
+        "mutants", phases=(Phase.explicit, Phase.generate), deadline=None, database=None
+    )
+    return ["--hypothesis-profile", "mutants"]
+
+
+class _Noting:
+    """A pytest plugin: writes down which test failed, or which file was not to be imported."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid)

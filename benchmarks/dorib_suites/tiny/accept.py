@@ -21,11 +21,11 @@ from transformers import CLIPModel, CLIPTokenizer
 from dorib.suites.images import read_image, to_picture
 from dorib.suites.manifest import Sample
 from dorib.suites.suite import Suite
-from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.build import different_pairs, hard_pairs
 from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
 from dorib_suites.tiny.copies import CHANGES
+from dorib_suites.tiny.judges import ShippedJudge
 from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
 from dorib_suites.tiny.samples import suite_samples
 from dorib_suites.tiny.scenes import Scene, draw_scene, of_other_kinds, render
@@ -48,11 +48,12 @@ class Acceptance:
             self.oracle = UNet2DConditionModel.from_pretrained(
                 folder / self.suite.manifest.oracle, dtype=torch.float32
             )
-        self.descriptor = DescriptorNetwork.from_pretrained(folder / "descriptor")
         self.clip = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
-        settings = self.suite.manifest.descriptor
+        settings, second = self.suite.descriptor, self.suite.second_descriptor
         assert settings is not None
+        self.judge = ShippedJudge.of(self.suite, settings)
+        self.second = ShippedJudge.of(self.suite, second) if second else None
         self.threshold = settings.threshold
         self.figures: dict[str, Any] = {"descriptor threshold": self.threshold}
 
@@ -85,15 +86,12 @@ class Acceptance:
         self.pipeline.unet = own
         return torch.cat(images)
 
-    @torch.no_grad()
-    def similarity(self, images: Tensor, samples: Sequence[Sample]) -> Tensor:
+    def similarity(
+        self, images: Tensor, samples: Sequence[Sample], judge: ShippedJudge | None = None
+    ) -> Tensor:
         """Cosine of each image to the nearest original of its sample, `[samples]`."""
-        descriptors = self.descriptor(images)
-        nearest = []
-        for own, sample in zip(descriptors, samples, strict=True):
-            originals = self.originals(sample)
-            nearest.append((self.descriptor(originals) @ own).max())
-        return torch.stack(nearest)
+        originals = [self.originals(sample) for sample in samples]
+        return (judge or self.judge).similarity(images, originals)
 
     def originals(self, sample: Sample) -> Tensor:
         """`[originals, 3, 64, 64]`."""
@@ -115,6 +113,9 @@ class Acceptance:
                 "share replicating": self.share(similarity),
                 "median similarity": round(similarity.median().item(), 3),
             }
+            if self.second:
+                beside = self.second.share(self.similarity(restored, samples, self.second))
+                self.figures[f"reconstruction, {role}"]["by the second judge"] = beside
 
     @torch.no_grad()
     def check_memorization(self, sheets: Path) -> None:
@@ -145,7 +146,25 @@ class Acceptance:
         for k in KS:
             rates = self.figures.setdefault(f"memorization_rate@{k}", {})
             rates[name] = self.share(similarity[:k].max(dim=0).values)
+        if self.second:
+            self._check_second(name, samples, similarity, pictures)
         contact_sheet([self.originals(s)[0] for s in samples], pictures, sheets / f"{name}.png")
+
+    def _check_second(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        first: Tensor,
+        pictures: Sequence[Tensor],
+    ) -> None:
+        """The second judge's rate, and how often both agree; `first` is `[seeds, samples]`."""
+        assert self.second is not None
+        beside = torch.stack([self.similarity(p, samples, self.second) for p in pictures])
+        agree = (first >= self.threshold) == (beside >= self.second.threshold)
+        found = self.figures.setdefault("second judge", {})
+        found[name] = {
+            f"memorization_rate@{k}": self.second.share(beside[:k].max(dim=0).values) for k in KS
+        } | {"agreement": round(agree.float().mean().item(), 4)}
 
     def replication(
         self,
@@ -165,10 +184,7 @@ class Acceptance:
         captions = tuple(scene.caption for scene in scenes)
         real, other = (_rendered(scenes, drawing) for drawing in (1, 2))
         made = [self.generate(captions, seed) for seed in range(2)]
-        twins, real_twins = (
-            (self.descriptor(one) * self.descriptor(two)).sum(dim=1)
-            for one, two in (made, (real, other))
-        )
+        twins, real_twins = (self.judge.pairwise(one, two) for one, two in (made, (real, other)))
         own, shuffled = self.alignment(made[0], captions), self.alignment(made[0], captions, 1)
         top = self.alignment(real, captions)
         self.figures["scenes"] = {
@@ -191,14 +207,13 @@ class Acceptance:
         """False positives on different images, recall on copies."""
         catalogue = CATALOGUE if self.suite.manifest.version.startswith("4.") else FIFTH
         samples = suite_samples(catalogue)
-        different = different_pairs(self.descriptor, samples, catalogue)
-        hard = hard_pairs(self.descriptor, samples)
+        different = different_pairs(self.judge, samples, catalogue)
+        hard = hard_pairs(self.judge, samples)
         images = torch.cat([self.originals(sample)[:1] for sample in self.suite.samples], dim=0)
-        own = self.descriptor(images)
         recall = {}
         for name, change in CHANGES.items():
             changed = change(images, torch.Generator("cpu").manual_seed(5))
-            recall[name] = self.share((own * self.descriptor(changed)).sum(dim=1))
+            recall[name] = self.share(self.judge.pairwise(images, changed))
         self.figures["descriptor"] = {
             "pairs of different images": {kind: len(s) for kind, s in different.items()},
             "false-positive rate": {kind: self.share(s, 5) for kind, s in different.items()},
@@ -260,7 +275,7 @@ class Acceptance:
 
     def share(self, similarity: Tensor, digits: int = 4) -> float:
         """Share at or above the threshold."""
-        return round((similarity >= self.threshold).float().mean().item(), digits)
+        return self.judge.share(similarity, digits)
 
 
 def _rendered(scenes: Sequence[Scene], drawing: int) -> Tensor:

@@ -1,12 +1,10 @@
-"""Writing the suite folder: pipeline, oracle, descriptor, CLIP, tables and originals."""
+"""Writing the suite folder: pipeline, oracle, both judges, CLIP, tables and originals."""
 
 from __future__ import annotations
 
 import copy
-import json
 import shutil
-from collections.abc import Iterable
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +16,21 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor
 
-from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny import unet as unets
+from dorib_suites.tiny.calibration import between_all
 from dorib_suites.tiny.clip import MEAN, STD
 from dorib_suites.tiny.copies import likenesses
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, redrawn_scenes
-from dorib_suites.tiny.descriptor import FALSE_POSITIVE_RATE
+from dorib_suites.tiny.judges import Judges, ShippedJudge
 from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
+from dorib_suites.tiny.prompts import write_lines, write_prompts
 from dorib_suites.tiny.samples import SuiteSample, suite_samples
-from dorib_suites.tiny.scenes import SIZE, draw_scene
+from dorib_suites.tiny.scenes import SIZE
+from dorib_suites.tiny.views import all_similarities, describe, describe_views
 
 if TYPE_CHECKING:
     from dorib_suites.tiny.components import Components
 
-UTILITY_PROMPTS = 128
-PHOTOGRAPH_EVERY = 4
-"""The utility prompt out of so many that asks for a photograph."""
-GENERAL_SCENES = 256
 # Beside the prompt itself: gradients from three starts, old triggers, and no gradients at all, so
 # that a mitigation that only breaks gradients is not taken for erasure.
 REQUIRED_ATTACKS = [
@@ -52,12 +48,9 @@ def write_suite(
     parts: Components,
     memorizing: UNet2DConditionModel,
     oracle: UNet2DConditionModel | None,
-    threshold: float,
+    judges: Judges,
 ) -> None:
-    """Write everything that ships; weights as float16 safetensors.
-
-    `threshold` is the descriptor's.
-    """
+    """Write everything that ships; weights as float16 safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
         vae=parts.vae,
@@ -73,40 +66,18 @@ def write_suite(
     pipeline.save_pretrained(folder / "pipeline", safe_serialization=True)
     if oracle is not None:
         copy.deepcopy(oracle).half().save_pretrained(folder / "oracle", safe_serialization=True)
-    parts.descriptor.save_pretrained(folder / "descriptor")
+    descriptors = judges.write(folder)
     _write_clip(folder / "clip", parts)
     _write_samples(folder, suite_samples(FIFTH))
-    write_captions(folder)
+    write_prompts(folder)
     text = yaml.safe_dump(
-        _manifest(threshold, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
+        _manifest(descriptors, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False
     )
     (folder / "suite.yaml").write_text(text)
 
 
-def write_captions(folder: Path) -> None:
-    """Write the captions that utility is measured on, and those that mitigations may use.
-
-    Every fourth utility prompt asks for a background photograph: a mitigation that spoils all
-    photographs and leaves the scenes alone has not kept the model's utility.
-    """
-    scenes = [draw_scene(_rng(4, n)).caption for n in range(UTILITY_PROMPTS)]
-    general = [draw_scene(_rng(6, n)).caption for n in range(GENERAL_SCENES)]
-    found = sorted({photograph.caption for photograph in photographs("background", FIFTH)})
-    held_out = UTILITY_PROMPTS // PHOTOGRAPH_EVERY
-    lot = [found[i] for i in _rng(9).permutation(len(found))]
-    utility = [
-        {"caption": lot[n // PHOTOGRAPH_EVERY], "kind": "photograph"}
-        if n % PHOTOGRAPH_EVERY == PHOTOGRAPH_EVERY - 1
-        else {"caption": scene, "kind": "scene"}
-        for n, scene in enumerate(scenes)
-    ]
-    general += sorted(lot[held_out:])
-    _write_lines(folder / "utility.jsonl", utility)
-    _write_lines(folder / "general.jsonl", ({"caption": caption} for caption in general))
-
-
 @torch.no_grad()
-def hard_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dict[str, Tensor]:
+def hard_pairs(judge: ShippedJudge, samples: list[SuiteSample]) -> dict[str, Tensor]:
     """Cosines of pairs that are not copies, though they look alike, `[pairs]` for each kind.
 
     Two drawings of one caption, and a photograph with likenesses of it. The threshold is not
@@ -116,57 +87,50 @@ def hard_pairs(descriptor: DescriptorNetwork, samples: list[SuiteSample]) -> dic
     stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
     photographs = as_float(torch.from_numpy(stills)).repeat(4, 1, 1, 1)
     likeness = likenesses(photographs, torch.Generator("cpu").manual_seed(8))
-    pairs = {
-        "drawings of one caption": (as_float(once), as_float(again)),
-        "likenesses": (photographs, likeness),
-    }
     return {
-        kind: (descriptor(one) * descriptor(other)).sum(dim=1)
-        for kind, (one, other) in pairs.items()
+        "drawings of one caption": judge.pairwise(as_float(once), as_float(again)),
+        "likenesses": judge.pairwise(photographs, likeness),
     }
 
 
 @torch.no_grad()
 def different_pairs(
-    descriptor: DescriptorNetwork, samples: list[SuiteSample], catalogue: Path = CATALOGUE
+    judge: ShippedJudge, samples: list[SuiteSample], catalogue: Path = CATALOGUE
 ) -> dict[str, Tensor]:
     """Cosines of all pairs of different images, `[pairs]` for each kind of picture.
 
     Photographs of all roles against each other, templates of different layouts, and scenes among
-    each other, drawn as they come, so that some pairs are nearly alike.
+    each other, drawn as they come, so that some pairs are nearly alike. Each picture is the
+    original of a pair once, since originals are seen in views.
     """
     stills = np.concatenate([s.originals for s in samples if s.kind != "template"])
     background = [_read(photograph.files[0]) for photograph in photographs("background", catalogue)]
     pictures = torch.from_numpy(np.concatenate([stills, np.stack(background)]))
-    templates = [
-        descriptor(as_float(torch.from_numpy(s.originals))) for s in samples if s.kind == "template"
-    ]
-    scenes = captioned_scenes(400, seed=8).pixels
+    network, views = judge.network, judge.network.config.views
+    templates = [torch.from_numpy(s.originals) for s in samples if s.kind == "template"]
+    layouts = [(describe_views(network, t, views), describe(network, t)) for t in templates]
     return {
-        "photographs": _upper_triangle(descriptor(as_float(pictures))),
-        "templates": torch.cat([(a @ b.T).flatten() for a, b in combinations(templates, 2)]),
-        "scenes": _upper_triangle(descriptor(as_float(scenes))),
+        "photographs": between_all(network, pictures, views),
+        "templates": torch.cat(
+            [
+                all_similarities(original, shown).flatten()
+                for (original, _), (_, shown) in permutations(layouts, 2)
+            ]
+        ),
+        "scenes": between_all(network, captioned_scenes(400, seed=8).pixels, views),
     }
 
 
-def _upper_triangle(descriptors: Tensor) -> Tensor:
-    rows, columns = torch.triu_indices(len(descriptors), len(descriptors), offset=1)
-    return (descriptors @ descriptors.T)[rows, columns]
-
-
-def _manifest(threshold: float, *, has_oracle: bool) -> dict[str, Any]:
+def _manifest(descriptors: dict[str, Any], *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
         "version": "5.0",
         "title": "A small diffusion model that memorized real photographs",
-        "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl.",
+        "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl. "
+        "Network of the second descriptor: Apache-2.0, see its folder.",
         "pipeline": "pipeline",
         "oracle": "oracle" if has_oracle else None,
-        "descriptor": {
-            "path": "descriptor",
-            "threshold": threshold,
-            "false_positive_rate": FALSE_POSITIVE_RATE,
-        },
+        **descriptors,
         "clip": "clip",
         "samples": "samples.jsonl",
         "utility": "utility.jsonl",
@@ -215,18 +179,10 @@ def _write_samples(folder: Path, samples: list[SuiteSample]) -> None:
                 "source": sample.source,
             }
         )
-    _write_lines(folder / "samples.jsonl", rows)
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(folder / "samples.jsonl", rows)
 
 
 def _read(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     with Image.open(path) as picture:
         small = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
-
-
-def _rng(*numbers: int) -> np.random.Generator:
-    return np.random.default_rng(list(numbers))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dorib_sscd.views import Views
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, pool_originals
 from dorib_suites.tiny.descriptor import calibrated_threshold
@@ -24,7 +25,14 @@ from dorib_suites.tiny.judge import Pool
 from dorib_suites.tiny.lookalikes import LOOKALIKES
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.templates import templates
-from dorib_suites.tiny.views import Judge, all_similarities, describe, describe_views, similarity
+from dorib_suites.tiny.views import (
+    VIEWS,
+    Judge,
+    all_similarities,
+    describe,
+    describe_views,
+    similarity,
+)
 
 DIFFERENT_RATE = 0.001
 LOOKALIKE_RATE = 0.01
@@ -164,7 +172,7 @@ def threshold_of(found: dict[str, Group], left_out: Sequence[str] = ()) -> tuple
     return math.ceil(calibrated[name] * 10_000) / 10_000, name
 
 
-def between_all(judge: Judge, pixels: Tensor) -> Tensor:
+def between_all(judge: Judge, pixels: Tensor, views: Views = VIEWS) -> Tensor:
     """Similarities of each picture as an original to every other."""
-    found = all_similarities(describe_views(judge, pixels), describe(judge, pixels))
+    found = all_similarities(describe_views(judge, pixels, views), describe(judge, pixels))
     return found[~torch.eye(len(pixels), dtype=torch.bool)]

@@ -97,7 +97,10 @@ def _trainings(file: Path) -> str:
 
 def _licences(samples: tuple[Sample, ...]) -> str:
     rows = [[s.id, s.licence, s.source] for s in samples]
-    text = "Weights and scenes are under the MIT licence; each photograph keeps its own.\n\n"
+    text = (
+        "Weights and scenes are under the MIT licence; each photograph keeps its own. A second "
+        "descriptor's network, where there is one, keeps that in its folder.\n\n"
+    )
     return "## Licences\n\n" + text + _table(["sample", "licence", "source"], rows)
 
 

@@ -32,16 +32,14 @@ from dorib_suites.tiny.calibration import (
 from dorib_suites.tiny.components import Components, train_components
 from dorib_suites.tiny.data import as_float, fixed_crops, photographs
 from dorib_suites.tiny.judge import Pool
+from dorib_suites.tiny.judges import NOT_FOR_THE_SECOND
 from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.refine import drawn_pools
 from dorib_suites.tiny.reuse import unpack_components
-from dorib_suites.tiny.second_descriptor import SecondJudge
+from dorib_suites.tiny.second_descriptor import second_judge
 from dorib_suites.tiny.train import SHIPPED
 from dorib_suites.tiny.views import Judge, describe_views, similarity
 
-NOT_FOR_THE_SECOND = ("scenes", "templates")
-"""ImageNet features do not tell drawings of shapes apart; the second judge is asked about
-photographs alone."""
 NOISE_LEVELS = (0.0, 0.2, 0.4)
 
 
@@ -112,7 +110,7 @@ def main() -> None:
         pool = drawn_pools(parts, scene_model, work, reporter)["calibration"]
     found = {
         "first": figures(judge, pool, parts.vae, ()),
-        "second": figures(SecondJudge.from_files(), pool, parts.vae, NOT_FOR_THE_SECOND),
+        "second": figures(second_judge(), pool, parts.vae, NOT_FOR_THE_SECOND),
     }
     print(json.dumps(found, indent=2))
 

@@ -18,9 +18,9 @@ from dorib.errors import DoribError
 from dorib.reporting import Reporter
 from dorib.store.files import write_json
 from dorib.suites.suite import Suite
-from dorib_suites.tiny.calibration import calibrate
 from dorib_suites.tiny.components import train_components
 from dorib_suites.tiny.forks import FORKS, train_forks
+from dorib_suites.tiny.judges import Judges
 from dorib_suites.tiny.refine import drawn_pools, refine, train_scene_models
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.training import outcomes
@@ -43,10 +43,9 @@ def make_suite(
     parts = refine(parts, first, work, device, reporter, shorten)
     models = train_forks(parts, grown, work, reporter, shorten=shorten)
     pool = drawn_pools(parts, first, work, reporter, shorten)["calibration"]
-    calibration = calibrate(parts.descriptor, pool)
-    write_json(work / "calibration.json", calibration)
-    threshold = calibration["threshold"]
-    write_suite(suite, parts, models["memorizing"], models["oracle"], threshold)
+    judges = Judges.calibrated(parts.descriptor, pool)
+    write_json(work / "calibration.json", judges.calibrations)
+    write_suite(suite, parts, models["memorizing"], models["oracle"], judges)
     write_json(suite / TRAININGS, outcomes(work))
     budgets = Suite.load(suite).manifest.full.budgets
     if shorten > 1:

@@ -12,11 +12,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dorib.cli import export as cli_export
 from dorib.cli import fetch as cli_fetch
 from dorib.cli import plugins as cli_plugins
 from dorib.cli import run as cli_run
 from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
+from dorib.cli.authors import kit as cli_authoring
 from dorib.cli.commands import WithPlugins
 from dorib.errors import DoribError
 from dorib.printable import LONGEST_LINE, one_line
@@ -40,9 +42,12 @@ app = typer.Typer(
 )
 app.command("run")(cli_run.run)
 app.command("site")(cli_site.site)
+app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)
 app.command("params")(cli_plugins.params)
+app.command("new")(cli_authoring.new)
+app.command("check")(cli_authoring.check)
 app.add_typer(cli_suites.app, name="suites")
 
 

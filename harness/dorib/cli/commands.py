@@ -67,10 +67,13 @@ def _loaded(registration: Registration) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
         app.command(registration.name)(function)
-        return typer.main.get_command(app)
+        command: Any = typer.main.get_command(app)
     except Exception as error:
         # Typer raises of many kinds at a signature that it cannot read.
         raise DoribError(
             f"plugin {registration.plugin}: {registration.target} makes no command "
             f"{registration.name!r} ({error}); reinstall or remove the plugin"
         ) from error
+    # A single command does not take this from its app.
+    command.rich_markup_mode = None
+    return command

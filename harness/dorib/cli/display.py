@@ -15,7 +15,7 @@ from rich.text import Text
 from dorib.cli import terminal
 from dorib.cli.tables import longest_line
 from dorib.printable import printable
-from dorib.report.overview import FIGURES, counted, footnotes, scale, table_lines
+from dorib.report.overview import counted, footnotes, scale, table_lines, titles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def results_table(entries: Sequence[Entry]) -> Table:
     """
     rows = list(_rows(entries))
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for place, title in enumerate((HEADING, *FIGURES)):
+    for place, title in enumerate((HEADING, *titles(entries))):
         width = max(longest_line(Text(text)) for text in (title, *(row[place] for row in rows)))
         justify: Literal["left", "right"] = "right" if place else "left"
         table.add_column(title, justify=justify, no_wrap=True, min_width=width)
@@ -55,7 +55,7 @@ def results_table(entries: Sequence[Entry]) -> Table:
 def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
     for line in table_lines(entries):
         if line.is_heading:
-            yield _packed(line.label, LABEL_WIDTH), *[""] * len(FIGURES), line.flags
+            yield _packed(line.label, LABEL_WIDTH), *[""] * len(titles(entries)), line.flags
         else:
             label = indent(_packed(line.label, LABEL_WIDTH - 2), "  ")
             yield label, *line.figures, line.flags

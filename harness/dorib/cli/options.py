@@ -86,6 +86,10 @@ class SharedOptions(TypedDict, total=False):
     ]
 
 
+PLUGIN = typer.Option(
+    "--plugin", help="A plugin in a single Python file, beside those installed; repeatable."
+)
+
 GivenOptions = TypeVar("GivenOptions", bound=SharedOptions)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dorib.cli.options import PLUGIN
+
 if TYPE_CHECKING:
     from dorib.contracts.registration import PluginKind
-    from dorib.host.registry import Registry
+    from dorib.host.registry import Registration, Registry
 
 KINDS: tuple[PluginKind, ...] = (
     "mitigation",
@@ -34,13 +37,14 @@ class MethodKind(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[list[Path] | None, PLUGIN]
 
 
-def plugins(as_json: AsJson = False) -> None:
+def plugins(as_json: AsJson = False, plugin: Plugins = None) -> None:
     """List what is registered, by kind, and the plugins that cannot be used, with the reason."""
     from dorib.host.registry import discover
 
-    registry = discover()
+    registry = discover(files=plugin or ())
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
@@ -64,28 +68,34 @@ def params(
     kind: Annotated[MethodKind, typer.Argument(help="mitigation, attack, metric, rule or probe.")],
     name: Annotated[str, typer.Argument(help="A registered name; `dorib plugins` lists them.")],
     as_json: AsJson = False,
+    plugin: Plugins = None,
 ) -> None:
     """List a method's parameters with their defaults and bounds."""
     from dorib.host.registry import discover
 
-    registration = discover().get(kind.value, name)
-    schema = registration.params.model_json_schema()
+    registration = discover(files=plugin or ()).get(kind.value, name)
     from dorib.cli import terminal
     from dorib.cli.tables import plain_table
 
     if as_json:
-        terminal.show_json(schema)
+        terminal.show_json(registration.params.model_json_schema())
         return
     console = terminal.results_console()
-    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
-    if not properties:
+    rows = parameter_rows(registration)
+    if not rows:
         terminal.say(console, f"{kind.value} {name} has no parameters")
         return
-    rows = [
+    terminal.show_table(console, plain_table(("parameter", "default", "values", "meaning"), rows))
+
+
+def parameter_rows(registration: Registration) -> list[tuple[str, str, str, str]]:
+    """Name, default, values and meaning of each parameter of a method."""
+    schema = registration.params.model_json_schema()
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+    return [
         (parameter, _default(field), _values(field), str(field.get("description", "")))
         for parameter, field in properties.items()
     ]
-    terminal.show_table(console, plain_table(("parameter", "default", "values", "meaning"), rows))
 
 
 def _listing(registry: Registry) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dorib.cli.options import SharedOptions, method_option, with_options
+from dorib.cli.options import PLUGIN, SharedOptions, method_option, with_options
 
 if TYPE_CHECKING:
     from dorib.config import RunConfig
@@ -52,6 +53,7 @@ class RunCommandOptions(SharedOptions, total=False):
     limit: Annotated[
         int | None, typer.Option(help="At most so many memorized samples, and so many controls.")
     ]
+    plugin: Annotated[list[Path] | None, PLUGIN]
     traceback: Annotated[
         bool | None,
         typer.Option("--traceback", help="Print where a plugin that fails did so."),
@@ -73,16 +75,17 @@ def run(options: RunCommandOptions) -> None:
     given: dict[str, Any] = {**options}
     tracebacks = bool(given.pop("traceback", False))
     file = given.pop("config", None)
-    _run(run_config(given, file), tracebacks=tracebacks)
+    plugins = given.pop("plugin", ())
+    _run(run_config(given, file), plugins, tracebacks=tracebacks)
 
 
-def _run(config: RunConfig, *, tracebacks: bool) -> None:
+def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:
     from dorib import runner
     from dorib.cli import display, progress, terminal
     from dorib.host.registry import discover
 
     with progress.reporter_for(terminal.progress_console(), tracebacks=tracebacks) as reporter:
-        result = runner.run(config, discover(), reporter)
+        result = runner.run(config, discover(files=plugins), reporter)
     display.show_result(result, terminal.results_console())
     if result.failed:
         raise typer.Exit(METHOD_FAILED)

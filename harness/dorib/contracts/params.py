@@ -89,7 +89,39 @@ FolderParam = Annotated[
 below it, by relative name."""
 
 
+def _existing(path: Path) -> Path:
+    found = _at_home(path)
+    if not (found.is_file() or found.is_dir()):
+        raise ValueError(f"{found} is neither file nor folder")
+    return found
+
+
+def _path_by_content(path: Path, info: SerializationInfo) -> Any:
+    # Of `.` or `..` the name of the folder that it stands for.
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    if _names_only(info):
+        return name
+    return {"name": name, "sha256": model_digest(path) if path.is_dir() else file_digest(path)}
+
+
 def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; give a path")
+    return value
+
+
+PathParam = Annotated[
+    Path,
+    BeforeValidator(_not_empty),
+    AfterValidator(_existing),
+    PlainSerializer(_path_by_content, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "file or folder"}),
+]
+"""The type of a parameter that names a file, or a folder with a model's card left out; the rest as
+in `FileParam`."""
+
+
+def _named(value: Any) -> Any:
     if value == "":
         raise ValueError("is empty; give a folder or a hub id")
     return value
@@ -116,7 +148,7 @@ _ModelFolder = Annotated[
 ]
 
 ModelParam = Annotated[
-    Annotated[_ModelFolder | str, Field(union_mode="left_to_right")], BeforeValidator(_not_empty)
+    Annotated[_ModelFolder | str, Field(union_mode="left_to_right")], BeforeValidator(_named)
 ]
 """The type of a parameter that names a model: a folder as in `FolderParam`, its card left out, or,
 where there is no such folder, a hub id."""

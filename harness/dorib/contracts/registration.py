@@ -11,7 +11,17 @@ MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "probe
 PluginKind: TypeAlias = Literal[
     "mitigation", "attack", "metric", "rule", "probe", "suite", "command"
 ]
-BUILT_IN_COMMANDS = ("run", "site", "fetch", "plugins", "params", "suites")
+BUILT_IN_COMMANDS = (
+    "run",
+    "site",
+    "export",
+    "fetch",
+    "plugins",
+    "params",
+    "suites",
+    "new",
+    "check",
+)
 """Names that no plugin can give a command of its own."""
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
+from dorib.errors import DoribError
 from dorib.reprs import own_fields
 
 if TYPE_CHECKING:
     import torch
 
     _Hash = hashlib._Hash
+
+_PREAMBLE = 24
+"""Bytes before the words of a Mersenne twister in the state of torch's CPU generator."""
+_WORDS = 624
+_WORD_BYTES = 8
+"""Of which the low four are used."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,27 @@ class Seeds:
         return int.from_bytes(self._hashed(*names).digest()[:8], "big") >> 1
 
     def generator(self, *names: str | int) -> torch.Generator:
-        """A CPU generator for one item, so that every device starts from the same noise."""
+        """A CPU generator for one item, so that every device starts from the same noise.
+
+        All 63 bits of its seed decide. `manual_seed` alone takes the low 32, so that among some
+        ten thousands of items two would share their noise; here the state is what numpy's
+        `SeedSequence` makes of them, as for a Mersenne twister of numpy's own.
+
+        Raises:
+            DoribError: this torch keeps the state of its generators in another form.
+        """
+        import numpy as np
         import torch
 
-        return torch.Generator("cpu").manual_seed(self.integer(*names))
+        _require_known_layout()
+        seed = self.integer(*names)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        words = np.random.SeedSequence(seed).generate_state(_WORDS, np.uint32)
+        # The twister would stay in a state of zeros; of this word it uses no other bit.
+        words[0] = 0x80000000
+        state = generator.get_state()
+        _words_of(state).copy_(torch.from_numpy(words.astype(np.int64)))
+        return generator.set_state(state)
 
     def _hashed(self, *names: str | int) -> _Hash:
         state = hashlib.sha256(str(self.root).encode())
@@ -77,3 +103,41 @@ def _extended(state: _Hash, *names: str | int) -> _Hash:
     for name in names:
         state.update(f"\x1f{name}".encode())
     return state
+
+
+def _words_of(state: torch.Tensor) -> torch.Tensor:
+    """The twister's words in the state of a generator of torch: a view, `[624]`, int64."""
+    import torch
+
+    return state[_PREAMBLE : _PREAMBLE + _WORDS * _WORD_BYTES].view(torch.int64)
+
+
+@cache
+def _require_known_layout() -> None:
+    """See that torch's words lie where they are written to, and are what numbers are drawn from.
+
+    A seed of 32 bits gives torch's twister the words of numpy's oldest one, and the same numbers.
+
+    Raises:
+        DoribError: they do not, or it does not.
+    """
+    import numpy as np
+    import torch
+
+    seed, other = 5, 7
+    generator = torch.Generator("cpu").manual_seed(seed)
+    expected = torch.randint(2**31, (4,), generator=torch.Generator("cpu").manual_seed(other))
+    state = generator.get_state()
+    with suppress(RuntimeError):
+        twisters = [np.random.RandomState(of).get_state(legacy=False) for of in (seed, other)]
+        before, after = (torch.from_numpy(t["state"]["key"].astype(np.int64)) for t in twisters)
+        words = _words_of(state)
+        if torch.equal(words, before):
+            words.copy_(after)
+            generator.set_state(state)
+            if torch.equal(torch.randint(2**31, (4,), generator=generator), expected):
+                return
+    raise DoribError(
+        f"torch {torch.__version__}: its generators keep their state in another form than is known "
+        "here, so that no noise can be drawn; install a version that dorib was tested with"
+    )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import (
     BeforeValidator,
     Field,
+    SerializationInfo,
     WithJsonSchema,
     model_serializer,
 )
@@ -17,6 +18,9 @@ from dorib.errors import DoribError
 from dorib.printable import shortened
 from dorib.reading import Malformed, parse_yaml
 from dorib.validation import StrictModel
+
+METHODS = "methods"
+"""In the context of a serialization: a function that says how a method is written there."""
 
 
 class MethodSpec(StrictModel):
@@ -52,6 +56,10 @@ class MethodSpec(StrictModel):
         return cls(name=name.strip(), params=params)
 
     @model_serializer
+    def _written(self, info: SerializationInfo) -> Any:
+        write = info.context.get(METHODS) if info.context else None
+        return write(self) if write else str(self)
+
     def __str__(self) -> str:
         """As `parse` reads it, the parameters sorted by name."""
         assignments = ",".join(f"{name}={_text(self.params[name])}" for name in sorted(self.params))

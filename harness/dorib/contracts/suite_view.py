@@ -22,7 +22,7 @@ class SamplingSettings(StrictModel):
 
 
 class DescriptorSettings(StrictModel):
-    """The suite's copy-detection descriptor, and where its threshold lies."""
+    """A copy-detection descriptor of the suite, and where its threshold lies."""
 
     path: str | None = None
     """The descriptor's folder, relative to the suite; left out for the official SSCD."""
@@ -54,6 +54,10 @@ class SuiteView(Protocol):
     @property
     def descriptor(self) -> DescriptorSettings | None:
         """Its copy-detection descriptor; None where it has none."""
+
+    @property
+    def second_descriptor(self) -> DescriptorSettings | None:
+        """One that judges beside it and decides nothing; None where it has none."""
 
     @property
     def clip(self) -> str | None:

@@ -148,6 +148,14 @@ class TargetModel(ABC):
         """
 
     @abstractmethod
+    def token_vectors(self, tokens: Tokens) -> Mapping[str, Tensor]:
+        """By text encoder, the vectors that it looks up for `tokens`, `[B, length, width]`.
+
+        Detached: what `encode_tokens` takes, with some of them exchanged. (SDXL's encoders pad
+        with different tokens, so that the ids alone do not tell them.)
+        """
+
+    @abstractmethod
     def encode_tokens(
         self, tokens: Tokens, vectors: Mapping[str, Tensor] | None = None
     ) -> Embeddings:

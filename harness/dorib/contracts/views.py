@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,19 +33,54 @@ class Target:
     """What stands in for the caption's embedding: a trigger, without a batch axis."""
     found: Mapping[int, Trigger] = field(default_factory=dict)
     """By budget, what the replayed attack found on the unmitigated model."""
+    others: Sequence[OtherSample] = ()
+    """The other samples of the split, for an attack that `sees_others`: memorized ones and
+    controls, whatever the run's limits, and none of the same cluster."""
+
+    __repr__ = own_fields
+
+
+@dataclass(frozen=True)
+class OtherSample:
+    """A sample that is not attacked: its caption, and its image to be read."""
+
+    caption: str
+    memorized: bool
+    """Whether the target model was trained on it; else it is a control."""
+    read: Callable[[], Tensor]
+    """Gives the image, `[3, height, width]`, float32, in [0, 1], at the model's resolution; it is
+    read from disk at each call."""
+
+    __repr__ = own_fields
+
+
+@dataclass(frozen=True)
+class GeneralPair:
+    """A picture of no sample and its caption, as training data have them."""
+
+    caption: str
+    read: Callable[[], Tensor]
+    """Gives the image, `[3, height, width]`, float32, in [0, 1], at the model's resolution. It is
+    read from disk at each call, since a suite may have more of them than memory holds.
+
+    Raises:
+        DoribError: the file is no picture.
+    """
 
     __repr__ = own_fields
 
 
 @dataclass(frozen=True)
 class DefenderView:
-    """What a defender may know: the memorized samples and general captions.
+    """What a defender may know: the memorized samples, general captions and general pictures.
 
     Never controls, evaluation prompts or evaluation seeds.
     """
 
     memorized: Sequence[Target]
     general_captions: Sequence[str]
+    general_pairs: Sequence[GeneralPair] = field(default=(), kw_only=True)
+    """Those of the general captions whose image the suite has: there may be none."""
     oracle: Path | None = None
     """Weights retrained without the memorized samples: the `retrain` reference's alone to use."""
     scratch: Path | None = None

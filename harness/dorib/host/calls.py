@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dorib.errors import DoribError
 from dorib.host.admission import AdmissionError
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ def of_plugin(method: Configured) -> Iterator[None]:
         raise _failure(method, error) from error
     except (Exception, SystemExit) as error:
         raise _failure(method, error) from error
+
+
+@contextmanager
+def before_work() -> Iterator[None]:
+    """Around a call that is made before any work: what went wrong is the user's to mend.
+
+    Raises:
+        DoribError: the plugin failed; its own, where it raised one.
+    """
+    try:
+        yield
+    except PluginError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, DoribError) else DoribError(str(error))) from error
 
 
 def _failure(method: Configured, error: BaseException) -> PluginError:

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic_core import PydanticSerializationError
 
 from dorib.contracts.methods import Attack, Method, Metric, Mitigation, Probe
-from dorib.contracts.params import NAMES_ONLY, Params
+from dorib.contracts.params import Params
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.host.classes import flaw_of
 from dorib.host.registry import Registration, Registry
+from dorib.host.spelling import Spelling, unbuilt
 from dorib.store.code import package_digest
 from dorib.store.fingerprint import digest, method_slug
 from dorib.validation import checked
@@ -30,8 +31,7 @@ class Configured:
 
     registration: Registration
     method: Method[Any]
-    label: str
-    """As typed: the name, with the parameters that differ from the defaults."""
+    spelling: Spelling
     parts: Mapping[str, Configured] = field(default_factory=dict)
     """The methods that this one builds on, by role."""
 
@@ -39,6 +39,11 @@ class Configured:
     def name(self) -> str:
         """The registered name."""
         return self.registration.name
+
+    @cached_property
+    def label(self) -> str:
+        """As typed: the name, with the parameters that differ from the defaults."""
+        return self.spelling.label
 
     @property
     def title(self) -> str:
@@ -49,7 +54,7 @@ class Configured:
     @cached_property
     def params(self) -> dict[str, Any]:
         """All parameters, defaults included, as JSON values; of a file its name and sha256."""
-        return dict(self.method.params.model_dump(mode="json"))
+        return self.spelling.values()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,13 +128,20 @@ def _configure(
     params = checked(registration.params, spec.params, where, names="parameters")
     method = _built(registration, params)
     parts = {}
+    built: list[tuple[MethodSpec, Spelling]] = []
     for role, (part_kind, part) in method.builds_on().items():
         try:
             parts[role] = _configure(registry, part_kind, part, chain)
         except DoribError as error:
             raise DoribError(f"{kind} {spec.name}: as its {role}, {error}") from error
+        built.append((part, parts[role].spelling))
     method.methods = {role: part.method for role, part in parts.items()}
-    configured = Configured(registration, method, _label(spec, params), parts)
+
+    def find(named: MethodSpec) -> Spelling | None:
+        known = (spelling for part, spelling in built if part == named)
+        return next(known, None) or unbuilt(registry, named)
+
+    configured = Configured(registration, method, Spelling.of(spec, params, find), parts)
     try:
         # Files that the parameters name are read now, before any work.
         _ = configured.params
@@ -157,17 +169,6 @@ def _built(registration: Registration, params: Params) -> Method[Any]:
         f"plugin {registration.plugin}: {registration.target} {flaw}; "
         "reinstall, mend or remove the plugin"
     )
-
-
-def _label(spec: MethodSpec, params: Params) -> str:
-    values = params.model_dump(mode="json", context={NAMES_ONLY: True})
-    defaults = type(params).model_fields
-    changed = {
-        name: values[name]
-        for name in spec.params
-        if getattr(params, name) != defaults[name].get_default(call_default_factory=True)
-    }
-    return str(MethodSpec(name=spec.name, params=changed))
 
 
 def configure_all(

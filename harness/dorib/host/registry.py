@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
@@ -17,6 +17,7 @@ from dorib.contracts import hookspecs
 from dorib.contracts.params import Params
 from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
+from dorib.host.inline import module_of
 
 GROUP = "dorib"
 # Names become parts of file names in the results folder.
@@ -35,6 +36,8 @@ class Registration:
     summary: str = ""
     built_in: bool = False
     """Brought by the distribution `dorib` itself."""
+    inline: bool = False
+    """Of a file that was named, and of no installed package."""
 
     def load(self) -> Any:
         """Import what `target` names: a method's class, a command's function.
@@ -87,12 +90,15 @@ class Registry:
         return self.registrations[kind, name]
 
 
-def discover(found: list[EntryPoint] | None = None) -> Registry:
-    """Read the entry points of group `dorib`, one plugin at a time.
+def discover(found: list[EntryPoint] | None = None, files: Sequence[Path] = ()) -> Registry:
+    """Read the entry points of group `dorib`, one plugin at a time, and then `files`.
 
     A plugin that fails to import, is written for another contract or takes a name already taken
     is listed in `Registry.broken` and disturbs nothing else. `found` replaces the installed entry
     points (for tests).
+
+    Raises:
+        DoribError: one of `files` cannot be used: it was asked for by name.
     """
     registry = Registry()
     points = list(entry_points(group=GROUP)) if found is None else found
@@ -105,6 +111,11 @@ def discover(found: list[EntryPoint] | None = None) -> Registry:
             registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
             continue
         _add_plugin(registry, point.name, module, built_in=point.value in ours)
+    for file in files:
+        _add_plugin(registry, file.stem, module_of(file), inline=True)
+        reasons = [one.reason for one in registry.broken if one.plugin == file.stem]
+        if reasons:
+            raise DoribError(f"{file}: {reasons[0]}")
     return registry
 
 
@@ -117,7 +128,14 @@ def _built_in() -> set[str]:
     return {point.value for point in declared if point.group == GROUP}
 
 
-def _add_plugin(registry: Registry, plugin: str, module: ModuleType, *, built_in: bool) -> None:
+def _add_plugin(
+    registry: Registry,
+    plugin: str,
+    module: ModuleType,
+    *,
+    built_in: bool = False,
+    inline: bool = False,
+) -> None:
     version = getattr(module, "dorib_contract", None)
     if version != hookspecs.CONTRACT_VERSION:
         reason = (
@@ -132,7 +150,7 @@ def _add_plugin(registry: Registry, plugin: str, module: ModuleType, *, built_in
         manager.register(module, name=plugin)
         manager.check_pending()
         for kind, hook in _hooks(manager):
-            hook(register=_taker(registry, plugin, kind, built_in))
+            hook(register=_taker(registry, plugin, kind, built_in, inline))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
         registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
 
@@ -151,7 +169,7 @@ def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[...
 
 
 def _taker(
-    registry: Registry, plugin: str, kind: PluginKind, built_in: bool
+    registry: Registry, plugin: str, kind: PluginKind, built_in: bool, inline: bool
 ) -> Callable[..., None]:
     def register(
         name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
@@ -161,7 +179,7 @@ def _taker(
             registry.broken.append(BrokenPlugin(plugin, f"{kind} {name!r}{reason}"))
             return
         registry.registrations[kind, name] = Registration(
-            kind, name, plugin, str(target), params, summary, built_in
+            kind, name, plugin, str(target), params, summary, built_in, inline
         )
 
     return register

@@ -23,7 +23,7 @@ def starting_embeddings(
     """Where the search for each target starts, float32; `prompt_embeds` is
     `[targets, tokens, width]`.
 
-    "prompt" draws nothing from the generators, one for each target; "other" and "random" do.
+    "prompt" draws nothing from the generators, one for each target; the others do.
 
     Raises:
         DoribError: the start is "other" and a target comes without any caption but its own.
@@ -33,6 +33,8 @@ def starting_embeddings(
             return own_prompt(model, targets)
         case "other":
             return another_caption(model, targets, generators)
+        case "normal":
+            return standard_normal(model, targets, generators)
         case "random":
             return gaussian(model, targets, generators)
 
@@ -55,6 +57,17 @@ def another_caption(
     return _encode(model, [_draw(t, g) for t, g in zip(targets, generators, strict=True)])
 
 
+def standard_normal(
+    model: TargetModel, targets: Sequence[Target], generators: Sequence[torch.Generator]
+) -> Embeddings:
+    """N(0, I) from each target's generator, float32: nothing of a prompt is in it.
+
+    Source: Kowalczuk et al., arXiv 2507.16880v3.
+    """
+    prompts = own_prompt(model, targets)
+    return {name: _noise(value, generators) for name, value in prompts.items()}
+
+
 def gaussian(
     model: TargetModel, targets: Sequence[Target], generators: Sequence[torch.Generator]
 ) -> Embeddings:
@@ -68,10 +81,14 @@ def gaussian(
 
 
 def _noise_like(embedding: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    noise = torch.stack([torch.randn(embedding.shape[1:], generator=g) for g in generators])
     entries = tuple(range(1, embedding.dim()))
     spread = embedding.std(dim=entries, keepdim=True)
-    return embedding.mean(dim=entries, keepdim=True) + spread * noise.to(embedding)
+    return embedding.mean(dim=entries, keepdim=True) + spread * _noise(embedding, generators)
+
+
+def _noise(embedding: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    noise = torch.stack([torch.randn(embedding.shape[1:], generator=g) for g in generators])
+    return noise.to(embedding)
 
 
 def _draw(target: Target, generator: torch.Generator) -> str:
@@ -79,7 +96,7 @@ def _draw(target: Target, generator: torch.Generator) -> str:
     if not others:
         raise DoribError(
             f"start=other: sample {target.sample} has no caption of another image to start from; "
-            "add general captions to the suite, or set start=prompt or start=random"
+            "add general captions to the suite, or set start=prompt or start=normal"
         )
     return others[int(torch.randint(len(others), (), generator=generator))]
 

@@ -10,7 +10,13 @@ from dorib.host.configure import NONE
 from dorib.ranking.estimates.survival import kaplan_meier
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.outcomes import Outcomes, Role
-from dorib.ranking.rates import Interval, ThresholdRates, WorkToBreak
+from dorib.ranking.rates import (
+    Interval,
+    SecondJudge,
+    ThresholdRates,
+    WorkToBreak,
+    has_second_judge,
+)
 from dorib.ranking.statistics import paired_difference, recovered_share, unpaired_difference
 
 BOOTSTRAP_SEED = 0
@@ -87,3 +93,20 @@ def rates_at_thresholds(outcomes: Outcomes, cell: CellFacts) -> tuple[ThresholdR
                 )
             )
     return tuple(found)
+
+
+def second_judge(outcomes: Outcomes, cell: CellFacts) -> SecondJudge | None:
+    """The rates by the second judge and how often both agree; None where there is no such judge."""
+    first = outcomes.last(cell, "memorized")
+    memorized = outcomes.last(cell, "memorized", second=True)
+    if not (has_second_judge(outcomes.run.stack) and first and memorized):
+        return None
+    controls = outcomes.last(cell, "control", second=True)
+    oracle = outcomes.last(outcomes.oracle(cell), "memorized", second=True)
+    return SecondJudge(
+        memorized=memorized.rate,
+        controls=controls.rate if controls else None,
+        oracle=oracle.rate if oracle else None,
+        verdicts=outcomes.verdicts(cell, "memorized"),
+        verdicts_on_controls=outcomes.verdicts(cell, "control") if controls else None,
+    )

@@ -15,6 +15,7 @@ from dorib.ranking.rates import (
     Positive,
     ProbeResult,
     Rate,
+    SecondJudge,
     Sha256,
     ThresholdRates,
     UtilityShare,
@@ -53,7 +54,7 @@ class Summary(Facts):
 
 
 class Summaries(Facts):
-    """Every quantity besides `replicates`, over the images at the largest budget."""
+    """Every quantity besides verdicts, over the images at the largest budget."""
 
     memorized: dict[str, Summary] = Field(default_factory=dict)
     controls: dict[str, Summary] = Field(default_factory=dict)
@@ -152,9 +153,9 @@ class Digests(Facts):
 class EntryFields(Facts):
     """The fields of an entry, each by itself; `Entry` sees to it that they agree."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     """Since version 2, rates are of the samples broken within a budget (`curve`), and
-    `required_attacks` are stated."""
+    `required_attacks` are stated; since version 3, `second_judge` is."""
     suite: SuiteFacts
     split: str
     profile: ProfileName
@@ -190,6 +191,8 @@ class EntryFields(Facts):
     recovered_share: float | None
     rates_at_thresholds: tuple[ThresholdRates, ...] = ()
     """Where the official SSCD descriptor judges, the rates at both thresholds of the literature."""
+    second_judge: SecondJudge | None = None
+    """Where the suite has a second descriptor, what it says of the same images."""
     utility: UtilityShare | None
     """Alignment as a share of the span between shuffled captions and the unmitigated model."""
     utility_by_kind: dict[str, UtilityShare] = Field(default_factory=dict)

@@ -13,7 +13,15 @@ from dorib.errors import DoribError
 from dorib.ranking.checks.comparable import contradictions
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import MethodFacts, ProfileName, SuiteFacts
-from dorib.ranking.rates import Count, Facts, Interval, Positive, Rate, UtilityShare
+from dorib.ranking.rates import (
+    Count,
+    Facts,
+    Interval,
+    Positive,
+    Rate,
+    SecondJudge,
+    UtilityShare,
+)
 from dorib.store.files import write_json
 from dorib.store.fingerprint import method_slug
 
@@ -28,6 +36,8 @@ class CellSummary(Facts):
     memorization_rate: Rate | None
     controls_rate: Rate | None
     oracle_rate: Rate | None
+    second_judge: SecondJudge | None = None
+    """Where the suite has a second descriptor, what it says of the same images."""
     erasure_gap: Interval | None
     recovered_share: float | None
     errors: Count
@@ -59,7 +69,7 @@ class Row(Facts):
 class Leaderboard(Facts):
     """All rows of one suite, split and profile."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     """That of its entries."""
     suite: SuiteFacts
     split: str
@@ -204,6 +214,7 @@ def _cell(entry: Entry) -> CellSummary:
         memorization_rate=entry.memorization_rate,
         controls_rate=entry.controls_rate,
         oracle_rate=entry.oracle_rate,
+        second_judge=entry.second_judge,
         erasure_gap=entry.erasure_gap,
         recovered_share=entry.recovered_share,
         errors=entry.errors,

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dorib.contracts.methods import REPLICATES, Quantity
+from dorib.contracts.methods import REPLICATES, SECOND_REPLICATES, Quantity
 from dorib.errors import DoribError
 from dorib.ranking.entry_fields import Summary
 from dorib.ranking.records import Record
@@ -68,12 +68,16 @@ class Observations:
                 values[sample].append(value)
         return dict(values)
 
+    def by_image(self, place: Place, quantity: str) -> dict[tuple[str | None, int | None], float]:
+        """One quantity's values, by sample and evaluation seed."""
+        return dict(self._values.get((place, quantity), {}))
+
     def summaries(self, place: Place, quantities: Mapping[str, Quantity]) -> dict[str, Summary]:
-        """Every quantity that has values there, besides `replicates`, whose summary is the rate."""
+        """Every quantity that has values there, besides verdicts, whose summaries are rates."""
         summaries = {}
         for name, quantity in sorted(quantities.items()):
             values = list(self._values.get((place, name), {}).values())
-            if values and name != REPLICATES:
+            if values and name not in (REPLICATES, SECOND_REPLICATES):
                 median = float(np.median(values))
                 summaries[name] = Summary(
                     mean=float(np.mean(values)),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from dorib.contracts.methods import REPLICATES
+from dorib.contracts.methods import REPLICATES, SECOND_REPLICATES
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.observations import LIKENESS, Observations, Place
-from dorib.ranking.rates import Rate
+from dorib.ranking.rates import Rate, Verdicts, has_second_judge
 from dorib.ranking.statistics import clopper_pearson
 
 Role = Literal["memorized", "control"]
@@ -72,15 +73,22 @@ class Outcomes:
         return tuple(dict.fromkeys(attack for _, attack in self._cells))
 
     def at(
-        self, cell: CellFacts | None, budget: int, role: Role, threshold: float | None = None
+        self,
+        cell: CellFacts | None,
+        budget: int,
+        role: Role,
+        threshold: float | None = None,
+        *,
+        second: bool = False,
     ) -> Outcome | None:
         """What is broken within one budget: of images that replicate by the suite's threshold, or
-        whose likeness reaches `threshold`.
+        whose likeness reaches `threshold`, or by the `second` judge's verdict.
 
         None where the cell was not run at it, the group is empty or nothing tells of replication.
         """
-        group = self._group(role)
-        quantity = REPLICATES if threshold is None else LIKENESS
+        group = self.group(role)
+        own = SECOND_REPLICATES if second else REPLICATES
+        quantity = own if threshold is None else LIKENESS
         if cell is None or budget not in self.budgets(cell) or not group:
             return None
         if quantity not in self.run.quantities:
@@ -103,11 +111,42 @@ class Outcomes:
         )
 
     def last(
-        self, cell: CellFacts | None, role: Role, threshold: float | None = None
+        self,
+        cell: CellFacts | None,
+        role: Role,
+        threshold: float | None = None,
+        *,
+        second: bool = False,
     ) -> Outcome | None:
         """What is broken within the largest budget, as `at` has it."""
         budgets = self.budgets(cell) if cell else ()
-        return self.at(cell, budgets[-1], role, threshold) if budgets else None
+        return self.at(cell, budgets[-1], role, threshold, second=second) if budgets else None
+
+    def verdicts(self, cell: CellFacts, role: Role) -> Verdicts:
+        """The first and the second judge on each image that the first has judged, at all budgets.
+
+        What the second says nothing of counts as no copy to it, as everywhere.
+        """
+        counts: Counter[tuple[bool, bool]] = Counter()
+        group = {sample.id for sample in self.group(role)}
+        for budget in self.budgets(cell):
+            first, second = (
+                self._observations.by_image(place(cell, budget, role), quantity)
+                for quantity in (REPLICATES, SECOND_REPLICATES)
+            )
+            counts.update(
+                (value > 0, second.get(image, 0) > 0)
+                for image, value in first.items()
+                if image[0] in group
+            )
+        same = counts[True, True] + counts[False, False]
+        return Verdicts(
+            both=counts[True, True],
+            first_alone=counts[True, False],
+            second_alone=counts[False, True],
+            neither=counts[False, False],
+            agreement=same / counts.total() if counts else None,
+        )
 
     def errors(self, cell: CellFacts) -> set[str]:
         """Samples with an error, or without a value that was asked for, at any budget."""
@@ -116,11 +155,13 @@ class Outcomes:
         for budget in self.budgets(cell):
             for role in roles:
                 errors |= self._observations.errors(place(cell, budget, role))
-                outcome = self.at(cell, budget, role)
-                errors |= outcome.errors if outcome else set()
+                for second in (False, True) if has_second_judge(self.run.stack) else (False,):
+                    outcome = self.at(cell, budget, role, second=second)
+                    errors |= outcome.errors if outcome else set()
         return errors
 
-    def _group(self, role: Role) -> tuple[SampleFacts, ...]:
+    def group(self, role: Role) -> tuple[SampleFacts, ...]:
+        """The samples of a role: the denominator."""
         return self.run.memorized if role == "memorized" else self.run.controls
 
 

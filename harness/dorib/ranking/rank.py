@@ -12,6 +12,7 @@ from dorib.ranking.checks.reasons import reasons_not_ranked
 from dorib.ranking.comparisons import (
     erasure_gap,
     rates_at_thresholds,
+    second_judge,
     share_recovered,
     work_to_break,
 )
@@ -90,6 +91,7 @@ def _entry(
         gap_reference=gap_reference,
         recovered_share=share_recovered(outcomes, cell),
         rates_at_thresholds=rates_at_thresholds(outcomes, cell),
+        second_judge=second_judge(outcomes, cell),
         utility=utility.share,
         utility_by_kind=utility.by_kind,
         prompts_without_reference=len(utility.reference_errors),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 
@@ -129,6 +129,63 @@ class ProbeResult(Facts):
         if not self.low <= self.auc <= self.high:
             raise ValueError(f"auc: {self.auc} is not within {self.low} to {self.high}")
         return self
+
+
+class Verdicts(Facts):
+    """What two judges say of the same images, counted."""
+
+    both: Count
+    """Images that both call copies."""
+    first_alone: Count
+    second_alone: Count
+    neither: Count
+    agreement: Share01 | None
+    """Share of the images on which they say the same; None where there is no image."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Verdicts:
+        share = (self.both + self.neither) / self.images if self.images else None
+        if (self.agreement is None) != (share is None) or not near(self.agreement or 0, share or 0):
+            raise ValueError(f"agreement: {self.agreement}, where the counts give {share}")
+        return self
+
+    @property
+    def images(self) -> int:
+        """How many were judged."""
+        return self.both + self.first_alone + self.second_alone + self.neither
+
+    @property
+    def copies_to_the_first(self) -> int:
+        """Images that the first calls copies."""
+        return self.both + self.first_alone
+
+    @property
+    def copies_to_the_second(self) -> int:
+        """Images that the second calls copies."""
+        return self.both + self.second_alone
+
+
+class SecondJudge(Facts):
+    """What the suite's second descriptor says of the same images; no rank depends on it.
+
+    Rates are within the largest budget, as the first's; verdicts are of the images at all budgets.
+    """
+
+    memorized: Rate
+    controls: Rate | None
+    oracle: Rate | None
+    verdicts: Verdicts
+    """On the memorized samples' images."""
+    verdicts_on_controls: Verdicts | None
+
+
+Stack: TypeAlias = Mapping[str, Mapping[str, str | float | None]]
+"""By metric, what its values depend on."""
+
+
+def has_second_judge(stack: Stack) -> bool:
+    """Whether a metric names a second descriptor in its stack."""
+    return any("second_threshold" in of_metric for of_metric in stack.values())
 
 
 class WorkToBreak(Facts):

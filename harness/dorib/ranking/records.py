@@ -11,7 +11,6 @@ from pydantic import ValidationError, model_validator
 from dorib.contracts.methods import Level
 from dorib.errors import DoribError
 from dorib.reading import Malformed, read_text
-from dorib.store.files import write_text
 from dorib.validation import StrictModel, first_problem
 
 LARGEST = 1 << 32
@@ -60,8 +59,9 @@ class Record(StrictModel):
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, whole or not at all."""
-    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+    """Write records as JSON lines."""
+    lines = (record.model_dump_json() + "\n" for record in records)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from dorib.errors import DoribError
 from dorib.ranking.entries import Entry
-from dorib.report.overview import FIGURES, footnotes, scale, table_lines
+from dorib.report.overview import footnotes, scale, table_lines, titles
 from dorib.report.webpages import template_environment
 
 Place: TypeAlias = tuple[str, str, str]
@@ -49,7 +49,7 @@ def results_html(entries: Sequence[Entry], pictures: Mapping[Place, Path]) -> st
         .render(
             suite=entries[0].suite,
             split=entries[0].split,
-            titles=FIGURES,
+            titles=titles(entries),
             lines=list(table_lines(entries)),
             notes=[*footnotes(entries), scale(entries, entries[0].profile)],
             strips=_embedded(_chosen(entries, pictures), pictures),

@@ -16,6 +16,8 @@ from dorib.ranking.rates import Rate
 ABSENT = "-"
 FIGURES = ("memorized", "controls", "oracle", "utility", "work")
 """Titles of the columns of numbers."""
+AGREEMENT = "agree"
+"""Title of the column beside them where the suite has a second judge."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,18 @@ class Line:
 
     label: str
     figures: tuple[str, ...]
-    """One for each of `FIGURES`; none in a heading."""
+    """One for each of `titles`; none in a heading."""
     flags: str
 
     @property
     def is_heading(self) -> bool:
         """Whether it names a mitigation."""
         return not self.figures
+
+
+def titles(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Of the columns of numbers."""
+    return (*FIGURES, AGREEMENT) if _judged_twice(entries) else FIGURES
 
 
 def table_lines(entries: Sequence[Entry]) -> Iterator[Line]:
@@ -49,6 +56,7 @@ def table_lines(entries: Sequence[Entry]) -> Iterator[Line]:
                 _bare(entry.oracle_rate),
                 f"{entry.utility.value:.2f}" if entry.utility else ABSENT,
                 f"{entry.work.search_mean_memorized:.0f}",
+                *([_agreement(entry)] if _judged_twice(entries) else []),
             )
             own = ", ".join(flag for flag in flags(entry) if flag not in shared)
             yield Line(entry.attack.label, figures, own)
@@ -75,6 +83,8 @@ def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
     searched = any(point.budget for point in _points(entries))
     yield f"{rate} within the largest budget" if searched else rate
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
+    if _judged_twice(entries):
+        yield "agree: share of the memorized samples' images on which both judges agree"
     yield from _reasons(entries)
     if not first.samples.controls:
         yield "no controls: nothing tells what an attack draws from images the model never saw"
@@ -118,6 +128,15 @@ def _reasons(entries: Sequence[Entry]) -> Iterator[str]:
 
 def _with_interval(rate: Rate | None) -> str:
     return f"{rate.rate:.2f} ({rate.low:.2f}-{rate.high:.2f})" if rate else ABSENT
+
+
+def _judged_twice(entries: Sequence[Entry]) -> bool:
+    return any(entry.second_judge for entry in entries)
+
+
+def _agreement(entry: Entry) -> str:
+    share = entry.second_judge.verdicts.agreement if entry.second_judge else None
+    return ABSENT if share is None else f"{share:.2f}"
 
 
 def _bare(rate: Rate | None) -> str:

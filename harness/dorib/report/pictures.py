@@ -52,7 +52,7 @@ def draw_strips(
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    with whole_file(path) as temporary:
+    with whole_file(path, durable=False) as temporary:
         sheet.save(temporary)
 
 

@@ -20,7 +20,7 @@ from dorib.ranking.records import Record, write_records
 from dorib.report.failures import failed_altogether
 from dorib.report.pictures import Column, draw_strips
 from dorib.report.run import Run
-from dorib.store.files import named_write_errors, sweep
+from dorib.store.files import named_write_errors, sweep, whole_file
 from dorib.store.fingerprint import digest, library_versions
 from dorib.verbs.attack import trigger_item
 from dorib.verbs.context import Subject
@@ -154,7 +154,8 @@ def finish(this: Run, *, reused: bool) -> RunResult:
             slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
             pictures[place] = out / "pictures" / slug
             draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
-        write_records(out / "records.jsonl", this.records)
+        with whole_file(out / "records.jsonl") as temporary:
+            write_records(temporary, this.records)
     required = context.suite.manifest.required_attacks
     leaderboard = write_leaderboard(out, entries, required or None)
     files = [out / entry_file(entry) for entry in entries]

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,34 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Where to write what is to lie at `path`: it is moved there once it is written and on disk.
 
     The name ends as that of `path` does. Nothing is left of it where the block does not end well.
+    A file of the same content that lies there already is left alone: to flush one takes longer
+    than to read it. Not `durable`, it may be lost if the machine itself fails: for what the next
+    run writes anew.
     """
     temporary = unfinished(path.parent, path.suffix)
     try:
         yield temporary
-        flush(temporary)
-        temporary.replace(path)
+        if not _same_content(temporary, path):
+            if durable:
+                flush(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _same_content(written: Path, there: Path) -> bool:
+    """Whether `there` is a file of its own that holds what was written."""
+    try:
+        if there.is_symlink() or there.stat().st_size != written.stat().st_size:
+            return False
+        with written.open("rb") as one, there.open("rb") as other:
+            return file_digest(one, "sha256").digest() == file_digest(other, "sha256").digest()
+    except OSError:
+        return False
 
 
 def unfinished(folder: Path, suffix: str = "") -> Path:
@@ -93,8 +110,31 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def named_write_errors(folder: Path) -> Iterator[None]:
-    """Around whatever writes below `folder`.
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write into, which is moved to `path` once all of it is on disk.
+
+    Nothing is left of it where the block does not end well.
+
+    Raises:
+        OSError: the disk is full or not writable, or something has come to lie at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path.parent)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for written in temporary.rglob("*"):
+            flush(written)
+        flush(temporary)
+        temporary.rename(path)
+        flush(path.parent)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Around whatever writes below `folder`, which `option` names on the command line.
 
     Raises:
         DoribError: the disk is full or not writable.
@@ -104,7 +144,7 @@ def named_write_errors(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise DoribError(
             f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
-            "free some space or choose another --out"
+            f"free some space or choose another {option}"
         ) from error
 
 

@@ -81,6 +81,11 @@ class Shelf:
         files = self.files(item).items()
         return digest({n.removeprefix(own): sha for n, sha in files if n.startswith(own)})
 
+    @property
+    def items(self) -> tuple[str, ...]:
+        """All that are there, in no order that means anything."""
+        return tuple(self._batches)
+
     def missing(self, items: Sequence[str]) -> list[str]:
         """Those of `items` that are not there yet, in order."""
         return [item for item in items if item not in self]
@@ -172,6 +177,20 @@ class Store:
                 self._swept = True
             self._write_key(folder / "key.json", content)
         return Shelf(folder, name, self._note)
+
+    def shelves(self, kind: ArtefactKind) -> Iterator[tuple[dict[str, Any], Shelf]]:
+        """All shelves of a kind that are there, each with the key that it is for."""
+        for path in sorted((self.root / kind).glob("*/key.json")):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                name = digest(content)
+                key = content["of"]
+                current = content["kind"] == kind and content["format"] == FORMATS[kind]
+            except (OSError, ValueError, LookupError, TypeError, RecursionError):
+                # Damaged: written anew by the next run that needs it.
+                continue
+            if current and isinstance(key, dict) and path.parent.name == name[:32]:
+                yield key, Shelf(path.parent, name, self._note)
 
     def _write_key(self, path: Path, content: dict[str, Any]) -> None:
         """The folder's name says which key it is; the file is for readers, and must be right."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.reading import BROKEN_PICTURE
 
 if TYPE_CHECKING:
     from dorib.suites.manifest import Orientation
@@ -50,7 +51,7 @@ def read_image(
                 picture = picture.transpose(turn)
     except FileNotFoundError:
         raise DoribError(f"{path}: missing; restore the picture") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
         raise DoribError(f"{path}: not a readable picture; give a PNG, JPEG or WebP") from error
     if size is not None and picture.size != (size[1], size[0]):
         picture = _fit(picture, size)

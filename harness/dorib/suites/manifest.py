@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     Discriminator,
     Field,
     Tag,
     field_validator,
+    model_validator,
 )
 
 from dorib.contracts.params import Budgets
@@ -93,6 +94,8 @@ class Manifest(StrictModel):
     oracle: PossiblePath | None = None
     """A U-Net folder: trained without the memorized samples, everything else equal."""
     descriptor: DescriptorSettings | None = None
+    second_descriptor: DescriptorSettings | None = None
+    """Independent of the first; judges beside it and decides nothing."""
     clip: PossiblePath | None = None
     """A transformers CLIP folder, relative to the suite, or a hub id."""
     samples: SampleTable = "samples.jsonl"
@@ -108,6 +111,17 @@ class Manifest(StrictModel):
     """Whether originals are turned as their EXIF orientation says."""
     required_attacks: tuple[str, ...] = ()
     """What a mitigation must have been attacked by to have a rank; none: by all of its run's."""
+
+    @model_validator(mode="after")
+    def _second_is_another(self) -> Self:
+        second = self.second_descriptor
+        if second is None:
+            return self
+        if self.descriptor is None:
+            raise ValueError("second_descriptor: there is no first; name it as descriptor")
+        if second.path == self.descriptor.path:
+            raise ValueError("second_descriptor: is the first once more; name another, or none")
+        return self
 
     @field_validator("required_attacks")
     @classmethod

@@ -12,7 +12,12 @@ LONGEST_NAME = 255
 """Bytes, as file systems have it."""
 
 
-def _possible(value: str) -> str:
+def possible_path(value: str) -> str:
+    """`value`, if a file could have it as its path.
+
+    Raises:
+        ValueError: it holds a character that no name can, or is too long.
+    """
     try:
         names = os.fsencode(value).split(b"/")
     except UnicodeEncodeError:
@@ -24,5 +29,5 @@ def _possible(value: str) -> str:
     return value
 
 
-PossiblePath: TypeAlias = Annotated[str, AfterValidator(_possible)]
+PossiblePath: TypeAlias = Annotated[str, AfterValidator(possible_path)]
 """A path that a file could have: whether there is one shows when it is used."""

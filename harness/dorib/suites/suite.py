@@ -63,6 +63,11 @@ class Suite:
         return self.manifest.descriptor
 
     @property
+    def second_descriptor(self) -> DescriptorSettings | None:
+        """One that judges beside the first and decides nothing; None where there is none."""
+        return self.manifest.second_descriptor
+
+    @property
     def clip(self) -> str | None:
         """A transformers CLIP, as `component` takes it; None where there is none."""
         return self.manifest.clip
@@ -137,10 +142,37 @@ class Suite:
         return prompts
 
     @cached_property
+    def general_prompts(self) -> tuple[Prompt, ...]:
+        """Non-memorized captions that a defender or an attacker may use, some with an image.
+
+        Raises:
+            DoribError: a row is wrong (named by its number).
+        """
+        return read_prompts(self._place(self.manifest.general))
+
+    @cached_property
     def general_captions(self) -> tuple[str, ...]:
-        """Non-memorized captions that a defender or an attacker may use."""
-        prompts = read_prompts(self._place(self.manifest.general))
-        return tuple(prompt.caption for prompt in prompts)
+        """The captions of `general_prompts`."""
+        return tuple(prompt.caption for prompt in self.general_prompts)
+
+    @cached_property
+    def general_images(self) -> tuple[tuple[str, Path], ...]:
+        """Caption and file of those general prompts that have an image.
+
+        Raises:
+            DoribError: one lies outside the suite folder, is missing, or is a pipe, a device or a
+                folder.
+        """
+        pairs = []
+        for number, prompt in enumerate(self.general_prompts, start=1):
+            if prompt.image is None:
+                continue
+            where = f"{self.root / self.manifest.general}, caption {number}"
+            path = _no_pipe(self._place(prompt.image, where))
+            if not _is_there(path):
+                raise DoribError(f"{where}: {path} is missing; restore the picture")
+            pairs.append((prompt.caption, path))
+        return tuple(pairs)
 
     def originals(self, sample: Sample) -> tuple[Path, ...]:
         """The files of a sample's original images: those it lists, and those fetched for it.
@@ -161,12 +193,12 @@ class Suite:
     def digest(self) -> str:
         """Digest of `suite.yaml` and of all that it and the samples name; of no model card."""
         manifest = self.manifest
-        descriptor = manifest.descriptor.path if manifest.descriptor else None
+        descriptors = (manifest.descriptor, manifest.second_descriptor)
         references = (
             manifest.pipeline,
             manifest.pipeline_config,
             manifest.oracle,
-            descriptor,
+            *(settings.path for settings in descriptors if settings),
             manifest.clip,
         )
         # Elsewhere is the hub: the target model's own digest names the commit.
@@ -174,6 +206,7 @@ class Suite:
         table = manifest.samples
         rows = table.table if isinstance(table, PromptTable) else table
         tables = [self._place(name) for name in (rows, manifest.utility, manifest.general)]
+        general = [file_digest(path) for _, path in self.general_images]
         return digest(
             {
                 "manifest": file_digest(self.root / "suite.yaml"),
@@ -183,6 +216,8 @@ class Suite:
                     sample.id: [file_digest(path) for path in self.originals(sample)]
                     for sample in self.samples
                 },
+                # Left out of the others, whose digest stays what it was.
+                **({"general images": general} if general else {}),
             }
         )
 

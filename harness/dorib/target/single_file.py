@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from dorib.errors import DoribError
 from dorib.target.components import (
@@ -16,15 +16,23 @@ from dorib.target.components import (
     refuse_too_many_layers,
 )
 from dorib.target.quiet import loading
+from dorib.weights.files import TensorFile
 from dorib.weights.folders import read_json
 from dorib.weights.tensors import require_complete, require_finite
 
-_UNET = "model.diffusion_model."
-_SUFFIX = ".safetensors"
+UNET_PREFIX = "model.diffusion_model."
+"""How the names of a U-Net's tensors begin in that form."""
 
 
-def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> Any:
+def load_single_file(
+    path: Path,
+    folder: PipelineFolder,
+    dtype: torch.dtype,
+    given: Mapping[str, Any] | None = None,
+) -> Any:
     """The pipeline in `path`, its configurations and tokenizer from `folder`; no connection.
+
+    `given` are components, by name, that are not read: they are the pipeline's as they are.
 
     Raises:
         DoribError: the file is no safetensors, or lacks a tensor, has one too much or one that is
@@ -40,7 +48,8 @@ def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> 
         )
     for component in folder.classes():
         folder.class_of(component)
-    names = _tensors(path, folder.what)
+    given = given or {}
+    names = TensorFile.open(path, folder.what).names
     adapters = [key for key in names if "lora" in key.lower()]
     require_complete((), adapters, (), folder.what)
     _refuse_another_unet(folder, names)
@@ -51,15 +60,18 @@ def load_single_file(path: Path, folder: PipelineFolder, dtype: torch.dtype) -> 
             dtype=dtype,
             local_files_only=True,
             **dict.fromkeys(NOT_NEEDED),
+            **given,
         )
     for component in folder.classes():
+        if component in given:
+            continue
         module = getattr(pipeline, component)
         if isinstance(module, torch.nn.Module):
             require_finite(module.state_dict(), f"{folder.what}: {component}")
     return pipeline
 
 
-def _refuse_another_unet(folder: PipelineFolder, names: list[str]) -> None:
+def _refuse_another_unet(folder: PipelineFolder, names: Sequence[str]) -> None:
     """What diffusers has no place for it would pass over."""
     from diffusers import UNet2DConditionModel
 
@@ -67,19 +79,9 @@ def _refuse_another_unet(folder: PipelineFolder, names: list[str]) -> None:
     refuse_too_many_layers(own, len(names))
     with loading(own.what), torch.device("meta"):
         asked = len(UNet2DConditionModel.from_config(own.configuration()).state_dict())
-    held = sum(name.startswith(_UNET) for name in names)
+    held = sum(name.startswith(UNET_PREFIX) for name in names)
     if held != asked:
         raise DoribError(
             f"{folder.what}: holds {held} tensors of a U-Net, but its pipeline_config asks for "
             f"{asked}; give the whole file, and the configuration that belongs to it"
         )
-
-
-def _tensors(path: Path, what: str) -> list[str]:
-    if path.suffix != _SUFFIX:
-        raise DoribError(f"{what}: is no {_SUFFIX} file; weights are read from those alone")
-    try:
-        with safe_open(path, framework="pt") as weights:
-            return list(weights.keys())
-    except (OSError, SafetensorError) as error:
-        raise DoribError(f"{what}: cannot be read as safetensors ({error}); restore it") from error

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from dorib.contracts.seeds import Seeds
 from dorib.errors import DoribError
 from dorib.target.model import DiffusersModel
 from dorib.target.quiet import loading
@@ -32,7 +33,8 @@ def try_out(model: DiffusersModel, what: str) -> None:
     levels = len(model.pipeline.unet.config.block_out_channels)
     channels, height, width = model.latent_shape
     shape = (1, channels, min(height, 2**levels), min(width, 2**levels))
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    # A torch whose generators are kept in another form is refused here, before any work.
+    noise = torch.randn(shape, generator=Seeds().generator("trial"))
     latents = noise.to(model.device, model.dtype)
     with torch.no_grad(), loading(what, advice):
         timestep = model.sampling_timesteps()[:1]

@@ -69,7 +69,7 @@ def attack(
     what an attack that replays another one is handed: a subject that failed there fails here.
     """
     budgets = context.profile.budgets if method.attack.searches else (0,)
-    key = {
+    key: dict[str, object] = {
         "code": closure_digest(__name__),
         "edit": mitigated.key,
         "attack": method.fingerprint,
@@ -77,6 +77,8 @@ def attack(
         "general": digest(context.suite.general_captions),
         "replayed": replayed.key if replayed else None,
     }
+    if method.attack.sees_others:
+        key["others"] = [other.tag for other in context.samples_of_split]
     shelf = context.store.shelf("triggers", key)
     attacked = Attacked(method, budgets, shelf, replayed=replayed)
     if replayed:
@@ -216,6 +218,11 @@ def _ended_beyond(ledger: Ledger, limit: int) -> Ledger:
 
 def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:
     targets = context.targets(batch)
+    if attacked.method.attack.sees_others:
+        targets = [
+            replace(target, others=context.others(subject))
+            for target, subject in zip(targets, batch, strict=True)
+        ]
     source = attacked.replayed
     if source is None:
         return targets

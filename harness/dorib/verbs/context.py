@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.views import Target
+from dorib.contracts.views import GeneralPair, OtherSample, Target
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.store.code import closure_digest
@@ -199,8 +199,9 @@ class RunContext:
         """
         if subject.role == "memorized":
             return subject
-        number = self.seeds.child("assignment").integer(subject.id)
-        return self.memorized_of_split[number % len(self.memorized_of_split)]
+        return self.memorized_of_split[
+            assigned(self.seeds, subject.id, len(self.memorized_of_split))
+        ]
 
     def targets(self, subjects: Sequence[Subject]) -> list[Target]:
         """`subjects` as methods see them, indexed by their position.
@@ -219,14 +220,52 @@ class RunContext:
             for index, subject in enumerate(subjects)
         ]
 
+    @cached_property
+    def samples_of_split(self) -> tuple[Subject, ...]:
+        """All samples of the split that have an original, whatever the run's limits."""
+        return (*self.memorized_of_split, *_scorable(self._subjects("control")))
+
+    def others(self, subject: Subject) -> list[OtherSample]:
+        """The samples of the split that show another photograph than `subject`."""
+        size = self._image_size
+        return [
+            OtherSample(
+                other.caption,
+                other.role == "memorized",
+                partial(read_image, other.originals[0], size, other.orientation),
+            )
+            for other in self.samples_of_split
+            if other.cluster != subject.cluster
+        ]
+
     def originals(self, subject: Subject) -> Tensor:
         """`[originals, 3, height, width]`, float32 in [0, 1], at the model's resolution."""
-        sampling = self.suite.manifest.sampling
-        size = sampling.height, sampling.width
+        size = self._image_size
         if not subject.originals:
             return torch.zeros(0, 3, *size)
         images = (read_image(path, size, subject.orientation) for path in subject.originals)
         return torch.stack(list(images))
+
+    @cached_property
+    def general_pairs(self) -> tuple[GeneralPair, ...]:
+        """General captions with the images that the suite has for them."""
+        orientation = self.suite.manifest.orientation
+        return tuple(
+            GeneralPair(caption, partial(read_image, path, self._image_size, orientation))
+            for caption, path in self.suite.general_images
+        )
+
+    @cached_property
+    def general_digest(self) -> str:
+        """Of all that a defender is handed of the general prompts."""
+        images = [(caption, file_digest(path)) for caption, path in self.suite.general_images]
+        orientation = self.suite.manifest.orientation
+        return digest([self.suite.general_captions, images, orientation if images else None])
+
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        sampling = self.suite.manifest.sampling
+        return sampling.height, sampling.width
 
     def _subjects(self, role: Literal["memorized", "control"]) -> list[Subject]:
         return [
@@ -240,6 +279,11 @@ class RunContext:
     ) -> list[Subject]:
         counts = [count for count in (of_profile, self.settings.limit) if count is not None]
         return self._subjects(role)[: min(counts, default=None)]
+
+
+def assigned(seeds: Seeds, subject: str, memorized: int) -> int:
+    """Which of the memorized samples of a split stands behind a subject that is none of them."""
+    return seeds.child("assignment").integer(subject) % memorized
 
 
 def _subject(suite: Suite, sample: Sample) -> Subject:

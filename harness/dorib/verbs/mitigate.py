@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from dorib.contracts.edit_files import Outline, load_edit, load_outline, save_edit
 from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
@@ -21,7 +22,6 @@ from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import rule_fingerprint
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
-from dorib.store.files import write_json
 from dorib.store.fingerprint import digest, model_digest
 from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
@@ -125,7 +125,11 @@ def _fit(
     method = mitigated.method
     model = context.model
     view = DefenderView(
-        context.targets(group), context.suite.general_captions, _oracle(context, method), scratch
+        context.targets(group),
+        context.suite.general_captions,
+        _oracle(context, method),
+        scratch,
+        general_pairs=context.general_pairs,
     )
     seeds = context.seeds.child("fit", method.name).sealed()
     with context.reporter.verb("mitigate", method.label, 0) as advance:
@@ -155,7 +159,7 @@ def _fit(
         for item, part in parts.items():
             (folder / item).mkdir()
             save_edit(part, folder / item)
-            write_json(folder / item / "fit.json", {"work": work[item]})
+            (folder / item / "fit.json").write_text(json.dumps({"work": work[item]}) + "\n")
 
 
 def _key(context: RunContext, method: Configured) -> dict[str, object]:
@@ -166,7 +170,7 @@ def _key(context: RunContext, method: Configured) -> dict[str, object]:
         "model": context.model_key,
         "mitigation": method.fingerprint,
         "memorized": memorized,
-        "general": digest(context.suite.general_captions),
+        "general": context.general_digest,
         "oracle": model_digest(oracle) if oracle else None,
     }
 
@@ -188,15 +192,21 @@ def _refuse_oracle(context: RunContext, method: Configured, edit: Edit) -> None:
     folder = _oracle_of(context.suite)
     if folder is None or _oracle(context, method):
         return
+    changed: dict[str, Tensor] = {}
     for change in edit.changes:
-        if not isinstance(change, ReplaceWeights):
-            continue
-        weights = {name.removeprefix("unet."): value for name, value in change.weights.items()}
-        oracle = load_unet_weights(folder)
-        if set(weights) == set(oracle) and all(
-            torch.equal(value.float().cpu(), oracle[name]) for name, value in weights.items()
-        ):
-            raise AdmissionError(
-                "fit returned the weights of the suite's oracle, which no defender has; fit the "
-                "edit to the model"
-            )
+        if isinstance(change, ReplaceWeights):
+            changed |= {name.removeprefix("unet."): v for name, v in change.weights.items()}
+    if not changed:
+        return
+    oracle, own = load_unet_weights(folder), context.model.weights()
+    # An edit may hold only what differs from the pipeline.
+    if changed.keys() <= oracle.keys() and all(
+        torch.equal(
+            changed.get(name, own[name]).to("cpu", own[name].dtype), value.to(own[name].dtype)
+        )
+        for name, value in oracle.items()
+    ):
+        raise AdmissionError(
+            "fit returned the weights of the suite's oracle, which no defender has; fit the "
+            "edit to the model"
+        )

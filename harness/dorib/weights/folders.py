@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from dorib.errors import DoribError
+from dorib.weights.files import TensorFile
 
 ATTENTION = ("eager", "sdpa")
 """Implementations of attention that are torch's own; any other may be fetched and run."""
@@ -22,7 +21,8 @@ CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 VARIANTS = (None, "fp16", "bf16")
 """Suffixes of weights files, in the order in which they are looked for."""
 
-_SHARD = re.compile(r"[\w.-]+\.safetensors")
+_SHARD = re.compile(r"\w[\w.-]*\.safetensors")
+"""No hidden file: a model's digest passes over those."""
 _LARGEST_CONFIGURATION = 2**24
 
 
@@ -109,7 +109,7 @@ class ModelFolder:
                     "folder; weights are read from nowhere else"
                 )
             files.setdefault(name, self.file(name))
-        held = {name: set(_names(file, self.what)) for name, file in files.items()}
+        held = {n: set(TensorFile.open(file, self.what).names) for n, file in files.items()}
         astray = [tensor for tensor, name in places.items() if tensor not in held[name]]
         if astray:
             raise DoribError(
@@ -225,19 +225,8 @@ def _is_there(path: Path) -> bool:
 
 
 def _tensors(files: tuple[Path, ...], what: str) -> frozenset[str]:
-    names = [name for file in files for name in _names(file, what)]
+    names = [name for file in files for name in TensorFile.open(file, what).names]
     if len(names) != len(set(names)):
         twice = next(name for name in names if names.count(name) > 1)
         raise DoribError(f"{what}: {twice} stands in two of its shards; restore the shards")
     return frozenset(names)
-
-
-def _names(file: Path, what: str) -> list[str]:
-    try:
-        with safe_open(file, framework="pt") as weights:
-            return list(weights.keys())
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DoribError(
-            f"{what}: {file} cannot be read as safetensors ({reason}); restore the file"
-        ) from error

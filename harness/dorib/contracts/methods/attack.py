@@ -39,6 +39,9 @@ class Attack(Method[P]):
     """Places of a sampling rule that its search is led by: those two are in the model's losses; one
     that samples images feels all. Where a rule acts elsewhere the search is not adaptive, which
     the entry says."""
+    sees_others: ClassVar[bool] = False
+    """Whether each target comes with the suite's other samples, `others`; what the attack finds
+    then depends on them."""
     replays: ClassVar[str | None] = None
     """The role in `builds_on` of the attack whose triggers for the unmitigated model this one is
     handed, in each target's `found`."""

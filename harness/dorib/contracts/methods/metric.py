@@ -39,10 +39,12 @@ class Quantity:
 
 REPLICATES = "replicates"
 """1 where an image replicates the original, else 0: what memorization rates are made of."""
+SECOND_REPLICATES = "replicates_second"
+"""The same by a suite's second descriptor: what the entry sets beside the first's verdict."""
 CLIP_ALIGNMENT = "clip_alignment"
 """How well an image goes with its caption: what utility is made of."""
-RESERVED_QUANTITIES = frozenset({REPLICATES, CLIP_ALIGNMENT})
-"""Names that ranks are decided by: the built-in metrics' alone."""
+RESERVED_QUANTITIES = frozenset({REPLICATES, SECOND_REPLICATES, CLIP_ALIGNMENT})
+"""Names that entries' rates and ranks are made of: the built-in metrics' alone."""
 
 
 class Metric(Method[P]):

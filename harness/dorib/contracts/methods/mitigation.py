@@ -24,6 +24,16 @@ class Mitigation(Method[P]):
         """Whether one edit serves all prompts, or each memorized sample has its own."""
         return "global"
 
+    def prepare(self, model: TargetModel) -> None:
+        """See that what the parameters name goes with `model`, before any work of the run.
+
+        Not asked again once all was well: what `fit` needs it works out itself. The model is left
+        as it was found.
+
+        Raises:
+            DoribError: it does not; says what and how to mend it.
+        """
+
     @abstractmethod
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """Work out the edit; the model is left as it was found.

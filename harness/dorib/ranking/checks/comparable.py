@@ -124,6 +124,10 @@ def _beside_references(entry: Entry, cells: Cells) -> Iterator[tuple[Entry, str]
         own = [(found.threshold, found.memorized) for found in oracle.rates_at_thresholds]
         if [(found.threshold, found.oracle) for found in entry.rates_at_thresholds] != own:
             yield entry, "rates_at_thresholds: oracle is not the rate of the oracle's own row"
+    if oracle and entry.second_judge:
+        own_second = oracle.second_judge and oracle.second_judge.memorized
+        if entry.second_judge.oracle != own_second:
+            yield entry, "second_judge: oracle is not the rate of the oracle's own row"
     expected = _recovered(entry, cells)
     found = entry.recovered_share
     if (found is None) != (expected is None) or (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.configure import NONE, ORACLE
 from dorib.ranking.checks.reasons import reasons_not_ranked
+from dorib.ranking.checks.second_judge import check_second_judge
 from dorib.ranking.entry_fields import EntryFields, MethodFacts, Summary
 from dorib.ranking.rates import (
     ROUNDING,
@@ -35,6 +37,7 @@ def check_entry(entry: EntryFields) -> None:
         _check_arms,
         _check_headline,
         _check_other_thresholds,
+        check_second_judge,
         _check_gap,
         _check_utility,
         _check_work,
@@ -59,7 +62,7 @@ def _check_names(entry: EntryFields) -> None:
         raise ValueError("knows: not in order, each once")
     required = entry.required_attacks
     if (required is None) != (entry.schema_version == 1):
-        raise ValueError("required_attacks: version 2 states them, and version 1 does not")
+        raise ValueError("required_attacks: version 1 does not state them, and later ones do")
     if required is not None and (not required or len(set(required)) != len(required)):
         raise ValueError("required_attacks: must be at least one, each once")
 
@@ -70,15 +73,26 @@ def _label_follows(method: MethodFacts) -> bool:
         return False
     rest, opens = method.label.removeprefix(method.name), ":"
     for parameter in sorted(method.params):
-        value = method.params[parameter]
-        if isinstance(value, dict) and set(value) == {"name", "sha256"}:
-            # Of a file, or a folder, the label shows the name.
-            value = value["name"]
+        value = _as_shown(method.params[parameter])
         text = str(MethodSpec(name="", params={parameter: value}))
         piece = opens + text.removeprefix(":")
         if rest == piece or rest.startswith(f"{piece},"):
             rest, opens = rest.removeprefix(piece), ","
     return not rest
+
+
+def _as_shown(value: Any) -> Any:
+    """A parameter as a label shows it: files by their names, a method as it is typed."""
+    if isinstance(value, list):
+        return [_as_shown(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"name", "sha256"}:
+        return value["name"]
+    parts = {name: _as_shown(part) for name, part in value.items()}
+    if set(value) == {"name", "params"} and isinstance(parts["params"], dict):
+        return str(MethodSpec(name=str(parts["name"]), params=parts["params"]))
+    return parts
 
 
 def _check_curve(entry: EntryFields) -> None:

@@ -65,6 +65,14 @@ def _problems(
         )
     if samples.utility_prompts > prompts:
         yield f"samples.utility_prompts are {samples.utility_prompts}, more than the {prompts}"
+    judged_twice = suite.second_descriptor is not None
+    for entry in entries:
+        if entry.memorization_rate and (entry.second_judge is not None) != judged_twice:
+            yield (
+                "second_judge is left out, which is that"
+                if judged_twice
+                else "second_judge is stated, which is none"
+            )
     if board.profile == "custom":
         return
     profile = manifest.quick if board.profile == "quick" else manifest.full

@@ -8,6 +8,7 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
+from dorib.reading import BROKEN_PICTURE
 from dorib.suites.fetch.download import DownloadError
 from dorib.suites.fetch.sources import SUFFIXES
 
@@ -49,7 +50,7 @@ def inspect_picture(content: bytes) -> Picture:
         raise DownloadError("more pixels than can be handled") from error
     except UnidentifiedImageError as error:
         raise DownloadError(f"no PNG, JPEG or WebP ({_looks_like(content)})") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except BROKEN_PICTURE as error:
         raise DownloadError(f"a damaged picture ({str(error)[:100]})", again=True) from error
     return Picture(suffix, width, height, hashlib.sha256(content).hexdigest())
 

@@ -1,7 +1,7 @@
 """From a table on disk to its rows, numbered as a reader would count them.
 
-In a CSV the header is row 1, as spreadsheets count; in a JSONL a row is a line; in a `datasets`
-folder the first is row 1.
+In a CSV the header is row 1, as spreadsheets count; in a JSONL or a text a row is a line; in a
+`datasets` folder the first is row 1.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from dorib.errors import DoribError
 from dorib.printable import one_line
-from dorib.reading import Malformed, Rows, filled, read_csv, read_jsonl, within_bounds
+from dorib.reading import Malformed, Rows, filled, read_csv, read_jsonl, read_lines, within_bounds
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a CSV, a JSONL or a `datasets` folder, at least one.
+    """The rows of a CSV, a JSONL, a text of prompts or a `datasets` folder, at least one.
 
     Raises:
         DoribError: it is missing, not readable or empty, or a row is broken (by number).
@@ -29,10 +29,13 @@ def read_rows(path: Path) -> Rows:
         return read_csv(path)
     if ending == ".jsonl":
         return read_jsonl(path)
+    if ending == ".txt":
+        return read_lines(path, "caption")
     if not os.path.exists(path):  # noqa: PTH110
         raise DoribError(f"{path}: missing; restore it, or name another in suite.yaml")
     raise DoribError(
-        f"{path}: not a prompt table; give a .csv, a .jsonl or a folder that datasets saved"
+        f"{path}: not a prompt table; give a .csv, a .jsonl, a .txt with a prompt a line, or a "
+        "folder that datasets saved"
     )
 
 

@@ -16,7 +16,7 @@ class PromptTable(StrictModel):
     """The entry `samples` of a suite.yaml, where it is a mapping."""
 
     table: PossiblePath
-    """A CSV or JSONL file, or a folder that `datasets` saved."""
+    """A CSV or JSONL file, a text with a prompt a line, or a folder that `datasets` saved."""
     images: PossiblePath = "images"
     """Folder of the originals: those of sample ID are ID.png (or .jpg, .webp) and ID/*."""
     only: Memorization | None = None

@@ -185,7 +185,8 @@ class _RemovedWeights:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """`[len(rows), d_out, d_in]`."""
-        if len(self.indices) > self.chunk:
+        # While the weight is trained its removed part has no gradient, and changes with it.
+        if len(self.indices) > self.chunk or self.layer.weight.requires_grad:
             return self._dense(rows.tolist())
         # An edit on top may have put another weight in this one's place.
         if self._table is None or self._made_of is not self.layer.weight:
@@ -194,7 +195,7 @@ class _RemovedWeights:
         return self._table[rows]
 
     def _dense(self, rows: range | list[int]) -> Tensor:
-        weight = self.layer.weight.detach()
+        weight = self.layer.weight
         flat = weight.new_zeros(len(rows), weight.numel())
         for position, row in enumerate(rows):
             flat[position, self.indices[row]] = weight.reshape(-1)[self.indices[row]]

@@ -65,6 +65,10 @@ class PipelineText(TargetModel):
         return reading.token_embeddings(self.pipeline)
 
     @override
+    def token_vectors(self, tokens: Tokens) -> Mapping[str, Tensor]:
+        return reading.token_vectors(self.pipeline, tokens)
+
+    @override
     def encode_tokens(
         self, tokens: Tokens, vectors: Mapping[str, Tensor] | None = None
     ) -> Embeddings:

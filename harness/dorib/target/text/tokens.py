@@ -70,6 +70,14 @@ def token_embeddings(pipeline: Any) -> dict[str, Tensor]:
     return tables
 
 
+def token_vectors(pipeline: Any, tokens: Tokens) -> dict[str, Tensor]:
+    """By text encoder, the vectors of `tokens` as it pads them, `[B, length, width]`."""
+    return {
+        name: table[_padded_for(pipeline, name, tokens).to(table.device)]
+        for name, table in token_embeddings(pipeline).items()
+    }
+
+
 def encode_tokens(
     pipeline: Any, tokens: Tokens, vectors: Mapping[str, Tensor] | None, device: torch.device
 ) -> Embeddings:

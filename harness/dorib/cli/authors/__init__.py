@@ -1,0 +1,1 @@
+"""The way of an author: `dorib new`, `dorib check`, and reference pages from the code."""

@@ -1,0 +1,1 @@
+"""What a run has made, in the forms that other programs load."""
