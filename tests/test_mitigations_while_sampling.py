@@ -158,19 +158,17 @@ def test_whole_runs(tiny_suite_folder: Path, tmp_path: Path, registry: Registry)
     }
     result = run(make_config(config), registry)
     assert not result.failed
-    entries = {(e.mitigation.label, e.attack.name): e for e in result.entries}
+    entries = {(e.mitigation.name, e.attack.name): e for e in result.entries}
     assert all(entry.errors == 0 for entry in entries.values())
-    work = {
-        label: entry.work.rule for (label, attack), entry in entries.items() if attack == "none"
-    }
+    work = {name: entry.work.rule for (name, attack), entry in entries.items() if attack == "none"}
     assert work["prompt-noise"] == work["guidance"] == work["none"] == 0
-    assert work[REPULSION] == 3
+    assert work["attention"] == 3
     assert work["noise-adjustment"] == 8
-    assert 2 <= work["embedding-descent:steps=2"] <= 9
-    assert 6 <= work["noise-descent:steps=2"] <= 14
-    adaptive = {label: e.adaptive for (label, attack), e in entries.items() if attack == "dori"}
-    assert adaptive["embedding-descent:steps=2"] is True
+    assert 5 <= work["embedding-descent"] <= 9
+    assert 6 <= work["noise-descent"] <= 14
+    adaptive = {name: e.adaptive for (name, attack), e in entries.items() if attack == "dori"}
+    assert adaptive["embedding-descent"] is True
     assert adaptive["guidance"] is False
-    assert adaptive[REPULSION] is False
-    assert adaptive["noise-descent:steps=2"] is False
+    assert adaptive["attention"] is False
+    assert adaptive["noise-descent"] is False
     assert entries["prompt-noise", "dori"].bypass

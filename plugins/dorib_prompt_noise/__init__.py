@@ -24,7 +24,7 @@ class PromptNoiseParams(Params):
         "99999; repeat: one of the prompt's own words again; drop: one is left out",
     )
     count: int = Field(
-        4, ge=0, le=64, description="how often; published: 1, 2, 4, 6; 0 changes nothing"
+        4, ge=0, le=64, description="how often; published: 1, 2, 4, 6, 8; 0 changes nothing"
     )
 
 
