@@ -24,7 +24,7 @@ ATTACKS = (
     "prompt-walk",
     "onlooker",
 )
-MITIGATIONS = ("wanda:scope=per_sample", "prompt-filter")
+MITIGATIONS = ("wanda:scope=per_sample,sparsity=0.1", "prompt-filter")
 PROBES = ("loss-gap:pairs=4", "clid:pairs=4", "magnitude", "one-step")
 BUDGETS = (24, 48)
 Entries = Mapping[tuple[str, str], Entry]

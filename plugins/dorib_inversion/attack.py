@@ -31,24 +31,24 @@ class Inversion(StagedSearch[InversionParams]):
     name = "inversion"
     knows = frozenset({"original image", "prompt", "gradients", "embeddings"})
 
+    def cost(self) -> SearchCost:
+        """A forward and a backward pass on each pair."""
+        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
+
+    def loss(self, trace: Sequence[float]) -> float:
+        """The mean of the last steps' losses."""
+        return recent_loss(trace)
+
     def begin(self, batch: SearchBatch) -> SearchState:
         """At the vectors of tokens drawn from the vocabulary.
 
         Raises:
             DoribError: the encoder does not read as many words.
         """
-        return _Descent(batch, self.params)
-
-    def loss(self, trace: Sequence[float]) -> float:
-        """The mean of the last steps' losses."""
-        return recent_loss(trace)
-
-    def cost(self) -> SearchCost:
-        """A forward and a backward pass on each pair."""
-        return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
+        return _WordDescent(batch, self.params)
 
 
-class _Descent(SearchState):
+class _WordDescent(SearchState):
     """AdamW on the vectors of one batch, in float32 whatever the text encoder's dtype."""
 
     def __init__(self, batch: SearchBatch, params: InversionParams) -> None:
