@@ -251,6 +251,26 @@ def test_other_never_draws_the_targets_own_caption(tiny_model: TargetModel) -> N
     torch.testing.assert_close(drawn, other.expand_as(drawn))
 
 
+def test_other_captions_are_drawn_by_lot(tiny_model: TargetModel) -> None:
+    target = targets_of(tiny_model)[0]
+    generators = [SEEDS.generator("draw", i) for i in range(40)]
+    drawn = another_caption(tiny_model, [target] * 40, generators)["prompt_embeds"]
+    others = tiny_model.encode_prompt(OTHERS)["prompt_embeds"]
+    for other in others:
+        assert any(torch.allclose(one, other, atol=1e-5) for one in drawn)
+
+
+def test_random_is_noise_with_the_mean_and_the_deviation_of_all_entries(
+    tiny_model: TargetModel,
+) -> None:
+    targets = targets_of(tiny_model)[:2]
+    found = gaussian(tiny_model, targets, [SEEDS.generator("start", i) for i in range(2)])
+    prompts = tiny_model.encode_prompt(CAPTIONS[:2])["prompt_embeds"]
+    for i, (start, prompt) in enumerate(zip(found["prompt_embeds"], prompts, strict=True)):
+        noise = torch.randn(prompt.shape, generator=SEEDS.generator("start", i))
+        torch.testing.assert_close(start, prompt.mean() + prompt.std() * noise)
+
+
 def test_bad_settings_are_one_clear_line(tiny_model: TargetModel) -> None:
     targets, ledger = targets_of(tiny_model), Ledger()
     with pytest.raises(DoribError, match=r"budget of 11 buys no step, which costs 12 \(2 restarts"):
