@@ -180,5 +180,5 @@ def _twice(name: str, where: str) -> DoribError:
 
 
 def _count(names: list[str]) -> str:
-    more = f"{len(names)} tensors, " if len(names) > 1 else "the tensor "
-    return f"{more}{names[0][:120]}" + (" among them" if len(names) > 1 else "")
+    first = names[0][:120]
+    return f"{len(names)} tensors ({first} among them)" if len(names) > 1 else f"the tensor {first}"
