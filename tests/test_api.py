@@ -121,7 +121,7 @@ def test_a_method_of_which_nothing_comes_is_a_warning(
     tiny_suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [*entry_points(group="dorib"), EntryPoint("crashing", "fixtures.crashing", "dorib")]
-    monkeypatch.setattr("dorib.api.discover", lambda: discover(points))
+    monkeypatch.setattr("dorib.api.discover", lambda files=(): discover(points))
     options = OPTIONS | {"attack": "crashing", "mitigation": []}
     with pytest.warns(RuntimeWarning, match="failed: .*the search exploded"):
         results = dorib.run(suite=tiny_suite_folder, out=tmp_path, **options)
