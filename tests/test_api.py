@@ -134,7 +134,10 @@ def test_a_method_of_which_nothing_comes_is_a_warning(
     [
         ({"mitigaton": "wanda"}, r"dorib.run: 'mitigaton': there is no such name; .*mitigation"),
         ({"limit": 0}, r"dorib.run: 'limit': Input should be greater than 0"),
-        ({"mitigation": "wnda"}, r"unknown mitigation 'wnda'; choose from: .*wanda"),
+        (
+            {"mitigation": "wnda"},
+            r"unknown mitigation 'wnda' \(did you mean wanda\?\); choose from: .*wanda",
+        ),
         ({"mitigation": 3}, r"dorib.run: 'mitigation': give a method, or a list of methods"),
         ({"mitigation": "wanda:sparsity"}, r"'sparsity' is not parameter=value"),
         ({"suite": "no-such-suite"}, r"unknown suite 'no-such-suite'"),

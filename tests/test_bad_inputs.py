@@ -433,3 +433,20 @@ def test_in_a_process_of_its_own(suite_copy: Path, out: Path) -> None:
     assert done.stderr.startswith("dorib: error: pipeline ")
     assert done.stderr.count("\n") == 1, done.stderr
     assert not list(half_written(out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mitigation", "wnada"], "unknown mitigation 'wnada' (did you mean wanda?)"),
+        (["--attack", "dory"], "unknown attack 'dory' (did you mean dori?)"),
+        (["--mitigation", "wanda", "sparsity=0.1"], "after a colon: wanda:sparsity=0.02"),
+    ],
+)
+def test_what_was_meant_is_said(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["run", *arguments, "--out", str(tmp_path / "out")])
+    assert exit.value.code == 2
+    assert said in capsys.readouterr().err

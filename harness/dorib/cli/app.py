@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error))
     except UsageError as error:
         message = getattr(error, "format_message", error.__str__)().rstrip(". ")
+        if "unexpected extra argument" in message and "=" in message:
+            message += "; parameters follow their method after a colon: wanda:sparsity=0.02"
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "dorib"
         _fail(f"{message}; `{command} --help` lists what there is")

@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -83,9 +84,12 @@ class Registry:
             DoribError: there is none; lists those there are.
         """
         if (kind, name) not in self.registrations:
-            known = ", ".join(r.name for r in self.of_kind(kind)) or "none is installed"
+            names = [registration.name for registration in self.of_kind(kind)]
+            near = get_close_matches(name, names, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
             raise DoribError(
-                f"unknown {kind} {name!r}; choose from: {known} (`dorib plugins` lists them)"
+                f"unknown {kind} {name!r}{meant}; choose from: "
+                f"{', '.join(names) or 'none is installed'} (`dorib plugins` lists them)"
             )
         return self.registrations[kind, name]
 
