@@ -348,10 +348,10 @@ def test_the_edit_silences_the_picked_neurons_alone(
     assert 0 < sum(scale.sum() for scale in union.change.scales.values()) < 48
 
 
-def corrected_differences(model: TargetModel) -> PublishedProcedure:
-    """The first timestep; the raw output unless that is the noise."""
+def corrected_differences(model: TargetModel, timestep: int = 1) -> PublishedProcedure:
+    """The first timestep by default; the raw output unless that is the noise."""
     raw = model.prediction_type != "epsilon"
-    return PublishedProcedure(model, seeds=3, timestep=1, raw=raw)
+    return PublishedProcedure(model, seeds=3, timestep=timestep, raw=raw)
 
 
 def test_the_edit_leaves_the_similarity_that_is_noted(small: TargetModel, located: Edit) -> None:
@@ -367,9 +367,10 @@ def test_the_edit_leaves_the_similarity_that_is_noted(small: TargetModel, locate
         assert note["initial_picks"] == tuple(tuple(dict.fromkeys(layer)) for layer in chosen)
 
 
-def plain_threshold(model: TargetModel, captions: Sequence[str]) -> float:
+def plain_threshold(model: TargetModel, captions: Sequence[str], timestep: int = 1) -> float:
     """Mean and standard deviation of how like its closest each of three seeds is."""
-    plain, similarity = corrected_differences(model), Similarity.for_latents(16, 16, 1.0)
+    plain = corrected_differences(model, timestep)
+    similarity = Similarity.for_latents(16, 16, 1.0)
     closest = []
     for caption in captions:
         one, two, three = plain.difference(caption)
@@ -395,8 +396,10 @@ def test_the_thresholds_captions_are_drawn_by_lot(small: TargetModel) -> None:
 def test_noise_is_scaled_as_the_scheduler_asks() -> None:
     model = prompt_bound_model(16)
     model.pipeline.scheduler = EulerDiscreteScheduler.from_config(model.pipeline.scheduler.config)
-    found = fit(model, view_of(model, general=GENERAL[:3]), threshold=None).notes["threshold"]
-    assert found == pytest.approx(plain_threshold(model, GENERAL[:3]), abs=1e-5)
+    view = view_of(model, general=GENERAL[:3])
+    # Late, where the scheduler's scale is far from 1.
+    found = fit(model, view, threshold=None, timestep=40).notes["threshold"]
+    assert found == pytest.approx(plain_threshold(model, GENERAL[:3], timestep=40), abs=1e-5)
 
 
 def test_a_prompt_exactly_at_the_threshold_is_not_memorized(small: TargetModel) -> None:
@@ -491,6 +494,25 @@ def test_near_ties_are_decided_alone() -> None:
     assert (selection.rounds, selection.accepted) == (1, True)
 
 
+def test_where_no_round_is_accepted_the_last_one_counts() -> None:
+    rounds = [Round(2 - index, index) for index in range(3)]
+    judge = scripted_judge(lambda picks: 0.9 - 0.01 * len(picks[0]), drift=0.0)
+    selection = select(judge, rounds, lambda one: (tuple(range(one.k)),), threshold=0.5)
+    assert (selection.round, selection.rounds, selection.accepted) == (rounds[2], 3, False)
+    assert selection.picks == ((0, 1),)
+    assert selection.threshold == pytest.approx(0.88)
+
+
+@pytest.mark.parametrize(
+    ("picks", "refined"), [(((0,), (1,)), ((0,), ())), (((0, 1), (2, 3)), ((0, 1), (3,)))]
+)
+def test_unblocked_from_the_last_layer_to_the_first(picks: Picks, refined: Picks) -> None:
+    """One layer of two, or one neuron of four, may go, whichever is tried first."""
+    fewest = sum(map(len, picks)) - 1
+    judge = scripted_judge(lambda p: 0.4 if sum(map(len, p)) >= fewest else 0.9, drift=0.0)
+    assert refine(judge, picks, threshold=0.5) == refined
+
+
 def test_the_seed_that_was_most_similar_is_looked_at_first() -> None:
     """It alone refuses one layer and six neurons; only the first look is at both."""
     judge = scripted_judge(lambda picks: 0.52, drift=0.0)
@@ -506,6 +528,7 @@ def test_looking_ahead_decides_as_looking_singly_whatever_comes_out() -> None:
     def similarity(picks: Picks) -> float:
         return Seeds(0).integer(str(picks)) / 2**63
 
+    in_vain = 0
     for count in range(1, 12):
         picks = (tuple(range(count)), (7, 7, 3), ())
         ends = set()
@@ -513,7 +536,9 @@ def test_looking_ahead_decides_as_looking_singly_whatever_comes_out() -> None:
             judge = scripted_judge(similarity, drift=0.0, batch_size=batch_size)
             ends.add(refine(judge, picks, threshold=0.5))
             assert judge.items()["needed"] <= 2 * (2 + count + 3)
+            in_vain += judge.items()["speculative"]
         assert len(ends) == 1
+    assert in_vain
 
 
 def test_similarity_settings_follow_the_latent() -> None:
