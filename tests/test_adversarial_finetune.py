@@ -278,21 +278,14 @@ def memorized_and_general(model: TargetModel, kept: int) -> Pictures:
     )
 
 
-<<<<<<< HEAD
-def lesson_of(model: TargetModel, pictures: Pictures, number: int = 0) -> Lesson:
+def lesson_of(model: TargetModel, pictures: Pictures, number: int = 0, first: int = 0) -> Lesson:
+    """Of the images from the `first` on."""
     prompts = [{"prompt_embeds": e} for e in model.encode_prompt(CAPTIONS)["prompt_embeds"]]
     found = [
         Found(target, 0, prompt, prompt)
         for target, prompt in zip(view_of(model).memorized, prompts, strict=True)
     ]
-    return lesson(model, pictures, found, Shares(0, 1), SEEDS.child(number))
-=======
-def lesson_of(model: TargetModel, pictures: Pictures, number: int = 0, first: int = 0) -> Lesson:
-    """Of the images from the `first` on."""
-    targets = view_of(model).memorized[first:]
-    found = [{"prompt_embeds": e} for e in model.encode_prompt(CAPTIONS)["prompt_embeds"]]
-    return lesson(model, pictures, targets, found[first:], SEEDS.child(number))
->>>>>>> mutants17
+    return lesson(model, pictures, found[first:], Shares(0, 1), SEEDS.child(number))
 
 
 def test_a_lesson_has_pictures_noise_and_captions_of_its_own(small_model: TargetModel) -> None:

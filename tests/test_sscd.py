@@ -556,19 +556,18 @@ def test_an_export_for_other_images_fails_before_the_work(
         prepared(suite, backend="onnx", path=path, threshold=0.7)
 
 
-<<<<<<< HEAD
 def test_an_export_of_another_number_of_channels_is_refused(suite: Suite, tmp_path: Path) -> None:
     path = save_onnx(_of_one_channel(), tmp_path / "pooled.onnx", (1, 1, "h", "w"))
     with pytest.raises(DoribError, match=r"takes tensor\(float\) of shape \[1, 1, 'h', 'w'\]"):
         prepared(suite, backend="onnx", path=path, threshold=0.7)
-=======
+
+
 def test_a_network_of_another_output_fails_before_the_work(suite: Suite, tmp_path: Path) -> None:
     path = tmp_path / "maps.pt"
     maps = nn.Conv2d(3, 6, 5, stride=96).requires_grad_(False)
     torch.jit.trace(maps, torch.zeros(1, 3, 288, 288)).save(str(path))
     with pytest.raises(DoribError, match=r"its output has shape \[1, 6, 3, 3\]"):
         prepared(suite, backend="torchscript", path=path, sha256=sha256(path), threshold=0.7)
->>>>>>> mutants17
 
 
 def _of_one_channel() -> Pooled:
