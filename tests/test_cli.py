@@ -428,7 +428,7 @@ def only_the_tiny_random_suite(tiny_suite_folder: Path, monkeypatch: pytest.Monk
     suite = Registration("suite", "random", "tests", str(tiny_suite_folder))
     lost = Registration("suite", "lost", "tests", str(tiny_suite_folder / "nowhere"))
     found = {("suite", one.name): one for one in (suite, lost)}
-    monkeypatch.setattr("dorib.host.registry.discover", lambda: Registry(found))  # type: ignore[arg-type]
+    monkeypatch.setattr("dorib.host.registry.discover", lambda files=(): Registry(found))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("only_the_tiny_random_suite")

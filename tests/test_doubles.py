@@ -215,7 +215,7 @@ def test_a_run_in_which_a_method_failed_ends_with_exit_code_1(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("dorib.host.registry.discover", lambda: registry)
+    monkeypatch.setattr("dorib.host.registry.discover", lambda files=(): registry)
     options = ["--suite", str(tiny_suite_folder), "--out", str(tmp_path), "--limit", "1"]
     with pytest.raises(SystemExit) as ended:
         main(["run", "-m", "explodes", "--metric", "sscd", "--traceback", *options])

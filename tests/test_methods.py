@@ -199,7 +199,7 @@ def test_lists_can_be_typed() -> None:
 def test_params_lists_a_method_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     from dorib.cli.app import app
 
-    monkeypatch.setattr("dorib.host.registry.discover", lambda: REGISTRY)
+    monkeypatch.setattr("dorib.host.registry.discover", lambda files=(): REGISTRY)
     result = CliRunner().invoke(app, ["params", "mitigation", "built"])
     assert result.exit_code == 0
     row = next(line for line in result.output.splitlines() if line.startswith("search"))

@@ -18,9 +18,9 @@ BUILT_IN_COMMANDS = (
     "fetch",
     "plugins",
     "params",
-    "suites",
     "new",
     "check",
+    "suites",
 )
 """Names that no plugin can give a command of its own."""
 
