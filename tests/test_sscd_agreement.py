@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_cohen_kappa
 
-from dorib import DoribError, Generation, Suite
+from dorib import DoribError, Generation, Suite, cohens_kappa
 from dorib.suites.manifest import Manifest
 from dorib_sscd import SscdAgreementParams
-from dorib_sscd.agreement import SscdAgreement, cohens_kappa
+from dorib_sscd.agreement import SscdAgreement
 from dorib_sscd.network import DescriptorConfig, DescriptorNetwork
 from dorib_sscd.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fixtures.suites import SIDE, manifest

@@ -11,7 +11,7 @@ from dorib.ranking.facts import RunFacts
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record, write_records
-from dorib_sscd.kappa import Agreement, Cell, agreements, pooled, table
+from dorib_sscd_agreement.cells import Agreement, Cell, agreements, pooled, table
 from fixtures.scored import CELLS, RECORDS, RECORDS_TWICE, RUN, RUN_TWICE, error
 
 REFERENCES = {"none", "retrain"}

@@ -78,6 +78,7 @@ from .kit.embedding_search import EmbeddingSearch as EmbeddingSearch
 from .kit.embedding_search import SearchState as SearchState
 from .kit.first_step import FirstStep as FirstStep
 from .kit.first_step import first_step as first_step
+from .kit.kappa import cohens_kappa as cohens_kappa
 from .kit.noise_pairs import NoisePairs as NoisePairs
 from .kit.noise_pairs import noise_pairs as noise_pairs
 from .kit.noise_pairs import pair_losses as pair_losses

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dorib import FileParam, Params, Register, RegisterCommand, hookimpl
+from dorib import FileParam, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -107,15 +107,4 @@ def register_metrics(register: Register) -> None:
         "dorib_sscd.agreement:SscdAgreement",
         params=SscdAgreementParams,
         summary="a second descriptor beside the suite's: Cohen's kappa of what replicates",
-    )
-
-
-@hookimpl
-def register_commands(register: RegisterCommand) -> None:
-    """Bring `dorib sscd-agreement`."""
-    register(
-        "sscd-agreement",
-        "dorib_sscd.command:sscd_agreement",
-        summary="Compare two descriptors' verdicts on a run's images: within each cell, over all "
-        "attacked.",
     )

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from dorib import Generation, Measured, Metric, Quantity, SuiteView
+from dorib import Generation, Measured, Metric, Quantity, SuiteView, cohens_kappa
 from dorib_sscd import SscdAgreementParams, SscdParams, backends
 from dorib_sscd.judging import Judge, Verdict
-from dorib_sscd.kappa import cohens_kappa
 
 
 class SscdAgreement(Metric[SscdAgreementParams]):

@@ -16,7 +16,7 @@ def sscd_agreement(
     all attacked mitigations.
     """
     from dorib import DoribError, open, results_console, say
-    from dorib_sscd.kappa import BESIDE, agreements, table
+    from dorib_sscd_agreement.cells import BESIDE, agreements, table
 
     results = open(folder)
     records = [*results.records()]
