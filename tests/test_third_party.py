@@ -92,7 +92,8 @@ def test_what_is_taken_stays_with_its_owner(site: Path) -> None:
     ]
     listed = commands_of(dorib(site, "--help").stdout)
     assert "Seized." not in listed.values()
-    assert [*listed] == [*BUILT_IN_COMMANDS, "cliques", "locality", "seize", "words"]
+    commands = ["cliques", "locality", "seize", "sscd-agreement", "words"]
+    assert [*listed] == [*BUILT_IN_COMMANDS, *commands]
     assert "Score mitigations" in dorib(site, "run", "--help").stdout
     # The name that was free is its own.
     assert dorib(site, "seize").stdout == "seized\n"
