@@ -251,7 +251,7 @@ def test_random_is_noise_with_the_mean_and_the_deviation_of_all_entries(
 ) -> None:
     model = make_model()
     # Random weights give embeddings of mean 0.
-    model.pipeline.text_encoder.text_model.final_layer_norm.bias.data += 0.5
+    model.pipeline.text_encoder.get_submodule("final_layer_norm").bias.data += 0.5
     targets = targets_of(model)[:2]
     found = gaussian(model, targets, [SEEDS.generator("start", i) for i in range(2)])
     prompts = model.encode_prompt(CAPTIONS[:2])["prompt_embeds"]
