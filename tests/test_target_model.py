@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -227,6 +229,21 @@ def test_work_is_counted_by_item(
     assert outer.work == 4 * factor * count
     for index in range(4):
         assert inner.work_of(index) == 3 * factor * samples.count(index)
+
+
+def test_what_was_counted_is_not_kept_in_memory(tiny_model: DiffusersModel) -> None:
+    prompts = tiny_model.encode_prompt([CAPTIONS[0]])["prompt_embeds"].requires_grad_()
+    arguments = (noise(tiny_model, 1), torch.zeros(1, dtype=torch.int64))
+    with tiny_model.counting(Ledger()):
+        output = tiny_model.predict(*arguments, {"prompt_embeds": prompts}, torch.tensor([0]))
+    kept = weakref.ref(output)
+    output.sum().backward()
+    gc.disable()
+    try:
+        del output
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_sampling_costs_two_items_a_step_with_guidance(make_model: MakeModel) -> None:

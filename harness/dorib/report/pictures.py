@@ -53,7 +53,8 @@ def draw_strips(
 
 def _save(sheet: Image.Image, path: Path) -> None:
     with whole_file(path, durable=False) as temporary:
-        sheet.save(temporary)
+        # Drawn anew by every run: a little larger, in a third of the time.
+        sheet.save(temporary, compress_level=1)
 
 
 def _tile(path: Path | None) -> Image.Image:

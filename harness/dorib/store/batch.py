@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from dorib.errors import DoribError
-from dorib.store.files import flush
+from dorib.store.files import flush_all
 from dorib.store.fingerprint import digest
 from dorib.validation import StrictModel
 
@@ -92,11 +92,9 @@ def seal(folder: Path, key: str, items: Sequence[str]) -> tuple[Index, dict[str,
     entries, states = {}, {}
     for name in _files(folder):
         entries[name], states[name] = _examined(folder / name)
-        flush(folder / name)
     index = Index(key=key, items=tuple(items), files=entries)
     (folder / INDEX).write_text(index.to_text(), encoding="utf-8")
-    for path in (folder / INDEX, *(p for p in folder.rglob("*") if p.is_dir()), folder):
-        flush(path)
+    flush_all([*folder.rglob("*"), folder])
     return index, states
 
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
@@ -21,6 +22,9 @@ UNFINISHED = ".writing-"
 
 LEFT_OVER_SECONDS = 3600
 """What is unfinished and was not touched for so long belongs to a run that was killed."""
+
+FLUSHED_AT_ONCE = 8
+"""Files that are written to the disk itself side by side."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -83,6 +87,13 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def flush_all(paths: Iterable[Path]) -> None:
+    """`flush` for many: side by side, as a disk writes many at once sooner than one by one."""
+    with ThreadPoolExecutor(FLUSHED_AT_ONCE) as pool:
+        for _ in pool.map(flush, paths):
+            pass
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed runs left unfinished in `folder`; what is being written now stays."""
     remove_older(folder, folder.glob(f"{UNFINISHED}*"), LEFT_OVER_SECONDS)
@@ -123,9 +134,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for written in temporary.rglob("*"):
-            flush(written)
-        flush(temporary)
+        flush_all([*temporary.rglob("*"), temporary])
         temporary.rename(path)
         flush(path.parent)
     finally:

@@ -48,13 +48,15 @@ class WorkCounter:
             return
         ledgers, of_rule = list(self._ledgers), self.of_rule
         indices = None if samples is None else samples.tolist()
+        # Its length alone: a hook that holds the tensor it hangs on keeps it, and its graph, alive.
+        items = len(output)
 
         def write(backward: bool) -> None:
             for ledger in ledgers:
                 if indices is not None and of_rule:
                     ledger.add_rule(indices, 2 if backward else 1)
                 elif indices is None:
-                    ledger.add_stray(len(output) * (2 if backward else 1))
+                    ledger.add_stray(items * (2 if backward else 1))
                 elif backward:
                     ledger.add_backward(indices)
                 else:
