@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from dorib.ranking.statistics import CONFIDENCE
@@ -32,6 +31,9 @@ def auc_interval(
     Newcombe 2006, "Confidence intervals for an effect size measure based on the Mann-Whitney
     statistic", method 5: the values from which the observed one lies no further than chance has it.
     """
+    # It takes as long to import as a small suite's report to write, and few runs have probes.
+    from scipy.optimize import brentq
+
     z = float(ndtri((1 + confidence) / 2))
     mean = (positives + negatives) / 2 - 1
 
