@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import doubles.attacks
 import doubles.classes
@@ -20,6 +23,7 @@ import doubles.rules
 from dorib import DoribError, MethodSpec
 from dorib.cli.app import main
 from dorib.config import make_config
+from dorib.host.calls import fenced_randomness
 from dorib.host.configure import configure
 from dorib.host.registry import Registry, discover
 from dorib.report.results import RunResult
@@ -72,8 +76,16 @@ def errors(result: RunResult, **where: str) -> set[str]:
     return {line["error"] for line in chosen if line["error"]}
 
 
+def asked(request: pytest.FixtureRequest, names: Iterable[str]) -> list[str]:
+    """Of `names` those that tests ask this fixture for: all where one asks for the whole run."""
+    tests = [test for test in request.session.items if request.fixturename in test.fixturenames]
+    found = {test.callspec.params["name"] if hasattr(test, "callspec") else None for test in tests}
+    return [name for name in names if None in found or name in found]
+
+
 @pytest.fixture(scope="module")
 def mitigated(
+    request: pytest.FixtureRequest,
     tiny_suite_folder: Path,
     registry: Registry,
     notes: Notes,
@@ -81,33 +93,36 @@ def mitigated(
 ) -> RunResult:
     """All bad mitigations and rules in one run, and a good one after them."""
     doubles.mitigations.StealsTheOracle.folder = tiny_suite_folder / "oracle"
-    names = [*doubles.mitigations.DOUBLES, *doubles.rules.DOUBLES, GOOD_MITIGATION]
+    names = asked(request, [*doubles.mitigations.DOUBLES, *doubles.rules.DOUBLES])
+    names.append(GOOD_MITIGATION)
     out = tmp_path_factory.mktemp("bad-mitigations")
     return score(tiny_suite_folder, out, registry, notes, mitigation=names, limit=2, seeds=1)
 
 
 @pytest.fixture(scope="module")
 def attacked(
+    request: pytest.FixtureRequest,
     tiny_suite_folder: Path,
     registry: Registry,
     notes: Notes,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunResult:
     """All bad attacks in one run, and a good one after them."""
-    names = [*doubles.attacks.DOUBLES, GOOD_ATTACK]
+    names = [*asked(request, doubles.attacks.DOUBLES), GOOD_ATTACK]
     out = tmp_path_factory.mktemp("bad-attacks")
     return score(tiny_suite_folder, out, registry, notes, attack=names, limit=1, seeds=1)
 
 
 @pytest.fixture(scope="module")
 def measured(
+    request: pytest.FixtureRequest,
     tiny_suite_folder: Path,
     registry: Registry,
     notes: Notes,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunResult:
     """All bad metrics in one run, beside a good one."""
-    names = ["sscd", *doubles.metrics.DOUBLES]
+    names = ["sscd", *asked(request, doubles.metrics.DOUBLES)]
     out = tmp_path_factory.mktemp("bad-metrics")
     return score(tiny_suite_folder, out, registry, notes, metric=names, limit=1, seeds=1)
 
@@ -155,6 +170,17 @@ def test_after_bad_mitigations_a_good_one_has_the_row_it_has_alone(
 def test_the_global_generators_are_named(mitigated: RunResult, notes: Notes) -> None:
     [said] = [text for text in notes.said if "global-generators" in text]
     assert "the global generator of random, numpy, torch" in said
+
+
+def test_the_global_generators_are_put_back() -> None:
+    def drawn() -> tuple[float, ...]:
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    with fenced_randomness():
+        expected = drawn()
+    with fenced_randomness() as used:
+        assert drawn() == expected
+    assert used == ["random", "numpy", "torch"]
 
 
 def test_work_around_the_target_model_is_counted_and_said(

@@ -45,8 +45,8 @@ TENSORS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
     "a tensor missing": (lacks_a_tensor, ("lacks",)),
     "an adapter that was not fused": (unfused_adapter, ("no layer", "Unexpected")),
     "a tensor of another shape": (another_shape, ("shape", "size mismatch", "lacks")),
-    "NaN": (one_number(float("nan")), ("is not finite",)),
-    "infinity": (one_number(float("inf")), ("is not finite",)),
+    "NaN": (one_number(float("nan")), ("numbers are NaN or infinite",)),
+    "infinity": (one_number(float("inf")), ("numbers are NaN or infinite",)),
 }
 
 
@@ -237,6 +237,7 @@ PLANTED: dict[str, tuple[Damage, str]] = {
         lambda s: (s / "pipeline/vae/config.json").unlink(),
         "config.json is missing",
     ),
+    "a thousand layers": (configuration(TEXT, num_hidden_layers=1000), "asks for more layers"),
     "a billion layers": (configuration(TEXT, num_hidden_layers=10**9), "asks for more layers"),
     "layers by the million": (
         configuration("pipeline/unet", layers_per_block=10**6),

@@ -179,18 +179,20 @@ class PublishedProcedure:
             chosen.append(neurons + torch.topk(own, min(k, len(own))).indices.tolist())
         return chosen
 
-    def kept(self, difference: Tensor) -> list[int]:
+    def closest(self, difference: Tensor) -> list[float]:
+        """How like each seed the one most like it is."""
         pairs = [(i, j) for i in range(self.seeds) for j in range(i + 1, self.seeds)]
         similarity = self.ms_ssim(
             torch.stack([difference[i] for i, _ in pairs]),
             torch.stack([difference[j] for _, j in pairs]),
         )
         return [
-            seed
+            max(s.item() for s, pair in zip(similarity, pairs, strict=True) if seed in pair)
             for seed in range(self.seeds)
-            if max(s.item() for s, pair in zip(similarity, pairs, strict=True) if seed in pair)
-            > self.threshold
         ]
+
+    def kept(self, difference: Tensor) -> list[int]:
+        return [seed for seed, own in enumerate(self.closest(difference)) if own > self.threshold]
 
     def __call__(self, caption: str) -> tuple[list[int], Lists, Lists]:
         """The kept seeds, the initial neurons and the refined ones."""
@@ -264,6 +266,17 @@ def test_compat_where_no_round_is_accepted(small: TargetModel) -> None:
     """The last similarity is what the refinement goes by, and neurons are listed twice."""
     (initial,) = assert_as_published(small, CAPTIONS[2:3], seeds=2, threshold=0.5)
     assert any(len(layer) > len(set(layer)) for layer in initial)
+
+
+def test_only_seeds_that_were_kept_are_looked_at(small: TargetModel) -> None:
+    """A caption of which the first seed is unlike the others, and a threshold between."""
+    published = PublishedProcedure(small, 4)
+    closest = {caption: published.closest(published.difference(caption)) for caption in CAPTIONS}
+    caption, similarity = max(closest.items(), key=lambda own: max(own[1]) - own[1][0])
+    assert max(similarity) > similarity[0] + 0.001
+    threshold = (max(similarity) + similarity[0]) / 2
+    assert 0 not in PublishedProcedure(small, 4, threshold).kept(published.difference(caption))
+    assert_as_published(small, [caption], seeds=4, threshold=threshold)
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,12 @@ def test_sealed_seeds_do_not_tell_root_and_scope() -> None:
     seeds = Seeds(123456789, ("search", "dori")).sealed().child("sample")
     told = [repr(seeds), repr(vars(seeds)), seeds.root, *seeds.scope]
     assert not any("123456789" in str(one) or "search" in str(one) for one in told)
-    evaluation = Seeds(123456789, ("evaluation",)).integer("sample", 0)
+
+
+@pytest.mark.parametrize("root", [0, 123456789])
+def test_sealed_seeds_lead_to_no_other_branch(root: int) -> None:
+    seeds = Seeds(root, ("search", "dori")).sealed().child("sample")
+    evaluation = Seeds(root, ("evaluation",)).integer("sample", 0)
     derived = [
         Seeds(seeds.root, ("evaluation",)).integer("sample", 0),
         seeds.child("evaluation").integer("sample", 0),

@@ -14,7 +14,7 @@ import pytest
 from dorib.errors import DoribError
 from dorib.store.batches import planned_batches
 from dorib.store.fingerprint import folder_digest
-from dorib.store.store import Shelf, Store
+from dorib.store.store import FORMATS, Shelf, Store
 from fixtures.damage import DAMAGES
 from fixtures.small_runs import left_over, make_older
 
@@ -185,6 +185,23 @@ def test_a_batch_of_another_key_is_not_served(tmp_path: Path) -> None:
     shelf = shelf_of(tmp_path)
     folder.rename(shelf.folder / folder.name)
     assert "a" not in shelf_of(tmp_path)
+
+
+def test_a_batch_of_another_kind_is_not_served(tmp_path: Path) -> None:
+    folder = write(shelf_of(tmp_path), "a")
+    images = Store(tmp_path, [].append).shelf("images", KEY)
+    folder.rename(images.folder / folder.name)
+    assert "a" not in Store(tmp_path, [].append).shelf("images", KEY)
+
+
+def test_what_was_laid_out_otherwise_is_computed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(shelf_of(tmp_path), "a")
+    monkeypatch.setitem(FORMATS, "triggers", FORMATS["triggers"] + 1)
+    assert "a" not in shelf_of(tmp_path)
+    monkeypatch.undo()
+    assert "a" in shelf_of(tmp_path)
 
 
 def test_of_two_batches_with_an_item_the_undamaged_one_serves(tmp_path: Path) -> None:
