@@ -99,7 +99,10 @@ from .kit.weights_file import WeightsFile as WeightsFile
 from .printable import one_line as one_line
 from .ranking.entries import Entry as Entry
 from .ranking.entries import read_entry as read_entry
+from .ranking.estimates.auc import auc as auc
+from .ranking.estimates.auc import auc_interval as auc_interval
 from .ranking.leaderboard import Leaderboard as Leaderboard
+from .ranking.probes import probe_quantity as probe_quantity
 from .ranking.records import Record as Record
 from .reading import BROKEN_PICTURE as BROKEN_PICTURE
 from .report.figures import GREY as GREY

@@ -1,7 +1,7 @@
 """Concept erasure turned on memorized captions: what they ask for becomes something else.
 
-UCE (Gandikota et al. 2024, arXiv 2308.14761): a closed form over the maps that cross-attention reads
-captions with.
+UCE (Gandikota et al. 2024, arXiv 2308.14761): a closed form over the maps that cross-attention
+reads captions with.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class ConceptParams(Params):
     method: Literal["uce"] = Field("uce", description="uce: a closed form, without a U-Net pass")
     anchor: Literal["empty", "general"] = Field(
         "empty",
-        description="what an erased caption is read as: no prompt, or a general caption of its own, "
-        "drawn by lot",
+        description="what an erased caption is read as: no prompt, or a general caption, by a lot of "
+        "its own",
     )
     tokens: Literal["all", "last"] = Field(
         "all",
@@ -30,18 +30,18 @@ class ConceptParams(Params):
         "(compat) that of its last word alone",
     )
     erase_scale: float = Field(
-        1.0, gt=0, le=1e6, description="weight of the erased captions; published: 1"
+        1.0, gt=0, le=1e9, description="weight of the erased captions; published: 1"
     )
     preserve: int = Field(
         100, ge=0, description="general captions, chosen by lot, whose reading is to stay"
     )
     preserve_scale: float = Field(
-        1.0, gt=0, le=1e6, description="weight of the captions that stay; published: 1"
+        1.0, gt=0, le=1e9, description="weight of the captions that stay; published: 1"
     )
     ridge: float = Field(
         0.5,
         gt=0,
-        le=1e6,
+        le=1e9,
         description="weight of the distance from the model's own maps; published: 0.5",
     )
 

@@ -65,9 +65,7 @@ class Pools:
     lacking: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, runs: Sequence[Results], holds: Collection[str], lacks: Collection[str]
-    ) -> Pools:
+    def of(cls, runs: Sequence[Results], holds: Collection[str], lacks: Collection[str]) -> Pools:
         """Those of `runs` that are known by their names, and those that the user knows.
 
         Raises:

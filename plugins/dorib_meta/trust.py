@@ -54,9 +54,7 @@ def falls(trusts: Sequence[AttackTrust]) -> list[Fall]:
     return found
 
 
-def _fall(
-    attack: str, metric: str, against: Against, curve: Sequence[tuple[int, Parted]]
-) -> Fall:
+def _fall(attack: str, metric: str, against: Against, curve: Sequence[tuple[int, Parted]]) -> Fall:
     best = max(parted.auc for _, parted in curve)
     at_best = [(budget, parted) for budget, parted in curve if parted.auc == best]
     last, kept = at_best[-1]
