@@ -21,7 +21,7 @@ class ConceptParams(Params):
     method: Literal["uce"] = Field("uce", description="uce: a closed form, without a U-Net pass")
     anchor: Literal["empty", "general"] = Field(
         "empty",
-        description="what an erased caption is read as: no prompt, or a general one that it has by lot",
+        description="what an erased caption is read as: no prompt, or a general one, by lot",
     )
     tokens: Literal["all", "last"] = Field(
         "all",
