@@ -12,10 +12,11 @@ from dorib.contracts.params import Params
 class TrainingParams(Params):
     """Base of the parameters of a mitigation that trains the U-Net by a `Training`."""
 
-    trainable: Literal["all", "attention", "lora"] = Field(
+    trainable: Literal["all", "attention", "cross-attention", "lora"] = Field(
         "all",
         description="what is trained: all U-Net weights, the projections of cross- and "
-        "self-attention (attention), or low-rank additions to the weights of these (lora)",
+        "self-attention (attention), those of cross-attention alone, or low-rank additions to the "
+        "weights of both (lora)",
     )
     rank: int = Field(4, ge=1, description="of the low-rank additions, with trainable=lora")
     learning_rate: float = Field(1e-5, gt=0, description="step size of AdamW")

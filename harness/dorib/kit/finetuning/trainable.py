@@ -13,6 +13,9 @@ from dorib.contracts.seeds import Seeds
 from dorib.kit.finetuning.low_rank import LowRankFactors, attention_layers
 from dorib.kit.finetuning.params import TrainingParams
 
+_CROSS_ATTENTION = ".attn2."
+"""In the names of its layers, as diffusers has them."""
+
 
 class Trainable(ABC):
     """Tensors that an optimiser moves, and the weights of the model that follow them."""
@@ -109,4 +112,6 @@ def trainable_of(
     if params.trainable == "lora":
         return LowRankAdditions(weights, params.rank, seeds.generator("low rank"), method)
     layers = set(attention_layers(weights, method))
+    if params.trainable == "cross-attention":
+        layers = {layer for layer in layers if _CROSS_ATTENTION in layer}
     return WholeWeights({n: w for n, w in weights.items() if n.rpartition(".")[0] in layers})
