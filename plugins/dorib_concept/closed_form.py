@@ -70,7 +70,8 @@ def transformation(
     own = torch.eye(erased.shape[1], dtype=erased.dtype)
     gram = ridge * own + preserve_scale * kept.T @ kept + erase_scale * erased.T @ erased
     pull = erase_scale * (wanted - erased).T @ erased
-    return own + torch.linalg.solve(gram, pull.T).T
+    change: Tensor = torch.linalg.solve(gram, pull.T).T
+    return own + change
 
 
 def vectors(model: TargetModel, captions: Sequence[str], which: str) -> Tensor:

@@ -74,7 +74,7 @@ def draw(
         for target, caption in zip(targets, captions, strict=True)
         for number in range(each)
     ]
-    return draw_pictures(model, orders, together).unflatten(0, (len(targets), each))
+    return torch.stack(torch.split(draw_pictures(model, orders, together), each))
 
 
 def erased(

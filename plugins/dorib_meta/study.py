@@ -138,7 +138,7 @@ def _require_one_making(runs: Sequence[Results]) -> None:
     """See that values of the runs may be compared.
 
     Raises:
-        DoribError: they differ in suite or model, in images per sample, in the code or the
+        DoribError: they differ in suite, in images per sample, in the code or the
             parameters of an attack, in its budgets or in a metric's stack.
     """
     entries = [entry for run in runs for entry in run.entries]
@@ -156,7 +156,6 @@ def _making(entry: Entry) -> dict[str, object]:
     attack = entry.attack
     return {
         "suite": entry.suite,
-        "model": entry.digests.model,
         "images per sample": entry.k,
         f"attack {attack.label}": attack.fingerprint,
         f"budgets of {attack.label}": tuple(point.budget for point in entry.curve),
