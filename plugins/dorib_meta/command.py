@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from dorib_meta.findings import Fall, Findings, Parted
+    from dorib_meta.findings import AttackTrust, Fall, Findings, Parted
 
 Row = tuple[str, ...]
 
@@ -71,6 +71,7 @@ def meta(
         *(_aligned([*_probe_rows(found)]) if found.probes else ()),
         *([""] if found.probes else ()),
         "AUC (95 %): the chance that an image which is held looks more so than one which is not",
+        "falls beyond: against what a larger budget has a smaller one; apart: intervals do not meet",
         "",
         f"figures  {', '.join(str(path) for path in made.figures)}",
         f"numbers  {made.json}",
@@ -79,17 +80,17 @@ def meta(
 
 def _attack_rows(found: Findings, metric: str) -> Iterator[Row]:
     yield f"attack, by {metric}", "budget", "level", "oracle", "controls", "falls beyond"
-    of_attack = {fall.attack: fall for fall in found.falls if fall.metric == metric}
     for trust in found.attacks:
         if trust.metric == metric:
-            fall = of_attack.get(trust.attack) if trust.duplication is None else None
+            whole = trust.duplication is None
+            here = [fall for fall in found.falls if whole and _is_at(fall, trust)]
             yield (
                 trust.attack,
                 str(trust.budget),
                 _level(trust.duplication),
                 _shown(trust.oracle),
                 _shown(trust.controls),
-                _falls_here(fall, trust.budget),
+                ", ".join(fall.against + (" (apart)" if fall.apart else "") for fall in here),
             )
 
 
@@ -100,10 +101,9 @@ def _probe_rows(found: Findings) -> Iterator[Row]:
         yield trust.probe, level, _shown(trust.oracle), _shown(trust.controls)
 
 
-def _falls_here(fall: Fall | None, budget: int) -> str:
-    if fall is None or fall.falls_beyond != budget:
-        return ""
-    return f"here, of {fall.against}" + (", intervals apart" if fall.apart else "")
+def _is_at(fall: Fall, trust: AttackTrust) -> bool:
+    place = trust.attack, trust.metric, trust.budget
+    return (fall.attack, fall.metric, fall.falls_beyond) == place
 
 
 def _level(duplication: int | None) -> str:

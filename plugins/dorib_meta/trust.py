@@ -38,20 +38,16 @@ def probe_trusts(evidence: Evidence, pools: Pools, levels: Levels) -> list[Probe
 def falls(trusts: Sequence[AttackTrust]) -> list[Fall]:
     """How each attack's AUC goes over its budgets, by each metric: over all duplication levels.
 
-    Against the oracle where there is one, else against controls.
+    Against the oracle and against controls, as far as there are any.
     """
-    curves: dict[tuple[str, str], list[AttackTrust]] = {}
+    curves: dict[tuple[str, str, Against], list[tuple[int, Parted]]] = {}
     for trust in trusts:
-        if trust.duplication is None:
-            curves.setdefault((trust.attack, trust.metric), []).append(trust)
-    found = []
-    for (attack, metric), curve in curves.items():
-        against: Against = "oracle" if all(point.oracle for point in curve) else "controls"
-        points = [(p.budget, p.oracle if against == "oracle" else p.controls) for p in curve]
-        known = [(budget, parted) for budget, parted in points if parted is not None]
-        if known:
-            found.append(_fall(attack, metric, against, known))
-    return found
+        arms: dict[Against, Parted | None] = {"oracle": trust.oracle, "controls": trust.controls}
+        for against, parted in arms.items():
+            if trust.duplication is None and parted is not None:
+                curve = curves.setdefault((trust.attack, trust.metric, against), [])
+                curve.append((trust.budget, parted))
+    return [_fall(*place, curve) for place, curve in curves.items()]
 
 
 def _fall(attack: str, metric: str, against: Against, curve: Sequence[tuple[int, Parted]]) -> Fall:
