@@ -71,7 +71,7 @@ def meta(
         *(_aligned([*_probe_rows(found)]) if found.probes else ()),
         *([""] if found.probes else ()),
         "AUC (95 %): the chance that an image which is held looks more so than one which is not",
-        "falls beyond: against what a larger budget has a smaller one; apart: intervals do not meet",
+        "falls beyond: against what a larger budget has less; apart: the intervals do not meet",
         "",
         f"figures  {', '.join(str(path) for path in made.figures)}",
         f"numbers  {made.json}",
