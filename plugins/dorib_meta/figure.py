@@ -23,6 +23,7 @@ LABELS: dict[Against, str] = {
 }
 COLUMNS = 4
 PANEL_HEIGHT = 1.45
+MARGINS = 1.0
 LABEL_WIDTH = 26
 FEWEST = 3
 """Places along a panel's axis, so that a single point stands no wider than several."""
@@ -45,7 +46,7 @@ def _figure(shown: Sequence[AttackTrust], probes: Sequence[ProbeTrust], metric: 
     panels = len(attacks) + bool(probes)
     columns = min(COLUMNS, panels)
     rows = ceil(panels / columns)
-    figure = Figure(figsize=(TEXT_WIDTH, PANEL_HEIGHT * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(TEXT_WIDTH, PANEL_HEIGHT * rows + MARGINS), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     places = [axes for row in grid for axes in row]
     for axes, attack in zip(places, attacks, strict=False):
