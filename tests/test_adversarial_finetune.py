@@ -539,7 +539,11 @@ def test_correlation_sees_through_light_and_blur_alone() -> None:
     assert correlation(images[:1], torch.full((1, 3, 32, 32), 0.5)).item() == 0
     pairs = [correlation(images[[i]], images[[j]]).item() for j in range(4) for i in range(j)]
     wanted = float(torch.tensor(pairs).quantile(0.95))
-    assert copy_threshold(images, "mitigation adversarial-finetune") == pytest.approx(wanted, abs=1e-5) != max(pairs)
+    assert (
+        copy_threshold(images, "mitigation adversarial-finetune")
+        == pytest.approx(wanted, abs=1e-5)
+        != max(pairs)
+    )
 
 
 def test_mixed_precision_trains_float32_copies(make_model: MakeModel) -> None:

@@ -106,7 +106,7 @@ class Siss(Objective):
         taken = batch.from_forgotten[:, None, None, None]
         source = torch.where(taken, batch.forgotten, batch.kept)
         per_latent = _noise_per_latent(model, timesteps)
-        # The noise that leads from each picture to the noisy latents, less the noise that was added.
+        # The noise that leads from each picture to the noisy latents, less what was added.
         off = {
             "kept": per_latent * (source - batch.kept),
             "forgotten": per_latent * (source - batch.forgotten),

@@ -63,9 +63,7 @@ class Pictures:
                 "draw under another mitigation (keep_under)"
             )
         if keeps and (params.keep == "general" or lacking):
-            prompts = general_prompts(
-                view, params.general, params.general_images, seeds, METHOD
-            )
+            prompts = general_prompts(view, params.general, params.general_images, seeds, METHOD)
             if not prompts:
                 raise DoribError(
                     f"{METHOD}: the suite has no general captions, whose pictures would be kept; "

@@ -186,9 +186,7 @@ def _accelerator(model: TargetModel, params: TrainingParams, method: str) -> Any
     on_cpu = model.device.type == "cpu"
     if precision == "fp16" and on_cpu:
         # accelerate would silently compute in full precision.
-        raise DoribError(
-            f"{method}: fp16 cannot be trained in on a CPU; set mixed_precision=bf16"
-        )
+        raise DoribError(f"{method}: fp16 cannot be trained in on a CPU; set mixed_precision=bf16")
     # accelerate keeps the first settings of a process for all; a run may fit several variants.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
