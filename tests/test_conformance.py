@@ -25,6 +25,7 @@ BUILT_IN: dict[str, tuple[MethodKind, bool]] = {
     "wanda:sparsity=0.1,scope=per_sample": ("mitigation", False),
     "nemo": ("mitigation", False),
     "prompt-filter": ("mitigation", False),
+    "unlearn:pictures=2,steps_per_image=1": ("mitigation", False),
     "dori:pairs=2": ("attack", True),
     "evolution:population=4,pairs=1": ("attack", False),
     "clip": ("metric", True),
