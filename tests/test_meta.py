@@ -242,9 +242,7 @@ def test_the_command(
     assert written["one"] == written["two"]
     printed = capfd.readouterr().out
     assert "hold the images: none, prompt-filter; do not: retrain" in printed
-    rows = [
-        " ".join(line.split()) for line in printed.partition(str(tmp_path / "two"))[0].splitlines()
-    ]
+    rows = {" ".join(line.split()) for line in printed.splitlines()}
     [row] = [row for row in rows if row.startswith("dori:pairs=1 6 all")]
     findings = Findings.model_validate_json(written["one"]["meta.json"])
     assert f"{by_place(findings)['dori:pairs=1', LIKENESS, 6].oracle.auc:.2f} (" in row

@@ -58,9 +58,12 @@ def _figure(shown: Sequence[AttackTrust], probes: Sequence[ProbeTrust], metric: 
     for row in grid:
         row[0].set_ylabel("AUC")
     figure.supxlabel("search work allowed for a sample, U-Net items", size=8)
-    handles, labels = places[0].get_legend_handles_labels()
+    drawn = [axes.get_legend_handles_labels() for axes in places]
+    handles = {label: handle for pair in drawn for handle, label in zip(*pair, strict=True)}
     title = f"{metric}; bars: 95 % over photographs"
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, title=title)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=2, title=title
+    )
     return figure
 
 
@@ -88,7 +91,8 @@ def _points(axes: Any, points: Sequence[dict[Against, Parted | None]], *, joined
     for against, colour in COLOURS.items():
         known = [(x, p[against]) for x, p in enumerate(points)]
         there = [(x + ASIDE[against], parted) for x, parted in known if parted is not None]
-        # Also where there is nothing: the legend is taken from the first panel.
+        if not there:
+            continue
         axes.errorbar(
             [x for x, _ in there],
             [parted.auc for _, parted in there],
