@@ -16,20 +16,30 @@ import torch
 from torch import Tensor
 
 from dorib import (
+    SHARED_WORK,
     Attack,
+    Checkpoints,
     DefenderView,
     DoribError,
     Edit,
     GeneralPair,
+    GeneralPrompt,
     Ledger,
     MethodSpec,
     Mitigation,
+    Order,
     Params,
     ReplaceWeights,
     Seeds,
     Target,
     TargetModel,
+    Training,
     Trigger,
+    copy_threshold,
+    correlation,
+    draw_pictures,
+    general_pictures,
+    training,
 )
 from dorib.config import make_config
 from dorib.contracts.edits import MaskWeights
@@ -40,8 +50,6 @@ from dorib.suites.suite import Suite
 from dorib.verbs.context import RunContext
 from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
-from dorib_adversarial_finetune.checkpoints import Checkpoints
-from dorib_adversarial_finetune.general import GeneralPrompt, general_pictures
 from dorib_adversarial_finetune.lessons import (
     Found,
     Lesson,
@@ -51,9 +59,7 @@ from dorib_adversarial_finetune.lessons import (
     lesson,
     losses,
 )
-from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw, surrogates
-from dorib_adversarial_finetune.similarity import copy_threshold, correlation
-from dorib_adversarial_finetune.training import Training, training
+from dorib_adversarial_finetune.surrogates import surrogates
 
 MakeModel = Callable[..., TargetModel]
 SEEDS = Seeds(3, ("fit", "adversarial-finetune"))
@@ -178,7 +184,7 @@ def test_prompts_learn_to_give_surrogates_and_general_pictures(small_model: Targ
     monitored = surrogates(small_model, view_of(small_model).memorized, 1, 1.1, SEEDS, 3)
     drawn["memorized"] = torch.cat(monitored), CAPTIONS
     orders = [Order(caption, SEEDS.generator(caption), SHARED_WORK) for caption in GENERAL]
-    drawn["general"] = draw(small_model, orders, 4), GENERAL
+    drawn["general"] = draw_pictures(small_model, orders, 4), GENERAL
     before = {name: mean_loss(small_model, *pairs) for name, pairs in drawn.items()}
     edit = fit(small_model, method)
     assert len(edit.notes["losses"]) == 10
@@ -253,7 +259,7 @@ def test_a_step_is_adamws_on_the_clipped_mean_gradient(
         weight_decay=weight_decay,
         max_gradient_norm=max_norm,
     )
-    with training(model, params) as trained:
+    with training(model, params, SEEDS, "mitigation adversarial-finetune") as trained:
         before = {name: weight.clone() for name, weight in trained.weights.items()}
         # A gradient of 1 and one of 3 for every weight.
         trained.step(lambda batch: sum(w.sum() for w in trained.weights.values()) * (1 + 2 * batch))
@@ -533,7 +539,11 @@ def test_correlation_sees_through_light_and_blur_alone() -> None:
     assert correlation(images[:1], torch.full((1, 3, 32, 32), 0.5)).item() == 0
     pairs = [correlation(images[[i]], images[[j]]).item() for j in range(4) for i in range(j)]
     wanted = float(torch.tensor(pairs).quantile(0.95))
-    assert copy_threshold(images) == pytest.approx(wanted, abs=1e-5) != max(pairs)
+    assert (
+        copy_threshold(images, "mitigation adversarial-finetune")
+        == pytest.approx(wanted, abs=1e-5)
+        != max(pairs)
+    )
 
 
 def test_mixed_precision_trains_float32_copies(make_model: MakeModel) -> None:
@@ -541,7 +551,7 @@ def test_mixed_precision_trains_float32_copies(make_model: MakeModel) -> None:
     plain, mixed = fit(model), fit(model, mixed_precision="bf16")
     assert not same(plain, mixed)
     params = AdversarialFinetuneParams(mixed_precision="bf16")
-    with training(model, params) as trained:
+    with training(model, params, SEEDS, "mitigation adversarial-finetune") as trained:
         assert all(weight.dtype == torch.float32 for weight in trained.weights.values())
         embeddings = model.encode_prompt(["a"])
         with trained.autocast(), torch.no_grad():
@@ -655,7 +665,7 @@ def fit_on(suite: Path, out: Path) -> Path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dorib_adversarial_finetune.training import Training
+from dorib import Training
 from test_adversarial_finetune import fit_on
 
 steps, step = 0, Training.step

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dorib import AddLowRank, DoribError, Edit, MaskWeights, unstacked
+from dorib.kit.finetuning.low_rank import PROJECTIONS
 from dorib.target.model import DiffusersModel
 from dorib_relearn import RelearnParams
 from dorib_relearn.attack import Relearn
-from dorib_relearn.low_rank import PROJECTIONS
 from fixtures.edits import per_sample_edit
 from fixtures.searches import SEEDS, held_out_loss, search, targets_of
 

@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dorib import MethodChoice, MethodSpec, Params, Register, hookimpl
+from dorib import MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
 
 dorib_contract = 2
 
 
-class AdversarialFinetuneParams(Params):
+class AdversarialFinetuneParams(TrainingParams):
     """What is searched with, what is trained towards, and how long.
 
     The published variant is the default, as far as it is known of the paper's third version (arXiv
@@ -96,20 +96,6 @@ class AdversarialFinetuneParams(Params):
     batch_size: int = Field(
         4, ge=1, description="memorized images searched for together, and in one gradient step"
     )
-    learning_rate: float = Field(1e-5, gt=0, description="step size of AdamW")
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    max_gradient_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down")
-    gradient_accumulation: int = Field(
-        1, ge=1, description="batches of fresh noise whose gradients make one step"
-    )
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
-        "auto",
-        description="number format of the U-Net's computations, weights being trained in float32; "
-        "auto: the model's own",
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass, to save memory"
-    )
     checkpoint_every: int = Field(
         10, ge=1, description="searches between two checkpoints that a killed fit goes on from"
     )
@@ -132,5 +118,5 @@ def register_mitigations(register: Register) -> None:
         "adversarial-finetune",
         "dorib_adversarial_finetune.mitigation:AdversarialFinetune",
         params=AdversarialFinetuneParams,
-        summary="trains all U-Net weights against embeddings that a search finds",
+        summary="trains the U-Net against embeddings that a search finds",
     )

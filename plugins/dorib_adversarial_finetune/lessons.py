@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dorib import (
+    SHARED_WORK,
     Embeddings,
     NoisePairs,
     Seeds,
@@ -18,7 +19,6 @@ from dorib import (
     pair_losses,
     stacked,
 )
-from dorib_adversarial_finetune.pictures import SHARED_WORK
 
 
 @dataclass(frozen=True)

@@ -12,30 +12,35 @@ from torch import Tensor
 
 from dorib import (
     Attack,
+    Checkpoints,
     DefenderView,
+    DoribError,
     Edit,
     Embeddings,
+    GeneralPrompt,
     Ledger,
     MethodSpec,
     Mitigation,
-    ReplaceWeights,
     Seeds,
     Target,
     TargetModel,
+    Training,
     Trigger,
+    copy_threshold,
+    general_pictures,
+    general_prompts,
+    training,
     unstacked,
 )
 from dorib_adversarial_finetune import AdversarialFinetuneParams
-from dorib_adversarial_finetune.checkpoints import Checkpoints
-from dorib_adversarial_finetune.general import GeneralPrompt, general_pictures, general_prompts
 from dorib_adversarial_finetune.lessons import Found, Pictures, Shares, lesson, losses
-from dorib_adversarial_finetune.pictures import surrogates
-from dorib_adversarial_finetune.similarity import copy_threshold
-from dorib_adversarial_finetune.training import Training, training
+from dorib_adversarial_finetune.surrogates import surrogates
+
+METHOD = "mitigation adversarial-finetune"
 
 
 class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
-    """Fine-tunes all U-Net weights against embeddings found on the weights as they are by then.
+    """Fine-tunes the U-Net against embeddings found on the weights as they are by then.
 
     For each memorized image in turn searches start afresh; a gradient step then teaches the
     embeddings they found to give a surrogate image, and general captions to give their pictures.
@@ -55,7 +60,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         }
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
-        """New values of all U-Net parameters, in the model's number format.
+        """New values of the U-Net's weights in the model's number format, or low-rank additions.
 
         `notes` tell how many surrogates were kept, from what threshold, for which samples none
         was, what the general pairs are, and each epoch's mean losses. With `view.scratch` a killed
@@ -69,13 +74,10 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         """
         checkpoints = Checkpoints(view.scratch, ledger)
         pictures, notes = self._pictures(model, view, seeds, ledger, checkpoints)
-        with training(model, self.params) as trained:
+        with training(model, self.params, seeds, METHOD) as trained:
             trace = self._train(trained, model, view.memorized, pictures, seeds, checkpoints)
-            weights = {
-                name: weight.detach().to("cpu", model.dtype, copy=True)
-                for name, weight in trained.weights.items()
-            }
-        return Edit(ReplaceWeights(weights), notes={**notes, "losses": self._by_epoch(trace)})
+            change = trained.change()
+        return Edit(change, notes={**notes, "losses": self._by_epoch(trace)})
 
     def _train(
         self,
@@ -178,7 +180,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
         checkpoints: Checkpoints,
     ) -> tuple[Pictures, dict[str, Any]]:
         originals = torch.stack([target.original for target in view.memorized])
-        general = general_prompts(self.params, view, seeds)
+        general = self._general_prompts(view, seeds)
         state = checkpoints.load("pictures")
         if state is None:
             state = self._draw(model, view, general, originals, seeds, ledger)
@@ -192,6 +194,19 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             [_master(row) for row in encoded[: len(captions)]],
         )
         return pictures, state["notes"]
+
+    def _general_prompts(self, view: DefenderView, seeds: Seeds) -> list[GeneralPrompt]:
+        """None without utility loss."""
+        p = self.params
+        if p.utility_weight == 0:
+            return []
+        prompts = general_prompts(view, p.general, p.general_images, seeds, METHOD)
+        if not prompts:
+            raise DoribError(
+                f"{METHOD}: the suite has no general captions for the utility loss; add some, or "
+                "set utility_weight=0"
+            )
+        return prompts
 
     def _draw(
         self,
@@ -213,7 +228,7 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             return {"surrogates": nothing, "general": general, "notes": notes}
         threshold = p.similarity_threshold
         if threshold is None:
-            threshold = copy_threshold(originals)
+            threshold = copy_threshold(originals, METHOD)
         maker = self.methods["surrogate"]
         assert isinstance(maker, Mitigation)
         own = replace(view, scratch=view.scratch / "surrogate" if view.scratch else None)

@@ -15,7 +15,7 @@ SCORE = "score"
 WORK = "work"
 
 
-def quantity(label: str, name: str) -> str:
+def probe_quantity(label: str, name: str) -> str:
     """What records call a probe's `score`, or the `work` that it took."""
     return f"{label} {name}"
 
@@ -37,7 +37,7 @@ def probe_result(
         spent
         for role in ("memorized", "control")
         for spents in observations.by_sample(
-            Place(mitigation, None, 0, role), quantity(label, WORK)
+            Place(mitigation, None, 0, role), probe_quantity(label, WORK)
         ).values()
         for spent in spents
     ]
@@ -58,7 +58,7 @@ def _scores(
     observations: Observations, run: RunFacts, mitigation: str, label: str
 ) -> tuple[dict[str, float], dict[str, float]]:
     def of_role(samples: tuple[SampleFacts, ...], place: Place) -> dict[str, float]:
-        values = observations.by_sample(place, quantity(label, SCORE))
+        values = observations.by_sample(place, probe_quantity(label, SCORE))
         found = {sample.id: values.get(sample.id) for sample in samples}
         return {name: math.fsum(v) / len(v) for name, v in found.items() if v}
 

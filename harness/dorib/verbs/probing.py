@@ -9,7 +9,7 @@ from dorib.contracts.ledger import Ledger
 from dorib.host.admission import AdmissionError
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
-from dorib.ranking.probes import SCORE, WORK, quantity
+from dorib.ranking.probes import SCORE, WORK, probe_quantity
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
@@ -117,7 +117,7 @@ def _record(
         sample=subject.id,
         cluster=subject.cluster,
         seed=None,
-        metric=quantity(method.label, metric),
+        metric=probe_quantity(method.label, metric),
         value=value,
         error=error,
         judge=method.label,

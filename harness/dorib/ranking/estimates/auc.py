@@ -8,6 +8,8 @@ from scipy.special import ndtri
 
 from dorib.ranking.statistics import CONFIDENCE
 
+_EDGE = 1e-12
+
 
 def auc(positives: ArrayLike, negatives: ArrayLike) -> float:
     """The share of pairs in which the positive is the larger, a tie counting half.
@@ -42,6 +44,8 @@ def auc_interval(
         spread *= 1 + mean * ((1 - true) / (2 - true) + true / (1 + true))
         return (value - true) ** 2 - z * z * spread
 
-    low = 0.0 if value == 0 else float(brentq(distance, 0, value)) if distance(0) > 0 else 0.0
-    high = 1.0 if value == 1 else float(brentq(distance, value, 1)) if distance(1) > 0 else 1.0
+    # At 0 and 1 the distance is 0 itself: the bound sought lies on the other side of it.
+    inside = min(max(value, _EDGE), 1 - _EDGE)
+    low = float(brentq(distance, 0, inside)) if distance(0) > 0 else 0.0
+    high = float(brentq(distance, inside, 1)) if distance(1) > 0 else 1.0
     return min(low, value), max(high, value)

@@ -1,4 +1,4 @@
-"""Drawing pictures to train on: surrogates of the memorized images, above all."""
+"""Drawing pictures to train on, and how like the originals they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dorib import Seeds, Target, TargetModel
-from dorib_adversarial_finetune.similarity import correlation
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.views import Target
+from dorib.kit.finetuning.similarity import correlation
 
 SHARED_WORK = -1
 """Sample index of work that no single sample caused."""
@@ -25,36 +27,36 @@ class Order:
     """Sample index that the work is written to, and that selects a per-sample edit's row."""
 
 
-def surrogates(
-    model: TargetModel,
-    targets: Sequence[Target],
-    each: int,
-    threshold: float,
-    seeds: Seeds,
-    batch_size: int,
-) -> list[Tensor]:
-    """For each target the latents `[kept, *latent_shape]` of its pictures that are no copies.
+@dataclass(frozen=True)
+class OwnPictures:
+    """What the model draws for a target's caption."""
 
-    `each` pictures are drawn for each target's caption, under whatever edit is installed, and
-    those dropped whose correlation with the original reaches `threshold`. float32, on the CPU.
-    """
+    latents: Tensor
+    """Clean, `[pictures, *latent_shape]`, float32, on the CPU."""
+    likeness: Tensor
+    """Correlation of each with the original, `[pictures]` in [-1, 1], on the CPU."""
+
+
+def own_pictures(
+    model: TargetModel, targets: Sequence[Target], each: int, seeds: Seeds, batch_size: int
+) -> list[OwnPictures]:
+    """For each target `each` pictures of its caption, drawn under whatever edit is installed."""
     orders = [
         Order(target.caption, seeds.generator(target.sample, number), target.index)
         for target in targets
         for number in range(each)
     ]
-    drawn = torch.split(draw(model, orders, batch_size), each)
-    kept = []
+    drawn = torch.split(draw_pictures(model, orders, batch_size), each)
+    own = []
     for target, latents in zip(targets, drawn, strict=True):
         images = torch.cat(
             [model.decode(part.to(model.device)) for part in torch.split(latents, 1)]
         )
-        likeness = correlation(images, target.original[None])[:, 0]
-        kept.append(latents[likeness < threshold])
-    return kept
+        own.append(OwnPictures(latents, correlation(images, target.original[None])[:, 0]))
+    return own
 
 
-def draw(model: TargetModel, orders: Sequence[Order], batch_size: int) -> Tensor:
+def draw_pictures(model: TargetModel, orders: Sequence[Order], batch_size: int) -> Tensor:
     """Clean latents `[orders, *latent_shape]`, float32 on the CPU."""
     parts = []
     for start in range(0, len(orders), batch_size):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dorib import DoribError
+from dorib.errors import DoribError
 
 COARSE = 16
 """Side of the coarse copies, in pixels."""
@@ -28,18 +28,18 @@ def correlation(images: Tensor, others: Tensor) -> Tensor:
     return _coarse(images) @ _coarse(others).T
 
 
-def copy_threshold(originals: Tensor) -> float:
+def copy_threshold(originals: Tensor, method: str) -> float:
     """The 95th percentile of the correlation between different `originals`.
 
-    `originals` are `[images, 3, height, width]` in [0, 1].
+    `originals` are `[images, 3, height, width]` in [0, 1]; `method` is what a message names.
 
     Raises:
         DoribError: there are no two of them.
     """
     if len(originals) < 2:
         raise DoribError(
-            "mitigation adversarial-finetune: one memorized image alone calibrates no threshold; "
-            "set similarity_threshold, for example to 0.5"
+            f"{method}: one memorized image alone calibrates no threshold; set "
+            "similarity_threshold, for example to 0.5"
         )
     above = torch.triu_indices(len(originals), len(originals), offset=1)
     pairs = correlation(originals, originals)[above[0], above[1]]

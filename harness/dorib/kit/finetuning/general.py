@@ -1,16 +1,18 @@
-"""General pairs for the utility loss: the suite's own, or pictures that the model draws."""
+"""General pairs to train on: the suite's own, or pictures that the model draws."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dorib import DefenderView, DoribError, GeneralPair, Seeds, TargetModel
-from dorib_adversarial_finetune import AdversarialFinetuneParams
-from dorib_adversarial_finetune.pictures import SHARED_WORK, Order, draw
+from dorib.contracts.seeds import Seeds
+from dorib.contracts.target_model import TargetModel
+from dorib.contracts.views import DefenderView, GeneralPair
+from dorib.errors import DoribError
+from dorib.kit.finetuning.pictures import SHARED_WORK, Order, draw_pictures
 
 
 class GeneralPrompt(NamedTuple):
@@ -21,31 +23,31 @@ class GeneralPrompt(NamedTuple):
 
 
 def general_prompts(
-    params: AdversarialFinetuneParams, view: DefenderView, seeds: Seeds
+    view: DefenderView,
+    kind: Literal["auto", "real", "drawn"],
+    count: int,
+    seeds: Seeds,
+    method: str,
 ) -> list[GeneralPrompt]:
-    """General prompts chosen by lot, none without utility loss; all are real or none is.
+    """At most `count` general prompts, chosen by lot; all are real or none is.
+
+    None at all where the suite has no general captions. Of the kind `auto` they are real where the
+    suite has any such; `method` is what a message names.
 
     Raises:
-        DoribError: there are no general captions, or real pairs are asked for and there are none.
+        DoribError: real pairs are asked for and there are none.
     """
-    if params.utility_weight == 0:
-        return []
-    if params.general == "real" and not view.general_pairs:
+    if kind == "real" and not view.general_pairs:
         raise DoribError(
-            "mitigation adversarial-finetune: general=real, but no general caption of the suite "
-            "has an image; name images in its general.jsonl, or set general=drawn"
+            f"{method}: general=real, but no general caption of the suite has an image; name "
+            "images in its general.jsonl, or set general=drawn"
         )
-    if params.general != "drawn" and view.general_pairs:
+    if kind != "drawn" and view.general_pairs:
         found = [GeneralPrompt(pair.caption, pair) for pair in view.general_pairs]
     else:
         found = [GeneralPrompt(caption, None) for caption in view.general_captions]
-    if not found:
-        raise DoribError(
-            "mitigation adversarial-finetune: the suite has no general captions for the utility "
-            "loss; add some, or set utility_weight=0"
-        )
     lot = torch.randperm(len(found), generator=seeds.generator("general captions"))
-    return [found[i] for i in lot[: params.general_images].tolist()]
+    return [found[i] for i in lot[:count].tolist()]
 
 
 def general_pictures(
@@ -66,7 +68,7 @@ def general_pictures(
             Order(prompt.caption, seeds.generator(number), SHARED_WORK)
             for number, prompt in enumerate(prompts)
         ]
-        return draw(model, orders, batch_size)
+        return draw_pictures(model, orders, batch_size)
     batches = (pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size))
     return torch.cat(
         [

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dorib import Ledger
+from dorib.contracts.ledger import Ledger
 
 _STATE = "state"
 """Of the tensors in a file, the one that holds what is no tensor: JSON in UTF-8, as bytes."""
