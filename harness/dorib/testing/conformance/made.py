@@ -160,7 +160,7 @@ class Bench:
         session, metric = self.session, self.method.metric
         try:
             with of_plugin(self.method):
-                metric.prepare(session.suite, session.device)
+                session.prepare(self.method)
         except PluginError as error:
             if isinstance(error.__cause__, DoribError):
                 raise error.__cause__ from error
