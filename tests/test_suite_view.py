@@ -113,7 +113,8 @@ def test_a_quantity_that_is_marked_has_a_column(
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     title, rows = printed.split("─", 1)
     # Its words stand below one another.
-    assert [line.split()[-1] for line in title.splitlines()[-2:]] == ["of", "all"]
+    lines = [line.split() for line in title.splitlines() if line.strip()]
+    assert [lines[0], lines[1][-1], lines[2][-2]] == [["nearest"], "of", "all"]
     assert f" {summary.mean:.3g}" in rows
     assert "nothing" not in printed
     note = "mean over the memorized samples at the largest budget, grey levels squared; neither"

@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from dorib.contracts.params import Params
 from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
 from dorib.host.inline import module_of
+from dorib.validation import did_you_mean
 
 GROUP = "dorib"
 # Names become parts of file names in the results folder.
@@ -111,10 +111,8 @@ class Registry:
         """
         if (kind, name) not in self.registrations:
             names = [registration.name for registration in self.of_kind(kind)]
-            near = get_close_matches(name, names, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
             raise DoribError(
-                f"unknown {kind} {name!r}{meant}; choose from: "
+                f"unknown {kind} {name!r}{did_you_mean(name, names)}; choose from: "
                 f"{', '.join(names) or 'none is installed'} (`dorib plugins {kind}` lists them)"
             )
         return self.registrations[kind, name]
