@@ -440,6 +440,7 @@ def test_in_a_process_of_its_own(suite_copy: Path, out: Path) -> None:
     [
         (["--mitigation", "wnada"], "unknown mitigation 'wnada' (did you mean wanda?)"),
         (["--attack", "dory"], "unknown attack 'dory' (did you mean dori?)"),
+        (["--mitigation", "wanda:sparsty=0.1"], "such name (did you mean sparsity?); mend it"),
         (["--mitigation", "wanda", "sparsity=0.1"], "after a colon: wanda:sparsity=0.02"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 import json
 import sys
@@ -353,7 +354,7 @@ def test_a_plugin_s_command_is_loaded_when_it_is_run() -> None:
         "plugin": "greeting",
         "summary": "Say hello.",
     } in registered
-    assert "command greet greeting Say hello." in " ".join(call("plugins").split())
+    assert "greet greeting Say hello." in " ".join(call("plugins", "command").split())
     assert "greeting_commands" not in sys.modules
     assert call("greet", "Ada", "--loudly") == "hello ADA\n"
     described = call("greet", "--help")
@@ -396,6 +397,33 @@ def test_plugins_as_json() -> None:
         ("suite", "tiny", "suites"),
     }
     assert listing["contract"] == 2
+    [reference] = [one for one in listing["plugins"] if one["name"] == "reference"]
+    version = reference.pop("version")
+    assert version == importlib.metadata.version("dorib")
+    hooks = ["mitigations", "attacks"]
+    assert reference == {"name": "reference", "contract": 2, "hooks": hooks, "source": "dorib"}
+    of_one_kind = json.loads(call("plugins", "suite", "--json"))["registered"]
+    assert {one["kind"] for one in of_one_kind} == {"suite"}
+
+
+def test_a_plugin_is_one_line_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [one["name"] for one in json.loads(call("plugins", "--json"))["plugins"]]
+    title, _, *lines, empty, _, _ = call("plugins").split("\n")
+    assert title.split() == ["plugin", "version", "contract", "hooks", "from"]
+    assert empty.strip() == ""
+    assert [line.split()[0] for line in lines] == names
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_plugin_with_a_long_name_keeps_to_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    file = tmp_path / "far_away_from_here_and_there.py"
+    file.write_text("dorib_contract = 2\n")
+    lines = [one.split() for one in call("plugins", "--plugin", str(file)).split("\n")]
+    assert [file.stem, "2", file.name] in lines
 
 
 def test_a_broken_plugin_is_listed_with_its_reason(

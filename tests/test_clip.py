@@ -15,6 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib.testing.pipelines import TOKENS
 from dorib_clip import ClipParams
 from dorib_clip.judge import Judge
@@ -43,7 +44,7 @@ def suite_at(root: Path, clip: str | None = "clip") -> Suite:
 
 def prepared(folder: Path, **params) -> Clip:
     metric = Clip(ClipParams(**params))
-    metric.prepare(suite_at(folder.parent), CPU)
+    metric.prepare(suite_view(suite_at(folder.parent)), CPU)
     return metric
 
 
@@ -203,7 +204,7 @@ def test_weights_hash_follows_the_weights_not_their_files(folder: Path, tmp_path
 
 def test_a_named_model_judges_in_place_of_the_suite_s(copy: Path, tmp_path: Path) -> None:
     metric = Clip(ClipParams(model=str(copy)))
-    metric.prepare(suite_at(tmp_path / "nowhere"), CPU)
+    metric.prepare(suite_view(suite_at(tmp_path / "nowhere")), CPU)
     assert metric.stack()["model"] == copy.name
     assert len(values_of(metric, generation())) == 2
 
@@ -216,7 +217,7 @@ def test_another_model_has_captions_of_its_own(folder: Path, copy: Path) -> None
     save_file(tensors, copy / WEIGHTS, metadata={"format": "pt"})
     metric = prepared(folder)
     first = values_of(metric, generation())
-    metric.prepare(suite_at(copy.parent), CPU)
+    metric.prepare(suite_view(suite_at(copy.parent)), CPU)
     assert values_of(metric, generation()) == values_of(prepared(copy), generation()) != first
 
 
@@ -225,7 +226,7 @@ def test_another_model_has_captions_of_its_own(folder: Path, copy: Path) -> None
 
 def test_a_suite_without_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DoribError, match="has no CLIP; name one as clip:model="):
-        Clip(ClipParams()).prepare(suite_at(tmp_path, clip=None), CPU)
+        Clip(ClipParams()).prepare(suite_view(suite_at(tmp_path, clip=None)), CPU)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "config.json", "preprocessor_config.json"])

@@ -193,8 +193,9 @@ def test_the_clique_of_a_memorized_prompt_is_its_original(tmp_path: Path) -> Non
     made = made_of(asked("tiny", tmp_path, split="dev", limit=2, images=3))
     assert (made.found, made.clusters) == (2, 2)
     session = Session.open(make_config({"suite": "tiny", "split": "dev", "device": "cpu"}))
-    judge = session.configure("metric", MethodSpec(name="sscd")).metric
-    judge.prepare(session.suite, session.device)
+    sscd = session.configure("metric", MethodSpec(name="sscd"))
+    session.prepare(sscd)
+    judge = sscd.metric
     memorized = {subject.id: subject for subject in session.memorized}
     written = [row for row in rows(made.folder) if row["role"] == "memorized"]
     for row, other in (written, written[::-1]):

@@ -7,13 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import dorib
+from dorib.cli.app import app
 from dorib.cli.authors.reference import api_page, cli_page, entry_page, methods_page, public_names
 from dorib.contracts import hookspecs
+from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.host.registry import discover
 from dorib.ranking.schemas import committed_schema
 
@@ -63,12 +68,25 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert api_page().count(":::") == len([name for name in names if name[0] != "_"])
 
 
+def commands(group: Any, name: str, parent: Any = None) -> Iterator[tuple[str, Any]]:
+    """Every command by its whole name, as it is once it is loaded."""
+    context = group.make_context(name.split()[-1], [], parent=parent, resilient_parsing=True)
+    yield name, context.command
+    if hasattr(context.command, "list_commands"):
+        for child in context.command.list_commands(context):
+            yield from commands(
+                context.command.get_command(context, child), f"{name} {child}", context
+            )
+
+
 def test_every_command_and_option_is_in_the_reference() -> None:
-    page = cli_page()
-    for command in ("run", "site", "fetch", "plugins", "params", "new", "check", "locality"):
-        assert f"## dorib {command}\n" in page
-    for option in ("--mitigation", "--probe", "--plugin", "--budgets", "--offline"):
-        assert option in page
+    found = dict(commands(typer.main.get_command(app), "dorib"))
+    assert found.keys() >= {f"dorib {name}" for name in (*BUILT_IN_COMMANDS, "locality", "cliques")}
+    sections = dict(re.findall(r"^## (dorib[^\n]*)\n\n```text\n(.*?)```", cli_page(), re.M | re.S))
+    assert found.keys() == sections.keys()
+    for name, command in found.items():
+        options = [one for p in command.params for one in p.opts if one.startswith("-")]
+        assert [one for one in options if one not in sections[name]] == []
 
 
 def test_every_method_and_parameter_is_in_the_reference() -> None:

@@ -25,6 +25,7 @@ from dorib.config import make_config
 from dorib.host.registry import GROUP, discover
 from dorib.runner import run
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_image_quality import ImageQualityParams, inception
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.metric import ImageQuality
@@ -72,7 +73,7 @@ def suite_at(root: Path, clip: str | None = "clip") -> Suite:
 
 def prepared(clip_folder: Path, **params) -> ImageQuality:
     metric = ImageQuality(ImageQualityParams(**params))
-    metric.prepare(suite_at(clip_folder.parent), CPU)
+    metric.prepare(suite_view(suite_at(clip_folder.parent)), CPU)
     return metric
 
 
@@ -394,7 +395,7 @@ def test_wrong_parameters_are_refused(params: dict[str, object], message: str) -
 def test_a_suite_without_clip_says_what_to_name(tmp_path: Path) -> None:
     metric = ImageQuality(ImageQualityParams())
     with pytest.raises(DoribError, match="has no CLIP; name one as image-quality:model="):
-        metric.prepare(suite_at(tmp_path, clip=None), CPU)
+        metric.prepare(suite_view(suite_at(tmp_path, clip=None)), CPU)
 
 
 def test_a_folder_that_is_no_clip_is_refused(clip_folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from dorib import DoribError, Generation, Measured, Suite
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_image_similarity import ImageSimilarityParams
 from dorib_image_similarity.metric import ImageSimilarity, pixel_distance
 from dorib_image_similarity.structure import ms_ssim, weights_for
@@ -31,7 +32,7 @@ def prepared(height: int = SIDE, width: int = SIDE) -> ImageSimilarity:
     content = manifest()
     content["sampling"] = content["sampling"] | {"height": height, "width": width}
     metric = ImageSimilarity(ImageSimilarityParams())
-    metric.prepare(Suite(Path(), Manifest.model_validate(content)), torch.device("cpu"))
+    metric.prepare(suite_view(Suite(Path(), Manifest.model_validate(content))), torch.device("cpu"))
     return metric
 
 

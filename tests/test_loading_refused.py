@@ -15,6 +15,7 @@ from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.store.store import Store
 from dorib.suites.suite import Suite
+from dorib.suites.view import suite_view
 from dorib.verbs.context import RunContext
 from dorib.verbs.preparation.readiness import require_ready
 from fixtures.planted import (
@@ -439,4 +440,4 @@ def prepare_judges(suite: Suite) -> None:
 
     config = make_config({"metric": ["sscd", "clip"]})
     for metric in configure_all(discover(), "metric", config.metric):
-        metric.metric.prepare(suite, torch.device("cpu"))
+        metric.metric.prepare(suite_view(suite), torch.device("cpu"))

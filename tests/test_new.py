@@ -137,8 +137,8 @@ def test_a_plugin_may_be_one_file(tmp_path: Path) -> None:
     file.write_text(PLUGIN)
     suite = random_suite(tmp_path)
     common = ["--plugin", str(file)]
-    listed = in_a_process(tmp_path, sys.executable, "-c", MAIN, "plugins", *common, cwd=tmp_path)
-    assert "does nothing" in listed.stdout
+    command = [sys.executable, "-c", MAIN, "plugins", "mitigation", *common]
+    assert "does nothing" in in_a_process(tmp_path, *command, cwd=tmp_path).stdout
     run = in_a_process(
         tmp_path,
         *[sys.executable, "-c", MAIN, "run", "--suite", str(suite), "--limit", "1"],

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from dorib import DoribError, Generation, Suite, SuiteView
+from dorib import DoribError, Generation, Suite
 from dorib.cli.app import BAD_INPUT, main
 from dorib.config import make_config
 from dorib.host.registry import Registry, discover
@@ -18,6 +18,7 @@ from dorib.ranking.records import read_records
 from dorib.report.site.boards import read_board
 from dorib.runner import run
 from dorib.suites.suite import load_suite
+from dorib.suites.view import suite_view
 from dorib_sscd import SscdParams
 from dorib_sscd.metric import Sscd
 from dorib_suites.tiny.second_descriptor import second_judge
@@ -36,9 +37,9 @@ def folder(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return copy
 
 
-def prepared(suite: SuiteView, **params: Any) -> Sscd:
+def prepared(suite: Suite, **params: Any) -> Sscd:
     metric = Sscd(SscdParams(**params))
-    metric.prepare(suite, torch.device("cpu"))
+    metric.prepare(suite_view(suite), torch.device("cpu"))
     return metric
 
 

@@ -54,7 +54,7 @@ def test_a_run_finds_what_a_session_made(config: RunConfig) -> None:
     none = session.configure("mitigation", MethodSpec(name="none"))
     [dori] = session.configure_all("attack", config.attack)
     [sscd] = session.configure_all("metric", config.metric)
-    sscd.metric.prepare(session.suite, session.device)
+    session.prepare(sscd)
     subjects = [*session.memorized, *session.controls]
     mitigated = session.mitigate(none, subjects)
     attacked = session.attack(mitigated, dori, subjects)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dorib import DoribError, Generation, Measured, Suite
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_sscd import OFFICIAL_SHA256, SscdParams, backends, preprocessing, weights
 from dorib_sscd.descriptors import Describe, Descriptor
 from dorib_sscd.metric import Sscd
@@ -68,7 +69,7 @@ def suite(network: DescriptorNetwork, tmp_path_factory: pytest.TempPathFactory) 
 
 def prepared(suite: Suite, **params) -> Sscd:
     metric = Sscd(SscdParams(**params))
-    metric.prepare(suite, CPU)
+    metric.prepare(suite_view(suite), CPU)
     return metric
 
 
@@ -202,7 +203,7 @@ def test_seeds_in_another_order_are_the_same_values(order: list[int], seed: int)
     with pytest.MonkeyPatch.context() as monkeypatch:
         metric = with_descriptor(monkeypatch, suite_at(Path()), _colours)
         (straight,) = metric.measure([shown])
-        metric.prepare(suite_at(Path()), CPU)
+        metric.prepare(suite_view(suite_at(Path())), CPU)
         (other,) = metric.measure([shuffled])
     values = {(value.metric, value.seed): value.value for value in straight}
     assert {(value.metric, value.seed): value.value for value in other} == pytest.approx(values)
@@ -235,7 +236,7 @@ def test_originals_are_described_once(monkeypatch: pytest.MonkeyPatch, suite: Su
     first, again = (by_name(next(metric.measure([shown]))) for _ in range(2))
     assert sum(described) == 3 + 2 + 3
     assert first == again
-    metric.prepare(suite, CPU)
+    metric.prepare(suite_view(suite), CPU)
     list(metric.measure([shown]))
     assert sum(described) == 3 + 2 + 3 + 3 + 2
 

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_cohen_kappa
 
 from dorib import DoribError, Generation, Suite, cohens_kappa
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_sscd import SscdAgreementParams
 from dorib_sscd.agreement import SscdAgreement
 from dorib_sscd.network import DescriptorConfig, DescriptorNetwork
@@ -60,7 +61,7 @@ def prepared(folder: Path, threshold: float = THRESHOLD, **params) -> SscdAgreem
     suite = Suite(folder, Manifest.model_validate(manifest() | {"descriptor": descriptor}))
     content = {"backend": "onnx", "path": folder / "export.onnx", "threshold": threshold}
     metric = SscdAgreement(SscdAgreementParams.model_validate(content | params))
-    metric.prepare(suite, torch.device("cpu"))
+    metric.prepare(suite_view(suite), torch.device("cpu"))
     return metric
 
 

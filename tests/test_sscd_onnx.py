@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_sscd import SscdAgreementParams, SscdParams
 from dorib_sscd.agreement import SscdAgreement
 from dorib_sscd.metric import Sscd
@@ -93,7 +94,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 def prepared(suite: Suite, path: Path) -> Sscd:
     metric = Sscd(SscdParams(backend="onnx", path=path, threshold=0.7))
-    metric.prepare(suite, torch.device("cpu"))
+    metric.prepare(suite_view(suite), torch.device("cpu"))
     return metric
 
 
@@ -149,7 +150,7 @@ def test_the_agreement_metric_takes_either(suite: Suite, tmp_path: Path) -> None
         path = export(tmp_path / f"{name}.onnx", shape, kind)
         params = SscdAgreementParams(backend="onnx", path=path, threshold=0.999)
         metric = SscdAgreement(params)
-        metric.prepare(suite, torch.device("cpu"))
+        metric.prepare(suite_view(suite), torch.device("cpu"))
         (values,) = metric.measure([shown()])
         verdicts.append([v.value for v in values if v.metric == "replicates_other"])
     assert verdicts == [[0, 0, 1]] * 2

@@ -12,6 +12,7 @@ import torch
 
 from dorib import DoribError, Generation, Suite
 from dorib.suites.manifest import Manifest
+from dorib.suites.view import suite_view
 from dorib_sscd import SscdParams
 from dorib_sscd.metric import Sscd
 from dorib_sscd.network import DescriptorConfig, DescriptorNetwork
@@ -36,7 +37,7 @@ def suite_at(folder: Path, views: Views) -> Suite:
 
 def prepared(suite: Suite) -> Sscd:
     metric = Sscd(SscdParams())
-    metric.prepare(suite, torch.device("cpu"))
+    metric.prepare(suite_view(suite), torch.device("cpu"))
     return metric
 
 

@@ -54,7 +54,10 @@ def test_its_command_is_among_the_plugins(site: Path) -> None:
     listing = json.loads(dorib(site, "plugins", "--json").stdout)
     [words] = [one for one in listing["registered"] if one["name"] == "words"]
     assert (words["kind"], words["plugin"]) == ("command", "words")
-    assert "command words words Count the words" in " ".join(dorib(site, "plugins").stdout.split())
+    named = dorib(site, "plugins", "command").stdout
+    assert "words words Count the words" in " ".join(named.split())
+    [plugin] = [one for one in listing["plugins"] if one["name"] == "words"]
+    assert (plugin["source"], plugin["hooks"]) == ("dorib-words", ["commands"])
 
 
 def test_its_command_runs(site: Path, tiny_suite_folder: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from dorib import Generation, Suite
+from dorib.suites.view import suite_view
 from dorib_sscd import SscdParams
 from dorib_sscd.backends import load_network
 from dorib_sscd.metric import Sscd
@@ -51,7 +52,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 def prepared(suite: Suite) -> Sscd:
     metric = Sscd(SscdParams())
-    metric.prepare(suite, torch.device("cpu"))
+    metric.prepare(suite_view(suite), torch.device("cpu"))
     return metric
 
 

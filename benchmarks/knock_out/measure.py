@@ -32,7 +32,7 @@ class Measuring:
     def _judges(self) -> tuple[Metric[Any], Metric[Any]]:
         found = [self.session.configure("metric", MethodSpec(name=n)) for n in ("sscd", "clip")]
         for judge in found:
-            judge.metric.prepare(self.session.suite, self.session.device)
+            self.session.prepare(judge)
         return found[0].metric, found[1].metric
 
     def measure(self, part: Part) -> Row:

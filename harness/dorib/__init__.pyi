@@ -56,6 +56,7 @@ from .contracts.seeds import Seeds as Seeds
 from .contracts.specs import MethodChoice as MethodChoice
 from .contracts.specs import MethodSpec as MethodSpec
 from .contracts.suite_view import DescriptorSettings as DescriptorSettings
+from .contracts.suite_view import MemorizedOriginal as MemorizedOriginal
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import ImageStart as ImageStart

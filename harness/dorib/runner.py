@@ -45,11 +45,6 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
         return finish(this, reused=counted.verbs == 0)
 
 
-def _prepare_metric(context: RunContext, metric: Configured) -> None:
-    with before_work(), of_plugin(metric):
-        metric.metric.prepare(context.suite, context.device)
-
-
 def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     context = Session.open(config, registry, reporter)
     suite = context.suite
@@ -86,7 +81,8 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     if not (suite.utility_prompts and suite.general_captions):
         raise DoribError(f"suite {suite.name}: no captions; add them")
     for metric in metrics:
-        _prepare_metric(context, metric)
+        with before_work(), of_plugin(metric):
+            context.prepare(metric)
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
     prepare_mitigations(context, mitigations)

@@ -16,6 +16,7 @@ from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
 from dorib.suites.fetch.absent import require_on_disk
 from dorib.suites.suite import load_suite
+from dorib.suites.view import suite_view
 from dorib.verbs.attack import Attacked, attack
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.generate import generate_attacked
@@ -86,6 +87,15 @@ class Session(RunContext):
             DoribError: a name or a parameter is unknown or wrong.
         """
         return configure_all(self.registry, kind, specs)
+
+    def prepare(self, metric: Configured) -> None:
+        """Let a metric load what its judging takes: before it first judges.
+
+        Raises:
+            DoribError: something that it needs is not at hand.
+        """
+        originals = "originals" in metric.metric.needs
+        metric.metric.prepare(suite_view(self.suite, originals=originals), self.device)
 
     def mitigate(self, method: Configured, subjects: Sequence[Subject]) -> Mitigated:
         """Fit a mitigation, or find it fitted; per sample it is fitted to each of `subjects`."""

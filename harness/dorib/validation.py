@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,7 +40,21 @@ def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: st
         return model.model_validate(content)
     except ValidationError as error:
         known = ", ".join(model.model_fields) or "there are none"
-        raise DoribError(f"{where}: {first_problem(error)}; mend it ({names}: {known})") from error
+        problem = f"{first_problem(error)}{_meant(error, model)}"
+        raise DoribError(f"{where}: {problem}; mend it ({names}: {known})") from error
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """` (did you mean wanda?)` where one of `names` is nearly `name`, else nothing."""
+    near = get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _meant(error: ValidationError, model: type[BaseModel]) -> str:
+    problem = error.errors()[0]
+    if problem["type"] != "extra_forbidden" or len(problem["loc"]) != 1:
+        return ""
+    return did_you_mean(str(problem["loc"][0]), model.model_fields)
 
 
 def first_problem(error: ValidationError) -> str:

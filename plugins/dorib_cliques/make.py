@@ -65,7 +65,7 @@ def make(
     session = Session.open(of_one_split, registry, reporter)
     method = _judge(session, config)
     asked = {sample.id: sample.caption for sample in samples}
-    method.metric.prepare(session.suite, session.device)
+    session.prepare(method)
     shelf = session.store.shelf("images", _key(session, config, method))
     found: dict[str, Found] = {}
     label = f"{config.images} images of each prompt"

@@ -14,7 +14,7 @@ from dorib_image_quality import ImageQualityParams, references
 from dorib_image_quality.distances import frechet_distance, kernel_distance
 from dorib_image_quality.features import Features, batches, load
 
-FRECHET = Quantity("squared Fréchet distance", "lower is better", "cell")
+FRECHET = Quantity("squared Fréchet distance", "lower is better", "cell", in_table=True)
 KERNEL = Quantity("squared maximum mean discrepancy", "lower is better", "cell")
 
 

@@ -66,7 +66,7 @@ def study(
     started = time.monotonic()
     require_figures("locality")
     this = prepare(config, registry, reporter)
-    this.metric.metric.prepare(this.session.suite, this.session.device)
+    this.session.prepare(this.metric)
     gathered = gather(this.session, this.unmitigated, this.attack, this.metric, config.starts)
     found = gathered.triggers
     if not found:

@@ -25,7 +25,7 @@ class SscdAgreement(Metric[SscdAgreementParams]):
         "sscd_original_other": Quantity("cosine", "lower is better", "image"),
         "replicates_other": Quantity("1 or 0", "lower is better", "image"),
         "descriptor_agreement": Quantity("share of images", "higher is better", "cell"),
-        "descriptor_kappa": Quantity("Cohen's kappa", "higher is better", "cell"),
+        "descriptor_kappa": Quantity("Cohen's kappa", "higher is better", "cell", in_table=True),
     }
 
     def __init__(self, params: SscdAgreementParams) -> None:

@@ -14,7 +14,7 @@ class ExampleMetric(Metric[ExampleMetricParams]):
 
     needs = frozenset({"generations"})
     quantities: ClassVar[dict[str, Quantity]] = {
-        "example_metric_detail": Quantity("grey levels", "higher is better", "image")
+        "example_metric_detail": Quantity("grey levels", "higher is better", "image", in_table=True)
     }
 
     def prepare(self, suite: SuiteView, device: torch.device) -> None:

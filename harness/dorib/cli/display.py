@@ -41,7 +41,9 @@ def results_table(entries: Sequence[Entry]) -> Table:
     """
     rows = list(_rows(entries))
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for place, title in enumerate((HEADING, *titles(entries))):
+    # A quantity's name may be long: its words stand below one another.
+    columns = [printable(title).replace("_", "\n") for title in titles(entries)]
+    for place, title in enumerate((HEADING, *columns)):
         width = max(longest_line(Text(text)) for text in (title, *(row[place] for row in rows)))
         justify: Literal["left", "right"] = "right" if place else "left"
         table.add_column(title, justify=justify, no_wrap=True, min_width=width)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,18 +14,7 @@ import typer
 from dorib.cli.options import PLUGIN
 
 if TYPE_CHECKING:
-    from dorib.contracts.registration import PluginKind
     from dorib.host.registry import Registration, Registry
-
-KINDS: tuple[PluginKind, ...] = (
-    "mitigation",
-    "attack",
-    "metric",
-    "rule",
-    "probe",
-    "suite",
-    "command",
-)
 
 
 class MethodKind(StrEnum):
@@ -36,28 +27,51 @@ class MethodKind(StrEnum):
     PROBE = "probe"
 
 
+class Kind(StrEnum):
+    """All that can be registered."""
+
+    MITIGATION = "mitigation"
+    ATTACK = "attack"
+    METRIC = "metric"
+    RULE = "rule"
+    PROBE = "probe"
+    SUITE = "suite"
+    COMMAND = "command"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[list[Path] | None, PLUGIN]
 
 
-def plugins(as_json: AsJson = False, plugin: Plugins = None) -> None:
-    """List what is registered, by kind, and the plugins that cannot be used, with the reason."""
+def plugins(
+    kind: Annotated[
+        Kind | None, typer.Argument(help="List the names of this kind, with what they are.")
+    ] = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """List the plugins, a line each, or the names of one kind, and what cannot be used, and why."""
     from dorib.host.registry import discover
 
     registry = discover(files=plugin or ())
     from dorib.cli import terminal
-    from dorib.cli.tables import plain_table
+    from dorib.cli.tables import line_table, plain_table
 
     if as_json:
-        terminal.show_json(_listing(registry))
+        terminal.show_json(_listing(registry, [kind] if kind else [*Kind]))
         return
     console = terminal.results_console()
-    registered = [
-        (kind, one.name, one.plugin, one.summary)
-        for kind in KINDS
-        for one in registry.of_kind(kind)
-    ]
-    terminal.show_table(console, plain_table(("kind", "name", "plugin", "summary"), registered))
+    if kind:
+        names = [(one.name, one.plugin, one.summary) for one in registry.of_kind(kind.value)]
+        terminal.show_table(console, plain_table((kind.value, "plugin", "summary"), names))
+    else:
+        lines = [
+            (one.name, one.version, str(one.contract), ", ".join(one.hooks), Path(one.source).name)
+            for one in registry.plugins
+        ]
+        titles = ("plugin", "version", "contract", "hooks", "from")
+        terminal.show_table(console, line_table(titles, lines))
+        terminal.say(console, "", f"by name: dorib plugins {'|'.join(Kind)}")
     if registry.broken:
         unusable = [(broken.plugin, broken.reason) for broken in registry.broken]
         terminal.say(console, "")
@@ -98,15 +112,16 @@ def parameter_rows(registration: Registration) -> list[tuple[str, str, str, str]
     ]
 
 
-def _listing(registry: Registry) -> dict[str, Any]:
+def _listing(registry: Registry, kinds: Sequence[Kind]) -> dict[str, Any]:
     from dorib.contracts.hookspecs import CONTRACT_VERSION
 
     return {
         "contract": CONTRACT_VERSION,
+        "plugins": [asdict(one) for one in registry.plugins],
         "registered": [
-            {"kind": kind, "name": one.name, "plugin": one.plugin, "summary": one.summary}
-            for kind in KINDS
-            for one in registry.of_kind(kind)
+            {"kind": kind.value, "name": one.name, "plugin": one.plugin, "summary": one.summary}
+            for kind in kinds
+            for one in registry.of_kind(kind.value)
         ],
         "broken": [{"plugin": one.plugin, "reason": one.reason} for one in registry.broken],
     }

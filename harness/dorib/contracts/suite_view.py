@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from dorib.reprs import own_fields
 from dorib.validation import StrictModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SamplingSettings(StrictModel):
@@ -40,28 +46,44 @@ class DescriptorSettings(StrictModel):
         return self
 
 
-class SuiteView(Protocol):
-    """A suite as a metric sees it: its settings and its components, and none of its samples."""
+@dataclass(frozen=True)
+class MemorizedOriginal:
+    """An original image of a memorized sample, to be read."""
 
-    @property
-    def name(self) -> str:
-        """The suite's name."""
+    sample: str
+    """The sample's id. One that has several originals stands there several times."""
+    read: Callable[[], Tensor]
+    """Gives the image, `[3, height, width]`, float32, in [0, 1], at the model's resolution; it is
+    read from disk at each call, since a suite may have more of them than memory holds.
 
-    @property
-    def sampling(self) -> SamplingSettings:
-        """How its images are generated."""
+    Raises:
+        DoribError: the file is no picture.
+    """
 
-    @property
-    def descriptor(self) -> DescriptorSettings | None:
-        """Its copy-detection descriptor; None where it has none."""
+    __repr__ = own_fields
 
-    @property
-    def second_descriptor(self) -> DescriptorSettings | None:
-        """One that judges beside it and decides nothing; None where it has none."""
 
-    @property
-    def clip(self) -> str | None:
-        """A transformers CLIP, as `component` takes it; None where the suite has none."""
+@dataclass(frozen=True)
+class SuiteView:
+    """What a metric is handed of a suite: its settings, its components, and no caption or control.
 
-    def component(self, reference: str) -> str:
-        """A component's folder if the suite ships it, otherwise the hub id as it stands."""
+    It is all that a method ever gets of a suite as a whole. A defender gets a `DefenderView`, an
+    attack and a probe get `Target`s, and none of them this.
+    """
+
+    name: str
+    sampling: SamplingSettings
+    """How its images are generated."""
+    descriptor: DescriptorSettings | None = None
+    """Its copy-detection descriptor; None where it has none."""
+    second_descriptor: DescriptorSettings | None = None
+    """One that judges beside it and decides nothing; None where it has none."""
+    clip: str | None = None
+    """A transformers CLIP, as `component` takes it; None where the suite has none."""
+    component: Callable[[str], str] = str
+    """Gives a component's folder if the suite ships it, otherwise the hub id as it stands."""
+    originals: Sequence[MemorizedOriginal] = ()
+    """Those of the memorized samples of all splits, whatever the run's limits, for a metric whose
+    `needs` name "originals"; none for any other. Samples without an original are left out."""
+
+    __repr__ = own_fields

@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +18,21 @@ from dorib.contracts.params import Params
 from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
 from dorib.host.inline import module_of
+from dorib.validation import did_you_mean
 
 GROUP = "dorib"
 # Names become parts of file names in the results folder.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+HOOKS: dict[str, PluginKind] = {
+    "register_mitigations": "mitigation",
+    "register_attacks": "attack",
+    "register_metrics": "metric",
+    "register_rules": "rule",
+    "register_probes": "probe",
+    "register_suites": "suite",
+    "register_commands": "command",
+}
+"""By hook, what it registers."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,20 @@ class Registration:
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """A plugin that is used: an entry point's module, or a file."""
+
+    name: str
+    contract: int
+    hooks: tuple[str, ...]
+    """What it implements of `register_mitigations` and the others, without `register_`."""
+    version: str
+    """Of the distribution that brings it; empty where none does."""
+    source: str
+    """That distribution's name, or the file."""
+
+
+@dataclass(frozen=True)
 class BrokenPlugin:
     """A plugin, or one of its names, that cannot be used, and why."""
 
@@ -70,6 +94,8 @@ class Registry:
 
     registrations: dict[tuple[PluginKind, str], Registration] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
+    plugins: list[Plugin] = field(default_factory=list)
+    """Those that the registrations are of, in the order in which they were found."""
 
     def of_kind(self, kind: PluginKind) -> list[Registration]:
         """The registrations of one kind, sorted by name."""
@@ -85,11 +111,9 @@ class Registry:
         """
         if (kind, name) not in self.registrations:
             names = [registration.name for registration in self.of_kind(kind)]
-            near = get_close_matches(name, names, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
             raise DoribError(
-                f"unknown {kind} {name!r}{meant}; choose from: "
-                f"{', '.join(names) or 'none is installed'} (`dorib plugins` lists them)"
+                f"unknown {kind} {name!r}{did_you_mean(name, names)}; choose from: "
+                f"{', '.join(names) or 'none is installed'} (`dorib plugins {kind}` lists them)"
             )
         return self.registrations[kind, name]
 
@@ -114,9 +138,10 @@ def discover(found: list[EntryPoint] | None = None, files: Sequence[Path] = ()) 
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does on import
             registry.broken.append(BrokenPlugin(point.name, f"import failed: {error!r}"))
             continue
-        _add_plugin(registry, point.name, module, built_in=point.value in ours)
+        found_in = (point.dist.version, point.dist.name) if point.dist else ("", point.value)
+        _add_plugin(registry, point.name, module, *found_in, built_in=point.value in ours)
     for file in files:
-        _add_plugin(registry, file.stem, module_of(file), inline=True)
+        _add_plugin(registry, file.stem, module_of(file), "", str(file), inline=True)
         reasons = [one.reason for one in registry.broken if one.plugin == file.stem]
         if reasons:
             raise DoribError(f"{file}: {reasons[0]}")
@@ -136,14 +161,16 @@ def _add_plugin(
     registry: Registry,
     plugin: str,
     module: ModuleType,
+    version: str,
+    source: str,
     *,
     built_in: bool = False,
     inline: bool = False,
 ) -> None:
-    version = getattr(module, "dorib_contract", None)
-    if version != hookspecs.CONTRACT_VERSION:
+    contract = getattr(module, "dorib_contract", None)
+    if contract != hookspecs.CONTRACT_VERSION:
         reason = (
-            f"built for contract {version}, this is contract {hookspecs.CONTRACT_VERSION}: "
+            f"built for contract {contract}, this is contract {hookspecs.CONTRACT_VERSION}: "
             f"{hookspecs.WHAT_CHANGED} says what changed"
         )
         registry.broken.append(BrokenPlugin(plugin, reason))
@@ -155,21 +182,15 @@ def _add_plugin(
         manager.check_pending()
         for kind, hook in _hooks(manager):
             hook(register=_taker(registry, plugin, kind, built_in, inline))
+        found = [caller.name for caller in manager.get_hookcallers(module) or ()]
+        hooks = tuple(name.removeprefix("register_") for name in HOOKS if name in found)
+        registry.plugins.append(Plugin(plugin, contract, hooks, version, source))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
         registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
 
 
 def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[..., Any]]]:
-    hook = manager.hook
-    return [
-        ("mitigation", hook.register_mitigations),
-        ("attack", hook.register_attacks),
-        ("metric", hook.register_metrics),
-        ("rule", hook.register_rules),
-        ("probe", hook.register_probes),
-        ("suite", hook.register_suites),
-        ("command", hook.register_commands),
-    ]
+    return [(kind, getattr(manager.hook, name)) for name, kind in HOOKS.items()]
 
 
 def _taker(

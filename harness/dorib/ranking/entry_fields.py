@@ -51,6 +51,8 @@ class Summary(Facts):
     unit: str
     direction: Literal["lower is better", "higher is better", "neither"]
     level: Literal["image", "sample", "cell"]
+    in_table: bool = False
+    """The metric asks for a column of it in the run's table."""
 
 
 class Summaries(Facts):

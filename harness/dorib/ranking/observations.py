@@ -87,5 +87,6 @@ class Observations:
                     unit=quantity.unit,
                     direction=quantity.direction,
                     level=quantity.level,
+                    in_table=quantity.in_table,
                 )
         return summaries

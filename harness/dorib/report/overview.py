@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from dorib.ranking.entries import Entry
-from dorib.ranking.entry_fields import BudgetPoint, ProfileName
+from dorib.ranking.entry_fields import BudgetPoint, ProfileName, Summary
 from dorib.ranking.rates import Rate
 
 ABSENT = "-"
@@ -37,7 +37,8 @@ class Line:
 
 def titles(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Of the columns of numbers."""
-    return (*FIGURES, AGREEMENT) if _judged_twice(entries) else FIGURES
+    judges = [AGREEMENT] if _judged_twice(entries) else []
+    return (*FIGURES, *judges, *_marked(entries))
 
 
 def table_lines(entries: Sequence[Entry]) -> Iterator[Line]:
@@ -57,6 +58,7 @@ def table_lines(entries: Sequence[Entry]) -> Iterator[Line]:
                 f"{entry.utility.value:.2f}" if entry.utility else ABSENT,
                 f"{entry.work.search_mean_memorized:.0f}",
                 *([_agreement(entry)] if _judged_twice(entries) else []),
+                *(_mean(entry, quantity) for quantity in _marked(entries)),
             )
             own = ", ".join(flag for flag in flags(entry) if flag not in shared)
             yield Line(entry.attack.label, figures, own)
@@ -85,6 +87,8 @@ def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
     yield "in brackets: exact 95 % interval; work: mean U-Net items per memorized sample"
     if _judged_twice(entries):
         yield "agree: share of the memorized samples' images on which both judges agree"
+    for quantity, (over, summary) in _marked(entries).items():
+        yield f"{quantity}: mean over {over}, {summary.unit}; {summary.direction}"
     yield from _reasons(entries)
     if not first.samples.controls:
         yield "no controls: nothing tells what an attack draws from images the model never saw"
@@ -137,6 +141,26 @@ def _judged_twice(entries: Sequence[Entry]) -> bool:
 def _agreement(entry: Entry) -> str:
     share = entry.second_judge.verdicts.agreement if entry.second_judge else None
     return ABSENT if share is None else f"{share:.2f}"
+
+
+def _marked(entries: Sequence[Entry]) -> dict[str, tuple[str, Summary]]:
+    """What metrics want shown, by quantity: what it is a mean over, and one cell's summary."""
+    marked: dict[str, tuple[str, Summary]] = {}
+    for entry in entries:
+        for over, summaries in (
+            ("the memorized samples at the largest budget", entry.summaries.memorized),
+            ("the utility prompts", entry.summaries.utility),
+        ):
+            for quantity, summary in summaries.items():
+                if summary.in_table:
+                    marked.setdefault(quantity, (over, summary))
+    return marked
+
+
+def _mean(entry: Entry, quantity: str) -> str:
+    of = entry.summaries
+    summary = of.memorized.get(quantity) or of.utility.get(quantity)
+    return f"{summary.mean:.3g}" if summary else ABSENT
 
 
 def _bare(rate: Rate | None) -> str:

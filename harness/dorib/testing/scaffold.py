@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import get_args
 
+from dorib.contracts.registration import MethodKind
 from dorib.errors import DoribError
 from dorib.host.registry import NAME, Registry
 from dorib.suites.suite import load_suite
@@ -22,8 +24,9 @@ def examples() -> Path:
 
 
 def kinds() -> list[str]:
-    """The kinds of packages there are examples of."""
-    return sorted(path.parent.name for path in examples().glob("*/pyproject.toml"))
+    """The kinds of packages that are made: a folder of the examples each, beside others."""
+    known = (*get_args(MethodKind), "suite")
+    return sorted(kind for kind in known if (examples() / kind / "pyproject.toml").is_file())
 
 
 def write_package(kind: str, name: str, folder: Path, registry: Registry) -> Path:

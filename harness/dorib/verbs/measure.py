@@ -17,6 +17,7 @@ from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
+from dorib.suites.view import originals_digest
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.judging import Cell, Judged
@@ -60,8 +61,15 @@ class _Measurement:
                 "seeds": cell.seeds,
                 "mitigation": cell.mitigation,
                 "attack": cell.attack,
+                # Left out of the others, whose values do not depend on them.
+                **self._originals(),
             },
         )
+
+    def _originals(self) -> dict[str, str]:
+        if "originals" not in self._metric.needs:
+            return {}
+        return {"originals": originals_digest(self._context.suite)}
 
     def records(self) -> Iterator[Record]:
         """Those of each image and sample, then those of the cell as a whole."""

@@ -102,11 +102,14 @@ def _kinds_of(registry: Registry, spec: MethodSpec) -> list[Kind]:
     """Those of the name whose parameters are all given, or have defaults."""
     from dorib.contracts.registration import MethodKind as Kind
     from dorib.errors import DoribError
+    from dorib.validation import did_you_mean
 
     every: tuple[Kind, ...] = get_args(Kind)
     named = [kind for kind in every if (kind, spec.name) in registry.registrations]
     if not named:
-        raise DoribError(f"no method {spec.name!r}; `dorib plugins` lists what there is")
+        names = [name for kind, name in registry.registrations if kind in every]
+        meant = did_you_mean(spec.name, names)
+        raise DoribError(f"no method {spec.name!r}{meant}; `dorib plugins` lists what there is")
 
     def complete(kind: Kind) -> bool:
         fields = registry.get(kind, spec.name).params.model_fields

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dorib.contracts.suite_view import SuiteView
     from dorib.contracts.views import Generation
 
-Need = Literal["generations", "twin", "utility"]
+Need = Literal["generations", "twin", "utility", "originals"]
 Level = Literal["image", "sample", "cell"]
 
 
@@ -35,6 +35,9 @@ class Quantity:
     unit: str
     direction: Literal["lower is better", "higher is better", "neither"]
     level: Level
+    in_table: bool = False
+    """Whether it has a column in the run's table: its mean over the memorized samples at the
+    largest budget or, where only utility prompts have it, over these."""
 
 
 REPLICATES = "replicates"
@@ -52,7 +55,8 @@ class Metric(Method[P]):
 
     needs: ClassVar[frozenset[Need]]
     """"generations": of the samples; "utility": of the utility prompts; "twin": with each the
-    unmitigated model's images beside it."""
+    unmitigated model's images beside it; "originals": of all memorized samples, in the suite's view
+    (each generation has its own sample's without)."""
     quantities: ClassVar[dict[str, Quantity]]
     """Every name that `measure` may yield."""
 

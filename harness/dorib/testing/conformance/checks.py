@@ -10,13 +10,24 @@ from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.testing.conformance import source
 from dorib.testing.conformance.killed import killed_and_resumed
-from dorib.testing.conformance.made import Bench, Listener, MethodError, Values, difference
+from dorib.testing.conformance.made import (
+    Bench,
+    Listener,
+    MethodError,
+    Values,
+    difference,
+    without_work,
+)
 from dorib.testing.conformance.stand_ins import MASKS
 from dorib.testing.conformance.workplace import Workplace
 
 ALL: frozenset[MethodKind] = frozenset({"mitigation", "attack", "metric", "rule", "probe"})
 SAMPLING: frozenset[MethodKind] = ALL - {"metric"}
 """Kinds that work on the model."""
+
+RUNS = frozenset({"works"})
+REPEATS = RUNS | {"repeats"}
+"""What checks presuppose that run the method, and that compare runs."""
 
 Found = Iterator[str]
 """What was found wrong, each in words that follow the method's name."""
@@ -32,6 +43,9 @@ class Check:
     mend: str
     look: Callable[[Workplace], Found]
     kinds: frozenset[MethodKind] = ALL
+    presupposes: frozenset[str] = frozenset()
+    """Checks that must have found nothing for this one to tell anything: what differs from one run
+    to the next differs in a batch of one, too."""
 
 
 def _described(place: Workplace) -> Found:
@@ -79,7 +93,9 @@ def _counted(place: Workplace) -> Found:
 
 
 def _alone(place: Workplace) -> Found:
-    yield from _apart(place.base(), place.bench("alone", batch_size=1), "a batch of one")
+    # Whom the work was written to is told by sample indices, which the next check is about.
+    bench = place.bench("alone", batch_size=1)
+    yield from _apart(place.base(), bench, "a batch of one", work=False)
 
 
 def _per_sample(place: Workplace) -> Found:
@@ -130,9 +146,12 @@ def _runs(place: Workplace, where: str, **settings: str) -> Found:
         place.refusals.append(f"refused {where}: {error}")
 
 
-def _apart(together: Values, bench: Bench, how: str) -> Found:
+def _apart(together: Values, bench: Bench, how: str, *, work: bool = True) -> Found:
     try:
-        apart = difference(together, bench.make())
+        made = bench.make()
+        if not work:
+            together, made = without_work(together), without_work(made)
+        apart = difference(together, made)
     except MethodError as error:
         yield f"fails in {how}: {error}"
         return
@@ -170,12 +189,14 @@ CHECKS = (
         "Same plan, same machine: same bytes.",
         "draw from `seeds` alone, and put no time, path or address into what you hand over",
         _repeats,
+        presupposes=RUNS,
     ),
     Check(
         "global randomness",
         "Randomness comes from the `seeds` that a method is handed",
         "use seeds.generator(...) and pass the generator on",
         _unmoved,
+        presupposes=RUNS,
     ),
     Check(
         "counted",
@@ -183,12 +204,14 @@ CHECKS = (
         "call model.predict, model.denoising_loss or model.sample in place of the U-Net",
         _counted,
         SAMPLING,
+        presupposes=RUNS,
     ),
     Check(
         "batch",
         "no result depends on its batch",
         "treat each item by itself: its own generator, sums and statistics over its own axes",
         _alone,
+        presupposes=REPEATS,
     ),
     Check(
         "per-sample edits",
@@ -196,6 +219,7 @@ CHECKS = (
         "give target.index, not the position in a batch of your own, as the sample index",
         _per_sample,
         frozenset({"attack", "probe"}),
+        presupposes=REPEATS | {"batch"},
     ),
     Check(
         "guidance",
@@ -203,6 +227,7 @@ CHECKS = (
         "read model.sampling.guidance_scale; at 1 there is no unconditional half",
         _unguided,
         SAMPLING,
+        presupposes=RUNS,
     ),
     Check(
         "prediction type",
@@ -210,6 +235,7 @@ CHECKS = (
         "use model.training_target, or ask model.prediction_type",
         _epsilon,
         SAMPLING,
+        presupposes=RUNS,
     ),
     Check(
         "dtype",
@@ -217,6 +243,7 @@ CHECKS = (
         "work in model.dtype where the model is asked, in float32 where you add up",
         _bfloat16,
         SAMPLING,
+        presupposes=RUNS,
     ),
     Check(
         "sdxl",
@@ -224,6 +251,8 @@ CHECKS = (
         "treat all names of the embeddings alike, or declare `conditioning`",
         _sdxl,
         SAMPLING,
+        # That pipeline predicts noise.
+        presupposes=RUNS | {"prediction type"},
     ),
     Check(
         "resumes",
@@ -231,6 +260,7 @@ CHECKS = (
         "keep nothing outside of view.scratch, and nothing in it that depends on when you stopped",
         _resumes,
         SAMPLING,
+        presupposes=REPEATS,
     ),
 )
 
@@ -250,7 +280,7 @@ class Report:
     passed: tuple[str, ...]
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
-    """Those that need what the first failure left out."""
+    """Those that presuppose others, which have found something."""
     refusals: tuple[str, ...]
     work: int
     seconds: float
@@ -258,23 +288,31 @@ class Report:
 
 
 def check(place: Workplace) -> Report:
-    """Look at a method; what comes after a failure on the plainest suite is skipped."""
+    """Look at a method; what an earlier failure leaves nothing to be told of is skipped."""
     passed, skipped, findings = [], [], []
-    broken = False
     for one in CHECKS:
         if place.kind not in one.kinds:
             continue
-        if broken:
+        found = found_by(one, place)
+        if found is None:
             skipped.append(one.name)
-            continue
-        found = [Finding(one, said) for said in one.look(place)]
-        findings += found
-        if not found:
+        elif found:
+            findings += [Finding(one, said) for said in found]
+        else:
             passed.append(one.name)
-        broken = bool(found) and one.name == "works"
     return Report(
         tuple(passed), tuple(findings), tuple(skipped), tuple(place.refusals), *place.speed
     )
 
 
-__all__ = ["CHECKS", "Check", "Finding", "Listener", "Report", "check"]
+def found_by(one: Check, place: Workplace) -> list[str] | None:
+    """What one check finds; None where checks that it presupposes have found something."""
+    if one.presupposes & place.failed:
+        return None
+    found = list(one.look(place))
+    if found:
+        place.failed.add(one.name)
+    return found
+
+
+__all__ = ["CHECKS", "Check", "Finding", "Listener", "Report", "check", "found_by"]

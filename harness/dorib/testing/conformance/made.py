@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from dorib.errors import DoribError
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import NONE, Configured
 from dorib.host.registry import Registry
+from dorib.ranking.probes import WORK
 from dorib.ranking.records import Record
 from dorib.reporting import Advance
 from dorib.session import Session
@@ -31,6 +33,9 @@ from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
 from dorib.verbs.probing import probe
+
+# Of a trigger; of a probe.
+_WORK = re.compile(rf": work$| {WORK} of ")
 
 Values: TypeAlias = Mapping[str, "Tensor | str"]
 """By item and name: tensors, which may differ by rounding, and all else as text."""
@@ -160,7 +165,7 @@ class Bench:
         session, metric = self.session, self.method.metric
         try:
             with of_plugin(self.method):
-                metric.prepare(session.suite, session.device)
+                session.prepare(self.method)
         except PluginError as error:
             if isinstance(error.__cause__, DoribError):
                 raise error.__cause__ from error
@@ -233,6 +238,11 @@ def _flat(content: object, name: str = "") -> dict[str, Tensor | str]:
     else:
         return {name: json.dumps(content)}
     return {key: value for part, inner in parts for key, value in _flat(inner, part).items()}
+
+
+def without_work(values: Values) -> Values:
+    """`values` without what each sample's work was."""
+    return {name: value for name, value in values.items() if not _WORK.search(name)}
 
 
 def difference(one: Values, other: Values, tolerance: float = 2e-3) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from pydantic import Field
 
@@ -64,4 +66,4 @@ def with_stand_ins(registry: Registry) -> Registry:
         registrations["mitigation", name] = Registration(
             "mitigation", name, "dorib.testing", target, params, built_in=True
         )
-    return Registry(registrations, list(registry.broken))
+    return replace(registry, registrations=registrations)

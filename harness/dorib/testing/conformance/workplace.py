@@ -42,6 +42,8 @@ class Workplace:
         self.plugins = plugins
         self.listener = Listener()
         self.refusals: list[str] = []
+        self.failed: set[str] = set()
+        """Names of the checks that have found something."""
         self.speed = (0, 0.0)
         self._base: Values | None = None
 
