@@ -246,6 +246,19 @@ def test_what_was_counted_is_not_kept_in_memory(tiny_model: DiffusersModel) -> N
         gc.enable()
 
 
+def test_of_two_ledgers_with_the_same_work_the_inner_one_is_closed(
+    tiny_model: DiffusersModel,
+) -> None:
+    outer, inner = Ledger(), Ledger()
+    prompts = tiny_model.encode_prompt(CAPTIONS[:1])
+    with tiny_model.counting(outer):
+        with tiny_model.counting(inner):
+            assert outer == inner
+        with torch.no_grad():
+            tiny_model.predict(noise(tiny_model, 1), torch.tensor([3]), prompts, torch.tensor([0]))
+    assert (outer.work, inner.work) == (1, 0)
+
+
 def test_sampling_costs_two_items_a_step_with_guidance(make_model: MakeModel) -> None:
     for guidance_scale, factor in ((1.0, 1), (3.0, 2)):
         model, ledger = make_model(guidance_scale=guidance_scale), Ledger()
