@@ -39,14 +39,19 @@ def train_forks(
     for name in forks:
         models[name] = copy.deepcopy(scene_model)
         seed = 100 * (1 + FORKS.index(name))
-        for number, (suffix, cycle) in enumerate(unets.FORK_CYCLES.items()):
+        names = [f"{name}-{suffix}" for suffix in unets.FORK_CYCLES]
+        finished = [n for n, of in enumerate(names) if (folder / f"{of}.safetensors").exists()]
+        for number, cycle in enumerate(unets.FORK_CYCLES.values()):
+            if number < max(finished, default=0):
+                # A later cycle went on from it.
+                continue
             share = cycle.memorized_share if name == "memorizing" else 0.0
             slots = round(unets.BATCH * share)
             rest = unets.BATCH - slots
             few = round(rest * unets.PHOTOGRAPH_SHARE)
             sources = [(general[0], rest - few), (general[1], few), (memorized, slots)]
             unets.train_unet(
-                f"{name}-{suffix}",
+                names[number],
                 models[name],
                 sources,
                 empty,
