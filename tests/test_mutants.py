@@ -47,6 +47,16 @@ def test_a_mutant_is_killed_by_a_test_that_notices(
     assert (tree / "harness" / "program.py").read_text() == PROGRAM
 
 
+def test_a_mutant_that_interrupts_is_killed_by_no_test_of_an_earlier_one(tree: Path) -> None:
+    tests = ("test_program.py",)
+    place = "programs", "mutated", "harness/program.py"
+    assert run_mutant(tree, Mutant(*place, "one >", "one <", tests)).killer
+    interrupts = Mutant(*place, "return", "raise KeyboardInterrupt\n    return", tests)
+    result = run_mutant(tree, interrupts)
+    assert result.killed
+    assert result.killer is None
+
+
 def test_tests_that_fail_without_a_mutant_tell_nothing(tree: Path) -> None:
     unmutated = Unmutated(tree)
     assert unmutated.limit(("test_program.py",)) > 0

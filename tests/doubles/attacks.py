@@ -189,11 +189,14 @@ class Overspends(Double):
 
 
 class NeverStops(Double):
+    """Goes on for twenty times its budget, so that a test run ends all the same."""
+
     expected = "the search was ended after"
 
     def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
-        while True:
+        for _ in range(20 * budget // 8):
             forward(model, target, 8)
+        return Trigger(target.sample, budget, prompt="a prompt")
 
 
 class AroundTheModel(Double):

@@ -23,7 +23,8 @@ LIMIT = 900
 SLOWER = 5
 """How many times as long as without a mutant a test run may take."""
 FAILED, NOT_COLLECTED = 1, 2
-"""pytest's exit codes where a test failed, and where a test file could not be imported."""
+"""pytest's exit codes where a test failed, and where a test file could not be imported or an
+interrupt came."""
 SOURCES = "harness", "plugins", "benchmarks"
 OUTPUT, KILLER = "pytest.out", "killer.out"
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -73,9 +74,12 @@ def run_mutant(
 ) -> Result:
     """Apply `mutant` in `tree`, run `tests` (None: its own) until one fails, and take it back."""
     start = time.monotonic()
+    noted = tree / KILLER
+    noted.unlink(missing_ok=True)
     with _applied(mutant, tree / mutant.file):
         code = _pytest(tree, (*mutant.options, *(tests or mutant.tests)), limit)
-    killer = (tree / KILLER).read_text() if code in (FAILED, NOT_COLLECTED) else None
+    # An interrupt ends pytest with no test named.
+    killer = noted.read_text() if noted.exists() else None
     return Result(mutant, code, time.monotonic() - start, killer)
 
 
