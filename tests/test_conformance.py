@@ -20,6 +20,8 @@ FILE = Path(faults.__file__)
 BY_NAME = {one.name: one for one in CHECKS}
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 
+SHORT_TUNING = "surrogate=(wanda:sparsity=0.1),search_budget=24,epochs=1,general_images=4"
+
 # Kind, as typed, and whether it is looked at in CI; the others weekly.
 BUILT_IN: list[tuple[MethodKind, str, bool]] = [
     ("mitigation", "wanda:sparsity=0.1", True),
@@ -33,8 +35,8 @@ BUILT_IN: list[tuple[MethodKind, str, bool]] = [
     ("mitigation", "embedding-descent:steps=2,captions=4", False),
     ("mitigation", "noise-descent:steps=2,captions=4", False),
     ("mitigation", "noise-adjustment", False),
-    ("mitigation", "quantize:base=wanda", False),
-    ("mitigation", "adversarial-finetune:search_budget=24,epochs=1,general_images=4", False),
+    ("mitigation", "quantize:base=wanda:sparsity=0.1", False),
+    ("mitigation", f"adversarial-finetune:{SHORT_TUNING}", False),
     ("mitigation", "concept", False),
     ("mitigation", "concept:method=esd,pictures=2,steps_per_caption=2", False),
     ("mitigation", "concept:method=ablation,pictures=2,steps_per_caption=2", False),

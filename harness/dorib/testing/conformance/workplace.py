@@ -67,7 +67,9 @@ class Workplace:
             self.speed = (bench.work, time.perf_counter() - before)
         return self._base
 
-    def bench(self, results: str, suite: str = "plain", **settings: Any) -> Bench:
+    def bench(
+        self, results: str, suite: str = "plain", limit: int | None = None, **settings: Any
+    ) -> Bench:
         """The method on one of `SUITES`, its results in a folder of their own."""
         return Bench(
             self.registry,
@@ -75,7 +77,7 @@ class Workplace:
             self.spec,
             self.suite(suite),
             self.folder / "out" / results,
-            limit=1 if suite == "plain" and self.suite_given else None,
+            limit=1 if suite == "plain" and self.suite_given else limit,
             **settings,
         )
 
