@@ -132,7 +132,10 @@ def test_a_method_of_which_nothing_comes_is_a_warning(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mitigaton": "wanda"}, r"dorib.run: 'mitigaton': there is no such name; .*mitigation"),
+        (
+            {"mitigaton": "wanda"},
+            r"dorib.run: 'mitigaton': there is no such name \(did you mean mitigation\?\); .*attack",
+        ),
         ({"limit": 0}, r"dorib.run: 'limit': Input should be greater than 0"),
         (
             {"mitigation": "wnda"},
