@@ -134,7 +134,7 @@ def test_a_method_of_which_nothing_comes_is_a_warning(
     [
         (
             {"mitigaton": "wanda"},
-            r"dorib.run: 'mitigaton': there is no such name \(did you mean mitigation\?\); .*attack",
+            r"dorib.run: 'mitigaton': there is no such name \(did you mean mitigation\?\); .*seeds",
         ),
         ({"limit": 0}, r"dorib.run: 'limit': Input should be greater than 0"),
         (

@@ -95,7 +95,7 @@ def test_what_is_taken_stays_with_its_owner(site: Path) -> None:
     ]
     listed = commands_of(dorib(site, "--help").stdout)
     assert "Seized." not in listed.values()
-    commands = ["cliques", "locality", "seize", "sscd-agreement", "words"]
+    commands = ["cliques", "locality", "meta", "seize", "sscd-agreement", "words"]
     assert [*listed] == [*BUILT_IN_COMMANDS, *commands]
     assert "Score mitigations" in dorib(site, "run", "--help").stdout
     # The name that was free is its own.
