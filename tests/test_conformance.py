@@ -43,7 +43,7 @@ BUILT_IN: list[tuple[MethodKind, str, bool]] = [
     ("mitigation", "unlearn:pictures=2,steps_per_image=1", False),
     ("attack", "none", False),
     ("attack", "dori:pairs=2", True),
-    ("attack", "evolution:population=4,pairs=1", False),
+    ("attack", "evolution:pairs=1,judging_pairs=2", False),
     ("attack", "inversion:pairs=2", False),
     ("attack", "tokens:pairs=2,judging_pairs=2", False),
     ("attack", "relearn", False),

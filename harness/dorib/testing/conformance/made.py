@@ -134,8 +134,9 @@ class Bench:
         return [*self.session.memorized, *self.session.controls]
 
     def _mitigated(self, method: Configured) -> Mitigated:
-        behind = [self.session.memorized_behind(subject) for subject in self._subjects()]
-        subjects = list(dict.fromkeys([*self.session.memorized, *behind]))
+        # Whose edit acts on a prompt of utility may be any of the split's, whatever the limit.
+        asked = [*self._subjects(), *self.session.utility_prompts]
+        subjects = list(dict.fromkeys(self.session.memorized_behind(subject) for subject in asked))
         mitigated = mitigate(self.session, method, subjects)
         if mitigated.failure:
             raise MethodError(mitigated.failure)
