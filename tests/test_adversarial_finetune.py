@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,14 +37,9 @@ from dorib import (
     general_pictures,
     training,
 )
-from dorib.config import make_config
 from dorib.contracts.edits import MaskWeights
 from dorib.host.configure import configure
 from dorib.host.registry import discover
-from dorib.store.store import Store
-from dorib.suites.suite import Suite
-from dorib.verbs.context import RunContext
-from dorib.verbs.mitigate import mitigate
 from dorib_adversarial_finetune import AdversarialFinetuneParams
 from dorib_adversarial_finetune.lessons import (
     Found,
@@ -60,6 +51,7 @@ from dorib_adversarial_finetune.lessons import (
     losses,
 )
 from dorib_adversarial_finetune.surrogates import surrogates
+from fixtures.killed_fits import check_killed_and_run_again
 
 MakeModel = Callable[..., TargetModel]
 SEEDS = Seeds(3, ("fit", "adversarial-finetune"))
@@ -649,69 +641,17 @@ def test_a_damaged_checkpoint_is_warned_of_and_the_fit_starts_anew(
     assert Checkpoints(tmp_path, later).load("training") is not None
 
 
-def fit_on(suite: Path, out: Path) -> Path:
-    """Fit by the host; the folder of the store's edits."""
-    loaded = Suite.load(suite)
-    config = make_config({"suite": str(suite), "out": str(out)})
-    context = RunContext(loaded, config, loaded.manifest.quick, Store(out / "store"))
-    spec = MethodSpec(
-        name="adversarial-finetune", params={**SMALL, "epochs": 2, "checkpoint_every": 1}
-    )
-    mitigated = mitigate(context, configure(REGISTRY, "mitigation", spec), context.memorized)
-    assert mitigated.failure is None
-    return out / "store" / "edits"
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from dorib import Training
-from test_adversarial_finetune import fit_on
-
-steps, step = 0, Training.step
-
-def killing(self, loss):
-    global steps
-    steps += 1
-    if steps == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, loss)
-
-Training.step = killing
-fit_on(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
 def test_killed_and_run_again_it_stores_the_same_bytes(
     tiny_suite_folder: Path, tmp_path: Path
 ) -> None:
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
-    threads = torch.get_num_threads()
-    command = [sys.executable, "-c", KILLED, str(tiny_suite_folder), str(tmp_path / "killed")]
-    done = subprocess.run(command, env=environment, check=False)
-    assert done.returncode == -signal.SIGKILL
-    killed = tmp_path / "killed" / "store" / "edits"
-    assert len(list(killed.glob("*/scratch-*/training.safetensors"))) == 1
-    torch.set_num_threads(1)
-    try:
-        assert fit_on(tiny_suite_folder, tmp_path / "killed") == killed
-        whole = fit_on(tiny_suite_folder, tmp_path / "whole")
-    finally:
-        torch.set_num_threads(threads)
-    stored = [
-        {
-            str(file.relative_to(edits)): file.read_bytes()
-            for file in edits.rglob("*")
-            if file.is_file()
-        }
-        for edits in (killed, whole)
-    ]
-    assert stored[0] == stored[1]
-    assert any(name.endswith("edit.safetensors") for name in stored[0])
+    check_killed_and_run_again(
+        "adversarial-finetune",
+        {**SMALL, "epochs": 2, "checkpoint_every": 1},
+        tiny_suite_folder,
+        tmp_path,
+        step="step",
+        last=3,
+    )
 
 
 def test_the_surrogate_maker_acts_while_surrogates_are_drawn(small_model: TargetModel) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ from dorib import (
     Edit,
     Ledger,
     LowRankFactors,
-    MethodSpec,
     ReplaceWeights,
     TargetModel,
     Training,
@@ -29,15 +24,11 @@ from dorib import (
 )
 from dorib.config import make_config
 from dorib.contracts.suite_view import SamplingSettings
-from dorib.host.configure import configure
 from dorib.kit.finetuning.low_rank import PROJECTIONS
 from dorib.runner import run
-from dorib.store.store import Store
-from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
 from dorib.testing import sdxl
-from dorib.verbs.context import RunContext
-from dorib.verbs.mitigate import mitigate
+from fixtures.killed_fits import check_killed_and_run_again
 from test_adversarial_finetune import SEEDS, MakeModel, Stopped
 from test_adversarial_finetune import fit as finetuned
 from test_unlearn import REGISTRY, SMALL, fit, view_of
@@ -93,63 +84,17 @@ def test_a_fit_cut_short_goes_on_from_its_checkpoint(
     assert ledger == counted
 
 
-def fit_on(suite: Path, out: Path) -> Path:
-    """Fit by the host; the folder of the store's edits."""
-    loaded = Suite.load(suite)
-    config = make_config({"suite": str(suite), "out": str(out)})
-    context = RunContext(loaded, config, loaded.manifest.quick, Store(out / "store"))
-    spec = MethodSpec(name="unlearn", params={**SMALL, "checkpoint_every": 1})
-    mitigated = mitigate(context, configure(REGISTRY, "mitigation", spec), context.memorized)
-    assert mitigated.failure is None
-    return out / "store" / "edits"
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from dorib import Training
-from test_unlearn_runs import fit_on
-
-steps, step = 0, Training.step_on_several
-
-def killing(self, losses, combined):
-    global steps
-    steps += 1
-    if steps == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, losses, combined)
-
-Training.step_on_several = killing
-fit_on(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
 def test_killed_and_run_again_it_stores_the_same_bytes(
     tiny_suite_folder: Path, tmp_path: Path
 ) -> None:
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
-    threads = torch.get_num_threads()
-    command = [sys.executable, "-c", KILLED, str(tiny_suite_folder), str(tmp_path / "killed")]
-    done = subprocess.run(command, env=environment, check=False)
-    assert done.returncode == -signal.SIGKILL
-    killed = tmp_path / "killed" / "store" / "edits"
-    assert len(list(killed.glob("*/scratch-*/training.safetensors"))) == 1
-    torch.set_num_threads(1)
-    try:
-        assert fit_on(tiny_suite_folder, tmp_path / "killed") == killed
-        whole = fit_on(tiny_suite_folder, tmp_path / "whole")
-    finally:
-        torch.set_num_threads(threads)
-    stored = [
-        {str(f.relative_to(edits)): f.read_bytes() for f in edits.rglob("*") if f.is_file()}
-        for edits in (killed, whole)
-    ]
-    assert stored[0] == stored[1]
-    assert any(name.endswith("edit.safetensors") for name in stored[0])
+    check_killed_and_run_again(
+        "unlearn",
+        {**SMALL, "checkpoint_every": 1},
+        tiny_suite_folder,
+        tmp_path,
+        step="step_on_several",
+        last=2,
+    )
 
 
 def test_it_works_on_sdxl() -> None:
