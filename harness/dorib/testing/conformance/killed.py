@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from typing_extensions import override
 
 from dorib.contracts.specs import MethodSpec
@@ -20,29 +21,51 @@ from dorib.testing.conformance.stand_ins import with_stand_ins
 if TYPE_CHECKING:
     from dorib.testing.conformance.workplace import Workplace
 
+RESULTS = "killed"
 KILLED_AT = 2
 """The n-th time that work is reported."""
 
 
-def killed_and_resumed(place: Workplace) -> tuple[Values, bool]:
-    """What the method makes after it was killed, and whether the killed run got as far."""
-    arguments = json.dumps(
+class KilledRun:
+    """A run in a process of its own, which is killed in the middle of the method's work."""
+
+    def __init__(self, place: Workplace) -> None:
+        """Starts it; nobody need wait for it until its results are asked for."""
+        self._place = place
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, _asked(place)],
+            # The same bytes are asked for, which another number of threads need not give.
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def resumed(self) -> tuple[Values, bool]:
+        """What the method makes after it was killed, and whether the killed run got as far."""
+        killed = self._process.wait() == -signal.SIGKILL
+        return self._place.bench(RESULTS).make(), killed
+
+    def end(self) -> None:
+        """End it, where nobody waits for it any more."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _asked(place: Workplace) -> str:
+    return json.dumps(
         {
             "kind": place.kind,
             "spec": str(place.spec),
             "suite": place.suite("plain"),
-            "out": str(place.folder / "out" / "killed"),
+            "out": str(place.results(RESULTS)),
             "limit": 1 if place.suite_given else None,
             "plugins": [str(path) for path in place.plugins],
         }
     )
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-    )
-    resumed = place.bench("killed").make()
-    return resumed, done.returncode == -signal.SIGKILL
 
 
 class _Killing(Listener):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
@@ -12,6 +12,9 @@ from dorib.host.registry import Registration, Registry
 from dorib.testing.conformance.made import Bench, Listener, Values
 from dorib.testing.conformance.stand_ins import with_stand_ins
 from dorib.testing.suites import save_random_suite
+
+if TYPE_CHECKING:
+    from dorib.testing.conformance.killed import KilledRun
 
 SUITES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -45,6 +48,8 @@ class Workplace:
         self.failed: set[str] = set()
         """Names of the checks that have found something."""
         self.speed = (0, 0.0)
+        self.killed_run: KilledRun | None = None
+        """Where it was started ahead of the check that asks for it."""
         self._base: Values | None = None
 
     @property
@@ -76,10 +81,14 @@ class Workplace:
             self.kind,
             self.spec,
             self.suite(suite),
-            self.folder / "out" / results,
+            self.results(results),
             limit=1 if suite == "plain" and self.suite_given else limit,
             **settings,
         )
+
+    def results(self, name: str) -> Path:
+        """The folder of some results."""
+        return self.folder / "out" / name
 
     def suite(self, name: str) -> str:
         """The reference of a suite, made if need be."""
