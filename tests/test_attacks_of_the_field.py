@@ -12,7 +12,7 @@ import torch
 
 from dorib import Attack, DoribError, Ledger
 from dorib.contracts.suite_view import SamplingSettings
-from dorib.host.admission import admit_trigger
+from dorib.host.admission import admit_trigger, embedding_shapes
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib.testing import sdxl
@@ -76,12 +76,13 @@ def test_a_budget_is_spent_to_the_last_step_and_not_beyond(
     step = 4 * (1 + guided) if name == "seeds" else STEP.get(name, 2 if "walk" in name else 3)
     targets, ledger, attack = targets_of(model)[:2], Ledger(), ATTACKS[name]()
     budgets = [3 * step + 1, 4 * step]
+    shapes = embedding_shapes(model)
     with model.counting(ledger):
         for trigger in attack.search(model, targets, budgets, SEEDS, ledger):
             spent = ledger.work_of(int(trigger.sample[1:]))
             assert trigger.work == spent
             assert trigger.budget - step < spent <= trigger.budget
-            admitted = admit_trigger(trigger, model, ["s0", "s1"], budgets)
+            admitted = admit_trigger(trigger, model, shapes, ["s0", "s1"], budgets)
             assert admitted.encodes_back
     assert not model.weights()["conv_in.weight"].requires_grad
 

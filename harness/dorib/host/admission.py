@@ -109,10 +109,21 @@ def _check_rule(came: str, change: SingleChange) -> None:
         )
 
 
+def embedding_shapes(model: TargetModel) -> dict[str, torch.Size]:
+    """Of each prompt embedding that the model takes, without the batch axis."""
+    return {name: value.shape[1:] for name, value in model.encode_prompt([""]).items()}
+
+
 def admit_trigger(
-    handed: object, model: TargetModel, samples: Sequence[str], budgets: Sequence[int]
+    handed: object,
+    model: TargetModel,
+    shapes: Mapping[str, torch.Size],
+    samples: Sequence[str],
+    budgets: Sequence[int],
 ) -> Trigger:
     """The trigger that a `search` yielded, where it is one that was asked for.
+
+    `shapes` are the model's `embedding_shapes`.
 
     Raises:
         AdmissionError: it is none, is for another sample or budget, or its embeddings have other
@@ -134,7 +145,7 @@ def admit_trigger(
     if handed.prompt is not None and not isinstance(handed.prompt, str):
         raise AdmissionError(f"{where} has a prompt of {_kind(handed.prompt)}; give a string")
     if handed.prompt is None:
-        _check_embeddings(where, handed.embeddings, model)
+        _check_embeddings(where, handed.embeddings, shapes)
     if handed.tokens:
         handed = replace(handed, encodes_back=_encodes_back(where, handed, model))
     if handed.start is not None:
@@ -170,19 +181,21 @@ def _check_own_edit(where: str, edit: object, model: TargetModel) -> None:
     _check_change(f"{where} brings", edit, model)
 
 
-def _check_embeddings(where: str, embeddings: Mapping[str, Tensor], model: TargetModel) -> None:
-    if set(embeddings) != model.conditioning:
+def _check_embeddings(
+    where: str, embeddings: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> None:
+    if embeddings.keys() != shapes.keys():
         raise AdmissionError(
             f"{where} has embeddings named {_names(sorted(embeddings))}, and this model takes "
-            f"{_names(sorted(model.conditioning))}; give exactly these"
+            f"{_names(sorted(shapes))}; give exactly these"
         )
-    for name, wanted in model.encode_prompt([""]).items():
+    for name, wanted in shapes.items():
         value = embeddings[name]
         _check_tensor(f"{where}, {name}", value, floating=True)
-        if value.shape != wanted.shape[1:]:
+        if value.shape != wanted:
             raise AdmissionError(
                 f"{where}: {name} has the shape {[*value.shape]}, and this model takes "
-                f"{[*wanted.shape[1:]]}; leave the batch axis out, and pad to the encoder's length"
+                f"{[*wanted]}; leave the batch axis out, and pad to the encoder's length"
             )
 
 

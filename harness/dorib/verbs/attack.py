@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.triggers import Trigger, load_trigger, save_trigger
 from dorib.contracts.views import Target
-from dorib.host.admission import AdmissionError, admit_trigger
+from dorib.host.admission import AdmissionError, admit_trigger, embedding_shapes
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.reporting import Advance
@@ -144,12 +144,13 @@ def _triggers(
     budgets = attacked.budgets
     targets = {target.sample: target for target in _targets(context, attacked, batch)}
     best: dict[tuple[str, int], Trigger] = {}
+    shapes = embedding_shapes(model)
     with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
         limited = _ended_beyond(ledger, ENDED_BEYOND * budgets[-1] * len(batch))
         found = method.attack.search(model, list(targets.values()), budgets, seeds, limited)
         with closing(_to_the_end(found)) as triggers:
             for handed in triggers:
-                trigger = admit_trigger(handed, model, list(targets), budgets)
+                trigger = admit_trigger(handed, model, shapes, list(targets), budgets)
                 work = _work(method, ledger, targets[trigger.sample], trigger)
                 trigger = replace(trigger, work=work)
                 _refuse_overspent(method, trigger)
