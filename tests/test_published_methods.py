@@ -49,7 +49,9 @@ def model(
     """As `either_model`, with the rules of the files."""
     sampling = SamplingSettings(height=SIDE, width=SIDE, steps=4, guidance_scale=3.0)
     folder = str(pipeline_folders[request.param])
-    return DiffusersModel(load_pipeline(folder, torch.device("cpu"), torch.float32), sampling, registry)
+    return DiffusersModel(
+        load_pipeline(folder, torch.device("cpu"), torch.float32), sampling, registry
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -174,7 +176,9 @@ def as_alpha_is_told(
             return tensors, {"lora_adapter_metadata": json.dumps(noted)}
         case "wrapped":
             within = "text_encoder.encoder"
-            return {n.replace(within, "text_encoder.text_model.encoder"): t for n, t in tensors.items()}, None
+            return {
+                n.replace(within, "text_encoder.text_model.encoder"): t for n, t in tensors.items()
+            }, None
         case _:
             return tensors, None
 
@@ -278,7 +282,11 @@ def entries_of(suite: str, metric: str, folder: Path, registry: Registry) -> dic
     return {
         name: found[(name, "none") if kind == "mitigation" else ("none", name)]
         for name, (kind, _) in METHODS.items()
-    } | {f"{name} under attack": found[name, "pez-tokens"] for name in METHODS if name != "pez-tokens"}
+    } | {
+        f"{name} under attack": found[name, "pez-tokens"]
+        for name in METHODS
+        if name != "pez-tokens"
+    }
 
 
 def ran(entries: Mapping[str, Entry]) -> None:

@@ -49,9 +49,11 @@ class PezTokens(StagedSearch[PezParams]):
 
     def cost(self) -> SearchCost:
         """A gradient on each pair, a forward pass on each judging pair."""
-        own = self.params
-        step = own.restarts * (3 * own.pairs + own.judging_pairs)
-        return SearchCost(step, f"{own.restarts} restarts x (3 x {own.pairs} + judging_pairs)")
+        p = self.params
+        return SearchCost(
+            step=p.restarts * (3 * p.pairs + p.judging_pairs),
+            factors=f"{p.restarts} restarts x (3 x {p.pairs} pairs + {p.judging_pairs} judging_pairs)",
+        )
 
     def begin(self, batch: SearchBatch) -> StagedState:
         """At tokens drawn from the vocabulary."""

@@ -65,16 +65,14 @@ class DescendInEmbeddings(Rule[WenParams]):
         # The unconditional output does not depend on the prompt: once is enough.
         first = first_step(model, noise, fixed, samples)
         words = [row.float().clone().requires_grad_() for row in prompt]
-        adamw = torch.optim.AdamW(
-            words, lr=self.params.rate, weight_decay=self.params.weight_decay
-        )
+        adamw = torch.optim.AdamW(words, lr=self.params.rate, weight_decay=self.params.weight_decay)
         going = list(range(len(words)))
         for _ in range(self.params.steps):
             moving = [words[place] for place in going]
             asked = {name: value[going] for name, value in fixed.items()}
-            asked["prompt_embeds"] = torch.stack(moving).to(prompt.dtype)
+            timesteps = first.timestep.expand(len(going))
             with torch.enable_grad():
-                timesteps = first.timestep.expand(len(going))
+                asked["prompt_embeds"] = torch.stack(moving).to(prompt.dtype)
                 output = model.predict(first.shown[going], timesteps, asked, samples[going])
                 share = output.float() - first.unconditional[going].float()
                 lengths = share.flatten(1).norm(dim=1)
