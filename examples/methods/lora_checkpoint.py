@@ -1,9 +1,9 @@
 """A LoRA that was trained elsewhere, as a low-rank edit: what diffusers' savers of LoRAs write.
 
-Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", ICLR, arXiv 2106.09685. A layer
-has `COMPONENT.LAYER.lora_A.weight` (down) and `COMPONENT.LAYER.lora_B.weight` (up). Their product is
-scaled by alpha over rank; alpha is a tensor `COMPONENT.LAYER.alpha`, or noted in the file's metadata
-as PEFT's configuration has it, or else the rank itself.
+Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", ICLR, arXiv 2106.09685. A
+layer has `COMPONENT.LAYER.lora_A.weight` (down) and `COMPONENT.LAYER.lora_B.weight` (up). Their
+product is scaled by alpha over rank; alpha is a tensor `COMPONENT.LAYER.alpha`, or noted in the
+file's metadata as PEFT's configuration has it, or else the rank itself.
 """
 
 from __future__ import annotations

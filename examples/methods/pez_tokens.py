@@ -50,9 +50,10 @@ class PezTokens(StagedSearch[PezParams]):
     def cost(self) -> SearchCost:
         """A gradient on each pair, a forward pass on each judging pair."""
         p = self.params
+        gradients = f"3 x {p.pairs} pairs"
         return SearchCost(
             step=p.restarts * (3 * p.pairs + p.judging_pairs),
-            factors=f"{p.restarts} restarts x (3 x {p.pairs} pairs + {p.judging_pairs} judging_pairs)",
+            factors=f"{p.restarts} restarts x ({gradients} + {p.judging_pairs} judging_pairs)",
         )
 
     def begin(self, batch: SearchBatch) -> StagedState:
