@@ -22,7 +22,7 @@ from dorib.ranking.entries import Entry
 from dorib.runner import run
 from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
-from dorib.testing.conformance.checks import check
+from dorib.testing.conformance.checks import CHECKS, check, found_by
 from dorib.testing.conformance.workplace import Workplace
 from dorib.testing.pipelines import Prediction
 from fixtures.adapters import by_kohya, by_peft, factors_of, save
@@ -323,3 +323,16 @@ def test_each_keeps_all_rules(
         print(f"\n{name}: {time.perf_counter() - started:.0f} s, {report.refusals}")
     assert [found.said for found in report.findings] == []
     assert report.skipped == ()
+
+
+def test_a_lora_of_another_model_is_a_refusal_and_no_fault(
+    tmp_path: Path, random_suite: str, registry: Registry
+) -> None:
+    params = {"path": str(lora(tmp_path, random_suite))}
+    spec = MethodSpec(name="lora-checkpoint", params=params)
+    place = Workplace(registry, "mitigation", spec, tmp_path / "check", plugins=tuple(FILES))
+    [sdxl] = [one for one in CHECKS if one.name == "sdxl"]
+    assert found_by(sdxl, place) == []
+    [refusal] = place.refusals
+    assert "refused on SDXL" in refusal
+    assert "is for another model" in refusal
