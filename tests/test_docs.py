@@ -104,7 +104,8 @@ def test_documented_runs_are_accepted(
     monkeypatch.setattr(runner, "run", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
-    (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
+    for folder in ("examples", "leaderboards"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     commands = [
         shlex.split(line, comments=True)[1:]
         for page in PAGES

@@ -32,6 +32,7 @@ from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
 from dorib.verbs.mitigate import Mitigated, mitigate
+from dorib.verbs.preparation.mitigations import prepare_mitigations
 from dorib.verbs.probing import probe
 
 # Of a trigger; of a probe.
@@ -108,6 +109,8 @@ class Bench:
         lacking = self.session.model.conditioning - self.method.method.conditioning
         if lacking:
             raise DoribError(f"cannot work on {', '.join(sorted(lacking))}")
+        if self.kind == "mitigation":
+            prepare_mitigations(self.session, [self.method])
         match self.kind:
             case "mitigation" | "rule":
                 return self._edits()
