@@ -8,7 +8,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
 
-from dorib import runner
+from dorib.cluster.start import run_shared
 from dorib.config import RunConfig, run_config
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.target_model import TargetModel
@@ -51,6 +51,8 @@ class RunOptions(TypedDict, total=False):
     out: str | Path
     root_seed: int
     offline: bool
+    workers: int | None
+    ray: str | None
 
 
 def _with_defaults(function: Callable[P, R]) -> Callable[P, R]:
@@ -94,8 +96,8 @@ def run(
     file = None if config is None else Path(config)
     checked_options = run_config(dict(options), file, "dorib.run")
     named = [plugin] if isinstance(plugin, str | Path) else plugin
-    registry = discover(files=[Path(file) for file in named])
-    result = runner.run(checked_options, registry, reporter)
+    files = [Path(file) for file in named]
+    result = run_shared(checked_options, discover(files=files), reporter, files)
     for reason in result.failed:
         warnings.warn(f"failed: {reason}", RuntimeWarning, stacklevel=2)
     return open(checked_options.out)

@@ -218,6 +218,10 @@ class Store:
             self._write_key(folder / "key.json", content)
         return Shelf(folder, name, self._note, self.patience)
 
+    def batches(self) -> int:
+        """How many are stored, on all shelves."""
+        return sum(1 for _ in self.root.glob("*/*/batch-*"))
+
     def shelves(self, kind: ArtefactKind) -> Iterator[tuple[dict[str, Any], Shelf]]:
         """All shelves of a kind that are there, each with the key that it is for."""
         for path in sorted((self.root / kind).glob("*/key.json")):
