@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dorib.cluster.tasks import Schedule
+from dorib.cluster.tasks import WAIT_SECONDS, Schedule
 from dorib.cluster.worker import Outcome, Plan, Worker
 from dorib.config import RunConfig
 from dorib.errors import DoribError
@@ -19,9 +19,6 @@ from dorib.store.store import Store
 
 LOSSES = 10
 """So many workers lost one after another, and nothing stored between, end a run."""
-
-WAIT_SECONDS = 10.0
-"""If no worker has come back for so long, those without work look at all tasks again."""
 
 
 class InWorkerError(Exception):

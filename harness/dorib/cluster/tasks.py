@@ -6,6 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+PATIENCE_SECONDS = 1.0
+"""For so long a worker waits for batches that others are at, before it asks for another task."""
+
+WAIT_SECONDS = 10.0
+"""If no worker has come back for so long, those without work look at all tasks again."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -42,13 +48,15 @@ class Schedule:
         fitting = [task for task in self._open if task not in self._refused[worker]]
         if not fitting:
             return None
-        rows: Counter[int] = Counter()
-        for task, workers in self._at_work.items():
-            rows[task.row] += workers
         # The first of equals: the order in which the tasks were handed in.
-        task = min(fitting, key=lambda task: (rows[task.row], self._at_work[task]))
+        task = min(fitting, key=self.preferred)
         self._at_work[task] += 1
         return task
+
+    def preferred(self, task: Task) -> tuple[int, ...]:
+        """What is least of the task that is given out next."""
+        at_row = sum(n for other, n in self._at_work.items() if other.row == task.row)
+        return at_row, self._at_work[task]
 
     def returned(self, worker: Hashable, task: Task, *, finished: bool) -> None:
         """A worker is back; not `finished`: others are at work on what is left of the task."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dorib import runner
-from dorib.cluster.tasks import Task
+from dorib.cluster.tasks import PATIENCE_SECONDS, Task
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
@@ -24,9 +24,6 @@ from dorib.runner import Row
 from dorib.store.batches import ElsewhereError
 from dorib.store.fingerprint import digest
 from dorib.verbs.generate import generate_utility
-
-PATIENCE_SECONDS = 1.0
-"""For so long a worker waits for batches that others are at, before it asks for another task."""
 
 
 @dataclass(frozen=True)
