@@ -49,6 +49,12 @@ def run_by_ray(
             lost again and again; or as `runner.run`.
     """
     ray = _ray()
+    kind, _, index = config.device.partition(":")
+    if index:
+        raise DoribError(
+            f"--device {config.device}: names one device, and workers have one each; give "
+            f"--device {kind}"
+        )
     with _connected(ray, config) as share:
         return _Pool(ray, config, plugins, reporter or Silent(), share).run()
 
@@ -70,6 +76,8 @@ def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
         if config.ray is None:
             # Ray tells its makers how it is used, unless it is told not to.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # Nobody else on this machine may send it work; so it is anyway, but then it says so.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
             ray.init(
                 address="local",
                 num_cpus=max(_processors(), config.workers or 1),
@@ -101,13 +109,7 @@ def _processors() -> int:
 
 def _share(resources: dict[str, float], config: RunConfig) -> _Share:
     processors, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    kind, _, index = config.device.partition(":")
-    if index:
-        raise DoribError(
-            f"--device {config.device}: names one device, and workers have one each; give "
-            f"--device {kind}"
-        )
-    if kind not in ("auto", "cuda") or not gpus:
+    if config.device not in ("auto", "cuda") or not gpus:
         workers = config.workers or processors
         return _Share(workers, max(1, processors // workers), 0)
     workers = config.workers or gpus
