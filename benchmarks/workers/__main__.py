@@ -121,9 +121,8 @@ def main() -> None:
     for one in found:
         same = "yes" if one.digest == alone.digest else "no"
         ratio = alone.seconds / one.seconds
-        print(
-            f"{one.name:<26}{one.seconds:>7.0f}s{one.processor_seconds:>8.0f}s{ratio:>10.2f}  {same}"
-        )
+        spent = f"{one.seconds:>7.0f}s{one.processor_seconds:>8.0f}s"
+        print(f"{one.name:<26}{spent}{ratio:>10.2f}  {same}")
     print(f"processor time of each worker: {shared.of_workers}")
     print(f"two workers are {threads.seconds / shared.seconds:.2f}x two threads")
     text = json.dumps([asdict(one) for one in found], indent=2) + "\n"
