@@ -14,6 +14,7 @@ import yaml
 
 from dorib import runner
 from dorib.cli.app import main
+from dorib.workers import start
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.suites.manifest import Manifest, Sample
@@ -101,7 +102,7 @@ def test_documented_runs_are_accepted(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run", stop)
+    monkeypatch.setattr(start, "run_shared", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
     (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")

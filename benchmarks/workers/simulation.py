@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
-from dorib.cluster.tasks import PATIENCE_SECONDS, WAIT_SECONDS, Schedule, Task
+from dorib.workers.tasks import PATIENCE_SECONDS, WAIT_SECONDS, Schedule, Task
 from workers.recording import Timed
 
 WITHOUT_ATTACK = "utility prompts"

@@ -8,7 +8,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
 
-from dorib.cluster.start import run_shared
+from dorib.workers.start import run_shared
 from dorib.config import RunConfig, run_config
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.target_model import TargetModel

@@ -96,7 +96,7 @@ def run(options: RunCommandOptions) -> None:
 
 def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:
     from dorib.cli import display, progress, terminal
-    from dorib.cluster.start import run_shared
+    from dorib.workers.start import run_shared
     from dorib.host.registry import discover
 
     with progress.reporter_for(terminal.progress_console(), tracebacks=tracebacks) as reporter:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dorib import runner
-from dorib.cluster.tasks import PATIENCE_SECONDS, Task
+from dorib.workers.tasks import PATIENCE_SECONDS, Task
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE

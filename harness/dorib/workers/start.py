@@ -32,6 +32,6 @@ def run_shared(
     if config.workers is None and config.ray is None:
         return runner.run(config, registry, reporter)
     # Ray is an extra, and slow to import.
-    from dorib.cluster.by_ray import run_by_ray
+    from dorib.workers.by_ray import run_by_ray
 
     return run_by_ray(config, plugins, reporter)

@@ -16,8 +16,8 @@ import pytest
 
 from dorib import runner
 from dorib.cli.app import main
-from dorib.cluster.tasks import Schedule, Task
-from dorib.cluster.worker import Worker
+from dorib.workers.tasks import Schedule, Task
+from dorib.workers.worker import Worker
 from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dorib.cluster.tasks import WAIT_SECONDS, Schedule
-from dorib.cluster.worker import Outcome, Plan, Worker
+from dorib.workers.tasks import WAIT_SECONDS, Schedule
+from dorib.workers.worker import Outcome, Plan, Worker
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.report.results import RunResult

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from dorib.cluster.tasks import Schedule, Task
+from dorib.workers.tasks import Schedule, Task
 
 
 def tasks(rows: int = 3, attacks: int = 2) -> list[Task]:
