@@ -14,10 +14,10 @@ import yaml
 
 from dorib import runner
 from dorib.cli.app import main
-from dorib.workers import start
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.suites.manifest import Manifest, Sample
+from dorib.workers import start
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -16,12 +16,12 @@ import pytest
 
 from dorib import runner
 from dorib.cli.app import main
-from dorib.workers.tasks import Schedule, Task
-from dorib.workers.worker import Worker
 from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.testing.suites import save_random_suite
+from dorib.workers.tasks import Schedule, Task
+from dorib.workers.worker import Worker
 from fixtures.small_runs import everything, left_over
 
 OPTIONS: dict[str, Any] = {

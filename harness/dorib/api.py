@@ -8,7 +8,6 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
 
-from dorib.workers.start import run_shared
 from dorib.config import RunConfig, run_config
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.target_model import TargetModel
@@ -19,6 +18,7 @@ from dorib.suites.suite import Suite, load_suite
 from dorib.validation import checked
 from dorib.verbs.preparation.suite_model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
+from dorib.workers.start import run_shared
 
 MethodLike: TypeAlias = str | dict[str, Any] | MethodSpec
 """`"wanda:sparsity=0.4"`, `{"name": "wanda", "sparsity": 0.4}`, or a spec."""

@@ -96,8 +96,8 @@ def run(options: RunCommandOptions) -> None:
 
 def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:
     from dorib.cli import display, progress, terminal
-    from dorib.workers.start import run_shared
     from dorib.host.registry import discover
+    from dorib.workers.start import run_shared
 
     with progress.reporter_for(terminal.progress_console(), tracebacks=tracebacks) as reporter:
         result = run_shared(config, discover(files=plugins), reporter, plugins)

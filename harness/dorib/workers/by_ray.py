@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dorib.workers.tasks import WAIT_SECONDS, Schedule
-from dorib.workers.worker import Outcome, Plan, Worker
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.report.results import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
+from dorib.workers.tasks import WAIT_SECONDS, Schedule
+from dorib.workers.worker import Outcome, Plan, Worker
 
 LOSSES = 10
 """So many workers lost one after another, and nothing stored between, end a run."""

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 from dorib import runner
-from dorib.workers.tasks import PATIENCE_SECONDS, Task
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
@@ -24,6 +23,7 @@ from dorib.runner import Row
 from dorib.store.batches import ElsewhereError
 from dorib.store.fingerprint import digest
 from dorib.verbs.generate import generate_utility
+from dorib.workers.tasks import PATIENCE_SECONDS, Task
 
 
 @dataclass(frozen=True)
