@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -33,9 +35,9 @@ STALE_SECONDS = 120
 class Claim:
     """A claim of this process, touched until it is released: at the end of its `with` block."""
 
-    def __init__(self, path: Path, inode: int) -> None:
+    def __init__(self, path: Path, content: str) -> None:
         self._path = path
-        self._inode = inode
+        self._content = content
         self._released = threading.Event()
         self._touching = threading.Thread(target=self._touch, name=path.name, daemon=True)
         self._touching.start()
@@ -55,19 +57,24 @@ class Claim:
         """Let others have the batch; a claim that was taken over meanwhile stays theirs."""
         self._released.set()
         self._touching.join()
-        if inode_of(self._path) == self._inode:
+        if self._is_ours():
             self._path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """By content, which no other claim has: a file's number is used again."""
+        try:
+            return self._path.read_text(encoding="utf-8") == self._content
+        except OSError:
+            return False
 
     def _touch(self) -> None:
         while not self._released.wait(REFRESH_SECONDS):
-            try:
-                if inode_of(self._path) != self._inode:
-                    return
+            if not self._is_ours():
+                return
+            # Untouched it goes stale, and another run makes the batch as well.
+            with suppress(OSError):
                 # Without a time of ours: the file system's own.
                 os.utime(self._path)
-            except OSError:
-                # Untouched it goes stale, and another run makes the batch as well.
-                continue
 
 
 def claim(shelf: Path, items: Sequence[str]) -> Claim | None:
@@ -77,6 +84,7 @@ def claim(shelf: Path, items: Sequence[str]) -> Claim | None:
         OSError: the disk is full or not writable.
     """
     path = shelf / (CLAIM + batch_name(items).removeprefix("batch-"))
+    content = json.dumps(_holder(os.getpid()) | {"claim": secrets.token_hex(8)})
     while True:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -85,9 +93,8 @@ def claim(shelf: Path, items: Sequence[str]) -> Claim | None:
                 return None
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(_holder(os.getpid()), file)
-            inode = os.fstat(file.fileno()).st_ino
-        return Claim(path, inode)
+            file.write(content)
+        return Claim(path, content)
 
 
 def remove_abandoned(path: Path) -> bool:
@@ -109,7 +116,7 @@ def _is_dead(path: Path) -> bool:
         return False
     if holder.get("machine") is None or holder["machine"] != _machine():
         return False
-    return bool(holder != _holder(process))
+    return any(holder.get(name) != value for name, value in _holder(process).items())
 
 
 def _holder(process: int) -> dict[str, str | int | None]:
