@@ -19,8 +19,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/pylint --recursive=y harness plugins benchmarks
 
+# Ray is too large for every setup: what needs it runs here.
 weekly: setup
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --editable ".[cluster]"
 	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "not slow" tests/test_workers.py
 
 bench: setup
 	$(BIN)/pytest benchmarks/speed

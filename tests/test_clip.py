@@ -2,6 +2,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,13 @@ def test_a_crop_larger_than_the_image_is_refused() -> None:
     config = {"do_resize": False, "crop_size": 64}
     with pytest.raises(DoribError, match="smaller than the model's crop of 64 x 64"):
         Preprocessing.from_config(config, "here")(pictures(1, 0, side=32))
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_a_value_does_not_tell_what_was_measured_before(folder: Path, first: int) -> None:
+    """Two runs that share their batches measure them in any order."""
+    captions = ["a red star", "small blue ring", "moon over the sea", "a tree"]
+    shown = [generation(c, o, seed=n) for n, (c, o) in enumerate(pairwise(captions))]
+    in_order, out_of_order = prepared(folder), prepared(folder)
+    [expected] = [list(in_order.measure([one])) for one in shown][first : first + 1]
+    assert list(out_of_order.measure([shown[first]])) == expected

@@ -17,6 +17,7 @@ from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.suites.manifest import Manifest, Sample
+from dorib.workers import start
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,7 +102,7 @@ def test_documented_runs_are_accepted(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run", stop)
+    monkeypatch.setattr(start, "run_shared", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
     for folder in ("examples", "leaderboards"):

@@ -8,7 +8,6 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack
 
-from dorib import runner
 from dorib.config import RunConfig, run_config
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.target_model import TargetModel
@@ -19,6 +18,7 @@ from dorib.suites.suite import Suite, load_suite
 from dorib.validation import checked
 from dorib.verbs.preparation.suite_model import load_target_model, pipeline_version, usable_device
 from dorib.verbs.settings import Settings
+from dorib.workers.start import run_shared
 
 MethodLike: TypeAlias = str | dict[str, Any] | MethodSpec
 """`"wanda:sparsity=0.4"`, `{"name": "wanda", "sparsity": 0.4}`, or a spec."""
@@ -51,6 +51,8 @@ class RunOptions(TypedDict, total=False):
     out: str | Path
     root_seed: int
     offline: bool
+    workers: int | None
+    ray: str | None
 
 
 def _with_defaults(function: Callable[P, R]) -> Callable[P, R]:
@@ -94,8 +96,8 @@ def run(
     file = None if config is None else Path(config)
     checked_options = run_config(dict(options), file, "dorib.run")
     named = [plugin] if isinstance(plugin, str | Path) else plugin
-    registry = discover(files=[Path(file) for file in named])
-    result = runner.run(checked_options, registry, reporter)
+    files = [Path(file) for file in named]
+    result = run_shared(checked_options, discover(files=files), reporter, files)
     for reason in result.failed:
         warnings.warn(f"failed: {reason}", RuntimeWarning, stacklevel=2)
     return open(checked_options.out)

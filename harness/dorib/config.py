@@ -38,6 +38,11 @@ class RunConfig(Settings):
     offline: bool = False
     """Open no connection, and fail before any work if something is not on this machine."""
     out: Path = Path("dorib-out")
+    workers: int | None = Field(default=None, gt=0, le=10_000)
+    """Processes that share the run's work, by Ray; None: the run's own alone."""
+    ray: str | None = None
+    """A running Ray cluster's address, or "auto" for the one of this machine; None: one is started
+    here where there are to be workers."""
 
     @field_validator("suite", mode="before")
     @classmethod

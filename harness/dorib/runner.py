@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from dorib.config import RunConfig
 from dorib.contracts.methods import Method
@@ -18,7 +19,7 @@ from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
 from dorib.suites.suite import Suite
 from dorib.verbs.attack import Attacked, attack
-from dorib.verbs.context import RunContext
+from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.generate import generate_attacked, generate_utility
 from dorib.verbs.judging import Cell
 from dorib.verbs.measure import measure
@@ -27,6 +28,15 @@ from dorib.verbs.preparation.mitigations import prepare_mitigations
 from dorib.verbs.preparation.readiness import require_ready
 from dorib.verbs.probing import probe
 from dorib.verbs.unscorable import unscorable_records
+
+
+@dataclass(frozen=True)
+class Row:
+    """A mitigation of a run, fitted."""
+
+    mitigated: Mitigated
+    behind: list[Subject]
+    """The memorized samples whose edits act in it."""
 
 
 def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None) -> RunResult:
@@ -39,13 +49,18 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
     """
     counted = _Counting(reporter or Silent())
     with interrupts_told_apart():
-        this = _prepare(config, registry, counted)
+        this = prepare(config, registry, counted)
         for mitigation in this.mitigations:
             _run_mitigation(this, mitigation)
         return finish(this, reused=counted.verbs == 0)
 
 
-def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
+def prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
+    """What is to be scored, resolved and looked at.
+
+    Raises:
+        DoribError: something the user can mend.
+    """
     context = Session.open(config, registry, reporter)
     suite = context.suite
     oracle = [ORACLE] if suite.manifest.oracle else []
@@ -142,35 +157,52 @@ def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
 
 
 def _run_mitigation(this: Run, mitigation: Configured) -> None:
+    row = fit_row(this, mitigation)
+    judge_without_attack(this, row)
+    for method in this.attacks:
+        judge_cell(this, row, method)
+
+
+def fit_row(this: Run, mitigation: Configured) -> Row:
+    """The mitigation fitted to all that the run judges."""
     context = this.context
     judged = [*this.subjects, *(context.utility_prompts if this.needs_utility else ())]
     behind = list(dict.fromkeys(context.memorized_behind(subject) for subject in judged))
-    mitigated = mitigate(context, mitigation, behind)
+    return Row(mitigate(context, mitigation, behind), behind)
+
+
+def judge_without_attack(this: Run, row: Row) -> None:
+    """Utility and probes of a row."""
+    context = this.context
     if this.needs_utility:
-        generated = generate_utility(context, mitigated)
+        generated = generate_utility(context, row.mitigated)
         this.utility_twins = this.utility_twins or generated
-        cell = Cell(mitigated, None, generated, seeds=(0,), twins=this.utility_twins)
+        cell = Cell(row.mitigated, None, generated, seeds=(0,), twins=this.utility_twins)
         for metric in this.metrics:
             if "utility" in metric.metric.needs:
                 this.records += measure(context, metric, cell, context.utility_prompts)
     for method in this.probes:
-        this.records += probe(context, mitigated, method, this.subjects)
-    for method in this.attacks:
-        attacked = _attack(this, mitigated, method)
-        generated = generate_attacked(context, mitigated, attacked, this.subjects)
-        unmitigated = this.made.get((NONE, NONE))
-        twins = unmitigated.generated if unmitigated else generated
-        cell = Cell(mitigated, attacked, generated, context.evaluation_seeds, twins)
-        this.made[mitigation.label, method.label] = cell
-        records = [
-            record
-            for metric in this.metrics
-            if "generations" in metric.metric.needs
-            for record in measure(context, metric, cell, this.subjects)
-        ]
-        records += unscorable_records(cell, context.unscorable)
-        this.records += records
-        this.cells.append(cell_facts(this, cell, behind, records))
+        this.records += probe(context, row.mitigated, method, this.subjects)
+
+
+def judge_cell(this: Run, row: Row, method: Configured) -> None:
+    """One attack on a row's mitigation; the unmitigated model's under no attack comes first."""
+    context = this.context
+    attacked = _attack(this, row.mitigated, method)
+    generated = generate_attacked(context, row.mitigated, attacked, this.subjects)
+    unmitigated = this.made.get((NONE, NONE))
+    twins = unmitigated.generated if unmitigated else generated
+    cell = Cell(row.mitigated, attacked, generated, context.evaluation_seeds, twins)
+    this.made[row.mitigated.method.label, method.label] = cell
+    records = [
+        record
+        for metric in this.metrics
+        if "generations" in metric.metric.needs
+        for record in measure(context, metric, cell, this.subjects)
+    ]
+    records += unscorable_records(cell, context.unscorable)
+    this.records += records
+    this.cells.append(cell_facts(this, cell, row.behind, records))
 
 
 def _attack(this: Run, mitigated: Mitigated, method: Configured) -> Attacked:

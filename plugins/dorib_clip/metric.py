@@ -101,13 +101,12 @@ class Clip(Metric[ClipParams]):
             )
             if caption is not None and caption not in self._captions
         )
-        captions, size = list(wanted), self.params.batch_size
-        for start in range(0, len(captions), size):
-            part = captions[start : start + size]
-            embedded = judge.embed_captions(part)
+        for caption in wanted:
+            # By itself: rounding must not tell which captions came first in this process.
+            [embedded] = judge.embed_captions([caption])
             if not embedded.isfinite().all():
                 raise ValueError("an embedding is not finite; the weights are damaged")
-            self._captions.update(zip(part, embedded, strict=True))
+            self._captions[caption] = embedded
 
 
 def _cosines(name: str, generation: Generation, images: Tensor, caption: Tensor) -> list[Measured]:

@@ -61,9 +61,11 @@ class Judge:
         Of an original the nearest view counts, of several originals the nearest. None where a
         sample has no original.
         """
-        new = {g.sample: g.originals for g in generations if g.sample not in self._originals}
-        views = [torch.cat(self.descriptor.views.of(originals)) for originals in new.values()]
-        self._originals.update(zip(new, self.describe(views), strict=True))
+        for generation in generations:
+            if generation.sample not in self._originals:
+                # By themselves: rounding must not tell which samples came first in this process.
+                views = torch.cat(self.descriptor.views.of(generation.originals))
+                [self._originals[generation.sample]] = self.describe([views])
         return [
             self._of_images(generation, own)
             for generation, own in zip(generations, described, strict=True)

@@ -53,6 +53,21 @@ class RunCommandOptions(SharedOptions, total=False):
     limit: Annotated[
         int | None, typer.Option(help="At most so many memorized samples, and so many controls.")
     ]
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Share the work among so many processes, a GPU each where there are GPUs; needs "
+            "dorib[cluster]."
+        ),
+    ]
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Workers on a running Ray cluster, 'auto' for the one that this machine is part "
+            "of; by default as many as it has GPUs, or else processors.",
+        ),
+    ]
     plugin: Annotated[list[Path] | None, PLUGIN]
     traceback: Annotated[
         bool | None,
@@ -80,12 +95,12 @@ def run(options: RunCommandOptions) -> None:
 
 
 def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:
-    from dorib import runner
     from dorib.cli import display, progress, terminal
     from dorib.host.registry import discover
+    from dorib.workers.start import run_shared
 
     with progress.reporter_for(terminal.progress_console(), tracebacks=tracebacks) as reporter:
-        result = runner.run(config, discover(files=plugins), reporter)
+        result = run_shared(config, discover(files=plugins), reporter, plugins)
     display.show_result(result, terminal.results_console())
     if result.failed:
         raise typer.Exit(METHOD_FAILED)

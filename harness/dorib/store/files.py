@@ -120,6 +120,40 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def inode_of(path: Path) -> int | None:
+    """Of what lies at `path`; None where nothing does."""
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def discard(path: Path, inode: int | None) -> bool:
+    """Remove what lies at `path`, unless it is no longer what had that inode.
+
+    False where it is another by now, or gone: someone else has seen to it.
+    """
+    if inode is None or inode_of(path) != inode:
+        return False
+    # Renamed first, so that no half of it is ever seen in its place.
+    aside = unfinished(path.parent)
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return False
+    remove(aside)
+    return True
+
+
+def untouched_for(path: Path) -> float:
+    """Seconds since `path` was touched, by the clock of its own file system.
+
+    A clock that was put back makes no difference: a time to come is as far away as one that is
+    past. What is gone is infinitely old.
+    """
+    return abs(_now(path.parent) - _last_touched(path))
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder to write into, which is moved to `path` once all of it is on disk.

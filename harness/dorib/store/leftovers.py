@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dorib.store.batch import batch_name
+from dorib.store.claims import CLAIM, remove_abandoned
 from dorib.store.files import (
     LEFT_OVER_SECONDS,
     UNFINISHED,
@@ -56,6 +57,8 @@ def sweep_store(root: Path) -> None:
 
     A scratch folder is left over once what it was for is stored, or nobody came back for it.
     """
+    for claim in root.glob(f"*/*/{CLAIM}*"):
+        remove_abandoned(claim)
     remove_older(root, root.glob(f"*/*/{UNFINISHED}*"), LEFT_OVER_SECONDS)
     left = {path.with_suffix("") if path.suffix == ".lock" else path for path in _scratch(root)}
     for folder in sorted(left):

@@ -3,6 +3,7 @@
     <root>/<kind>/<key>/key.json            what the key was made of
     <root>/<kind>/<key>/<batch>/index.json  the items that a batch brought, its files' sha256
     <root>/<kind>/<key>/<batch>/...         their files
+    <root>/<kind>/<key>/claim-...           a batch that a run is at work on
 
 A batch is written beside its place and renamed into it, so that it is there as a whole or not at
 all: killed anywhere, a run finds whole batches and computes the rest in the same batches. What is
@@ -19,7 +20,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from dorib.store.batch import Batch, DamagedError, batch_name, checked_batch, seal
-from dorib.store.files import flush, named_write_errors, remove, unfinished, write_text
+from dorib.store.claims import Claim, claim
+from dorib.store.files import (
+    discard,
+    flush,
+    inode_of,
+    named_write_errors,
+    remove,
+    unfinished,
+    write_text,
+)
 from dorib.store.fingerprint import digest
 from dorib.store.leftovers import scratch_folder, sweep_store
 
@@ -46,13 +56,20 @@ def _say_nothing(text: str) -> None:
 class Shelf:
     """All artefacts of one kind under one key: items by name, in batches."""
 
-    def __init__(self, folder: Path, key: str, note: Note = _say_nothing) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        note: Note = _say_nothing,
+        patience: float | None = None,
+    ) -> None:
         self.folder = folder
         self.key = key
+        self.patience = patience
         self._note = note
         self._batches: dict[str, Batch] = {}
-        for place in sorted(folder.glob("batch-*")):
-            self._take(place)
+        self._places: set[str] = set()
+        self.look_again()
 
     def __contains__(self, item: str) -> bool:
         return item in self._batches
@@ -89,6 +106,21 @@ class Shelf:
     def missing(self, items: Sequence[str]) -> list[str]:
         """Those of `items` that are not there yet, in order."""
         return [item for item in items if item not in self]
+
+    def look_again(self) -> None:
+        """Take in what other runs have stored since the shelf was opened."""
+        for place in sorted(self.folder.glob("batch-*")):
+            if place.name not in self._places:
+                self._take(place)
+
+    def claim(self, items: Sequence[str]) -> Claim | None:
+        """Tell other runs that these items are being made here; None where one of them is at it.
+
+        Raises:
+            DoribError: the disk is full or not writable.
+        """
+        with named_write_errors(self.folder):
+            return claim(self.folder, items)
 
     @contextmanager
     def batch(self, items: Sequence[str]) -> Iterator[Path]:
@@ -137,27 +169,35 @@ class Shelf:
 
     def _take(self, place: Path) -> bool:
         """Whether the batch there can be used; if not it is removed, and that is said."""
-        before = _inode(place)
+        before = inode_of(place)
         try:
             batch = checked_batch(place, self.key)
         except DamagedError as damage:
             with named_write_errors(self.folder):
-                if _discard(place, before):
+                if discard(place, before):
                     self._note(f"{place}: {damage}; removed, what it held is computed anew")
             return False
         self._add(batch)
         return True
 
     def _add(self, batch: Batch) -> None:
+        self._places.add(batch.folder.name)
         for item in batch.index.items:
             self._batches.setdefault(item, batch)
 
 
 class Store:
-    """A folder of shelves; `note` is told of what is found damaged."""
+    """A folder of shelves; `note` is told of what is found damaged.
 
-    def __init__(self, root: Path, note: Note = _say_nothing) -> None:
+    `patience`: seconds for which its user waits for batches that other runs are at work on before
+    `ElsewhereError` is raised; None: until they are done.
+    """
+
+    def __init__(
+        self, root: Path, note: Note = _say_nothing, patience: float | None = None
+    ) -> None:
         self.root = root
+        self.patience = patience
         self._note = note
         self._swept = False
 
@@ -176,7 +216,11 @@ class Store:
                 sweep_store(self.root)
                 self._swept = True
             self._write_key(folder / "key.json", content)
-        return Shelf(folder, name, self._note)
+        return Shelf(folder, name, self._note, self.patience)
+
+    def batches(self) -> int:
+        """How many are stored, on all shelves."""
+        return sum(1 for _ in self.root.glob("*/*/batch-*"))
 
     def shelves(self, kind: ArtefactKind) -> Iterator[tuple[dict[str, Any], Shelf]]:
         """All shelves of a kind that are there, each with the key that it is for."""
@@ -200,24 +244,3 @@ class Store:
                 self._note(f"{path}: damaged; written anew")
                 remove(path)
             write_text(path, text)
-
-
-def _inode(place: Path) -> int | None:
-    try:
-        return place.lstat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _discard(place: Path, inode: int | None) -> bool:
-    """Remove what was found damaged; False where another run has done so meanwhile."""
-    if inode is None or _inode(place) != inode:
-        return False
-    # Renamed first, so that no half of it is ever seen in its place.
-    aside = unfinished(place.parent)
-    try:
-        place.rename(aside)
-    except FileNotFoundError:
-        return False
-    remove(aside)
-    return True

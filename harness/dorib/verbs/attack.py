@@ -14,7 +14,7 @@ from dorib.host.admission import AdmissionError, admit_trigger, embedding_shapes
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.reporting import Advance
-from dorib.store.batches import planned_batches
+from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
@@ -85,20 +85,26 @@ def attack(
         attacked.failures.update(replayed.failures)
     if mitigated.failure:
         attacked.failures.update({subject.id: mitigated.failure for subject in subjects})
-    batches = planned_batches(
-        subjects,
-        context.batch_size,
-        lambda subject: (
+
+    def is_missing(subject: Subject) -> bool:
+        return (
             subject.id not in attacked.failures
             and trigger_item(subject, budgets[-1]) not in attacked.shelf
-        ),
-    )
+        )
+
+    batches = planned_batches(subjects, context.batch_size, is_missing)
     if batches:
         total = sum(len(batch) for batch in batches) * max(budgets)
         label = f"{mitigated.method.label} x {method.label}"
         with context.reporter.verb("attack", label, total) as advance:
-            for batch in batches:
-                _search(context, mitigated, attacked, batch, advance)
+
+            def found_elsewhere(count: int) -> None:
+                advance(count * max(budgets))
+
+            turns = in_turn(shelf, batches, lambda s: s.tag, is_missing, found_elsewhere)
+            for claim, batch in turns:
+                with claim:
+                    _search(context, mitigated, attacked, batch, advance)
     return attacked
 
 

@@ -17,7 +17,7 @@ from dorib.contracts.ledger import Ledger
 from dorib.contracts.triggers import ImageStart, Trigger
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import Configured
-from dorib.store.batches import planned_batches
+from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.files import write_json
 from dorib.store.store import Shelf
@@ -127,42 +127,48 @@ def _generate(
     triggers: TriggersOf,
 ) -> Generated:
     shelf, failures = generated.shelf, generated.failures
-    batches = planned_batches(
-        requests,
-        context.batch_size,
-        lambda request: request.item not in shelf and request.item not in failures,
-    )
+
+    def is_missing(request: Request) -> bool:
+        return request.item not in shelf and request.item not in failures
+
+    batches = planned_batches(requests, context.batch_size, is_missing)
     if not batches:
         return generated
     with context.reporter.verb("generate", label, sum(map(len, batches))) as advance:
-        for batch in batches:
-            rule_work: dict[str, int] = {}
-            try:
-                parts = list(
-                    within_memory(
-                        partial(
-                            _sample, context, mitigated, triggers=triggers, rule_work=rule_work
-                        ),
-                        batch,
-                        context.reporter.note,
-                    )
-                )
-                images = [image for _, part in parts for image in part]
-            except PluginError as error:
-                # Of a rule that raises, say: an error record, never a missing one.
-                failures.update({request.item: str(error) for request in batch})
-                context.reporter.failure(f"{len(batch)} images not generated: {error}", error)
-            else:
-                made = _finite(context, generated, zip(batch, images, strict=True))
-                if made:
-                    with shelf.batch([request.item for request, _ in made]) as folder:
-                        for request, image in made:
-                            write_image(image, folder / f"{request.item}.png")
-                        if rule_work:
-                            write_json(folder / RULE_WORK, rule_work)
-                        record_halving(folder, len(batch), min(len(part) for part, _ in parts))
+        turns = in_turn(shelf, batches, lambda request: request.item, is_missing, advance)
+        for claim, batch in turns:
+            with claim:
+                _make(context, mitigated, generated, batch, triggers)
             advance(len(batch))
     return generated
+
+
+def _make(
+    context: RunContext,
+    mitigated: Mitigated,
+    generated: Generated,
+    batch: Sequence[Request],
+    triggers: TriggersOf,
+) -> None:
+    rule_work: dict[str, int] = {}
+    sample = partial(_sample, context, mitigated, triggers=triggers, rule_work=rule_work)
+    try:
+        parts = list(within_memory(sample, batch, context.reporter.note))
+    except PluginError as error:
+        # Of a rule that raises, say: an error record, never a missing one.
+        generated.failures.update({request.item: str(error) for request in batch})
+        context.reporter.failure(f"{len(batch)} images not generated: {error}", error)
+        return
+    images = [image for _, part in parts for image in part]
+    made = _finite(context, generated, zip(batch, images, strict=True))
+    if not made:
+        return
+    with generated.shelf.batch([request.item for request, _ in made]) as folder:
+        for request, image in made:
+            write_image(image, folder / f"{request.item}.png")
+        if rule_work:
+            write_json(folder / RULE_WORK, rule_work)
+        record_halving(folder, len(batch), min(len(part) for part, _ in parts))
 
 
 def _finite(

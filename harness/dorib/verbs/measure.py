@@ -13,7 +13,7 @@ from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
-from dorib.store.batches import planned_batches
+from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
@@ -87,17 +87,19 @@ class _Measurement:
     def _of_each(self) -> Iterator[Record]:
         errors = dict(self._errors)
         size = max(1, self._context.batch_size // len(self._cell.seeds))
-        batches = planned_batches(
-            self._everything,
-            size,
-            lambda judged: judged not in errors and judged.item not in self._shelf,
-        )
+
+        def is_missing(judged: Judged) -> bool:
+            return judged not in errors and judged.item not in self._shelf
+
+        batches = planned_batches(self._everything, size, is_missing)
         if batches:
             label = f"{self._configured.label}: {self._cell.label}"
             total = sum(map(len, batches))
             with self._context.reporter.verb("measure", label, total) as advance:
-                for batch in batches:
-                    failure = self._store(self._measured(batch))
+                turns = in_turn(self._shelf, batches, lambda j: j.item, is_missing, advance)
+                for claim, batch in turns:
+                    with claim:
+                        failure = self._store(self._measured(batch))
                     if failure:
                         errors |= dict.fromkeys(batch, failure)
                     advance(len(batch))
@@ -124,13 +126,21 @@ class _Measurement:
             yield self._record(group[0], None, error=reason)
             return
         item = f"{role}-{digest([judged.item for judged in group])[:16]}.b{group[0].budget}"
+
+        def is_missing(judged: Judged) -> bool:
+            return item not in self._shelf
+
         if item not in self._shelf:
             label = f"{self._configured.label}: {self._cell.label}, {role} together"
             with self._context.reporter.verb("measure", label, len(group)) as advance:
-                failure = self._store(self._measured_together(item, group, advance))
-            if failure:
-                yield self._record(group[0], None, error=failure)
-                return
+                for claim, _ in in_turn(
+                    self._shelf, [group], lambda j: j.item, is_missing, advance
+                ):
+                    with claim:
+                        failure = self._store(self._measured_together(item, group, advance))
+                    if failure:
+                        yield self._record(group[0], None, error=failure)
+                        return
         yield from self._read(item)
 
     def _measured_together(

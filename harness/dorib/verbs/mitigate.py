@@ -20,7 +20,7 @@ from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import rule_fingerprint
-from dorib.store.batches import planned_batches
+from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest, model_digest
 from dorib.store.store import Shelf
@@ -93,30 +93,25 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
     """
     scope = method.mitigation.scope
     mitigated = Mitigated(method, scope, context.store.shelf("edits", _key(context, method)))
-    groups: Sequence[Sequence[Subject]]
+    shelf = mitigated.shelf
+    everyone = {subject.tag: subject for subject in context.memorized_of_split}
     if scope == "global":
-        groups = [] if GLOBAL in mitigated.shelf else [context.memorized_of_split]
+        planned = planned_batches([GLOBAL], 1, lambda item: item not in shelf)
     else:
-        wanted = set(subjects)
-        groups = planned_batches(
-            context.memorized_of_split,
-            context.batch_size,
-            lambda subject: subject in wanted and subject.tag not in mitigated.shelf,
+        wanted = {subject.tag for subject in subjects}
+        planned = planned_batches(
+            list(everyone), context.batch_size, lambda item: item in wanted and item not in shelf
         )
-    for group in groups:
+    for claim, items in in_turn(shelf, planned, str, lambda item: item not in shelf):
+        group = list(everyone.values()) if scope == "global" else [everyone[i] for i in items]
         try:
-            with mitigated.shelf.scratch(_items(scope, group)) as scratch:
+            with claim, shelf.scratch(items) as scratch:
                 _fit(context, mitigated, group, scratch)
         except PluginError as error:
             context.reporter.failure(str(error), error)
             return replace(mitigated, failure=str(error))
     rules = [rule_fingerprint(rule, context.registry) for rule in mitigated.outline.rules]
     return replace(mitigated, rule=digest(rules) if rules else None)
-
-
-def _items(scope: Scope, group: Sequence[Subject]) -> list[str]:
-    """What the edits fitted to `group` are called in the store."""
-    return [GLOBAL] if scope == "global" else [subject.tag for subject in group]
 
 
 def _fit(

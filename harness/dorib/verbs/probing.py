@@ -11,7 +11,7 @@ from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
 from dorib.ranking.probes import SCORE, WORK, probe_quantity
 from dorib.ranking.records import Record, read_records, write_records
-from dorib.store.batches import planned_batches
+from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
 from dorib.verbs.context import RunContext, Subject
@@ -30,16 +30,17 @@ def probe(
     key = {"code": closure_digest(__name__), "edit": mitigated.key, "probe": method.fingerprint}
     shelf = context.store.shelf("probes", key)
     errors = {subject: mitigated.failure for subject in subjects if mitigated.failure}
-    batches = planned_batches(
-        subjects,
-        context.batch_size,
-        lambda subject: subject not in errors and subject.tag not in shelf,
-    )
+
+    def is_missing(subject: Subject) -> bool:
+        return subject not in errors and subject.tag not in shelf
+
+    batches = planned_batches(subjects, context.batch_size, is_missing)
     if batches:
         label = f"{mitigated.method.label}: {method.label}"
         with context.reporter.verb("probe", label, sum(map(len, batches))) as advance:
-            for batch in batches:
-                failure = _store(context, mitigated, method, shelf, batch)
+            for claim, batch in in_turn(shelf, batches, lambda s: s.tag, is_missing, advance):
+                with claim:
+                    failure = _store(context, mitigated, method, shelf, batch)
                 if failure:
                     errors |= dict.fromkeys(batch, failure)
                 advance(len(batch))

@@ -1,0 +1,225 @@
+"""Workers by Ray: on this machine, or on a cluster that is running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dorib.config import RunConfig
+from dorib.errors import DoribError
+from dorib.report.results import RunResult
+from dorib.reporting import Reporter, Silent
+from dorib.store.store import Store
+from dorib.workers.tasks import WAIT_SECONDS, Schedule
+from dorib.workers.worker import Outcome, Plan, Worker
+
+LOSSES = 10
+"""So many workers lost one after another, and nothing stored between, end a run."""
+
+
+class InWorkerError(Exception):
+    """A plugin's failure in a worker; its text is the traceback."""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What each worker has to itself."""
+
+    workers: int
+    processors: int
+    gpus: int
+
+
+def run_by_ray(
+    config: RunConfig, plugins: Sequence[Path] = (), reporter: Reporter | None = None
+) -> RunResult:
+    """Score every mitigation of `config` against every attack, by workers that share one store.
+
+    Args:
+        config: the run's options.
+        plugins: files with plugins beside those that are installed.
+        reporter: hears of the progress, a unit of which is a task.
+
+    Raises:
+        DoribError: Ray is not installed, or not to be reached, or has too few GPUs; workers are
+            lost again and again; or as `runner.run`.
+    """
+    ray = _ray()
+    kind, _, index = config.device.partition(":")
+    if index:
+        raise DoribError(
+            f"--device {config.device}: names one device, and workers have one each; give "
+            f"--device {kind}"
+        )
+    with _connected(ray, config) as share:
+        return _Pool(ray, config, plugins, reporter or Silent(), share).run()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise DoribError(
+            "--workers and --ray need Ray, which is not installed: pip install 'dorib[cluster]'"
+        ) from error
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if config.ray is None:
+            # Ray tells its makers how it is used, unless it is told not to.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # Nobody else on this machine may send it work; so it is anyway, but then it says so.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            ray.init(
+                address="local",
+                num_cpus=max(_processors(), config.workers or 1),
+                include_dashboard=False,
+                object_store_memory=100 * 2**20,
+                **quiet,
+            )
+        else:
+            ray.init(address=config.ray, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"--ray {config.ray}" if config.ray else "Ray"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DoribError(
+            f"{where}: cannot be reached ({reason}); `ray start --head` starts a cluster on this "
+            "machine, --workers without --ray needs none"
+        ) from error
+    try:
+        yield _share(ray.cluster_resources(), config)
+    finally:
+        ray.shutdown()
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _share(resources: dict[str, float], config: RunConfig) -> _Share:
+    processors, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    if config.device not in ("auto", "cuda") or not gpus:
+        workers = config.workers or processors
+        return _Share(workers, max(1, processors // workers), 0)
+    workers = config.workers or gpus
+    if workers > gpus:
+        raise DoribError(
+            f"--workers {workers}: there are {gpus} GPUs; give at most {gpus}, or --device cpu"
+        )
+    return _Share(workers, max(1, processors // workers), 1)
+
+
+class _Pool:
+    """The workers of one run, as actors, and what they are doing."""
+
+    def __init__(
+        self,
+        ray: Any,
+        config: RunConfig,
+        plugins: Sequence[Path],
+        reporter: Reporter,
+        share: _Share,
+    ) -> None:
+        self._ray = ray
+        self._reporter = reporter
+        self._store = Store(config.out / "store")
+        self._said: set[str] = set()
+        self._losses = 0
+        self._stored = -1
+        self._computed = False
+        # Ray gives a worker as many threads as it has processors, unless OMP_NUM_THREADS is set.
+        actor = ray.remote(Worker).options(
+            num_cpus=share.processors, num_gpus=share.gpus, max_restarts=-1
+        )
+        folder = Path.cwd()
+        self._actors = [actor.remote(config, plugins, folder) for _ in range(share.workers)]
+
+    def run(self) -> RunResult:
+        """All tasks, and what a run leaves behind."""
+        plan: Plan = self._certainly(lambda: self._actors[0].plan.remote())
+        self._do_all(plan)
+        result: RunResult
+        result, outcome = self._certainly(lambda: self._actors[0].finish.remote())
+        self._hand_on(outcome)
+        return replace(result, reused=result.reused and not self._computed)
+
+    def _do_all(self, plan: Plan) -> None:
+        schedule = Schedule(plan.tasks)
+        idle = dict(enumerate(self._actors))
+        working: dict[Any, Any] = {}
+        subject = f"{len(self._actors)} workers, {schedule.open} tasks"
+        with self._reporter.verb("run", subject, schedule.open) as advance:
+            while schedule.open:
+                for number, actor in list(idle.items()):
+                    task = schedule.next(number)
+                    if task is not None:
+                        working[actor.work.remote(task, plan.model)] = number, task
+                        del idle[number]
+                ready, _ = self._ray.wait(list(working), timeout=WAIT_SECONDS)
+                if not ready:
+                    schedule.offer_again()
+                for call in ready:
+                    number, task = working.pop(call)
+                    idle[number] = self._actors[number]
+                    before = schedule.open
+                    outcome = self._outcome(call)
+                    if outcome is None:
+                        schedule.lost(task)
+                    else:
+                        self._hand_on(outcome)
+                        schedule.returned(number, task, finished=outcome.finished)
+                    advance(before - schedule.open)
+
+    def _outcome(self, call: Any) -> Any:
+        """What a call of a worker gave; None where the worker was lost, and is started again."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(call)
+        except errors.RayTaskError as error:
+            # What the worker raised, without Ray's traceback around it.
+            cause = getattr(error, "cause", None)
+            raise (cause if isinstance(cause, DoribError) else error) from None
+        except errors.RayActorError as error:
+            self._count_loss(error)
+            return None
+
+    def _certainly(self, ask: Any) -> Any:
+        """What a call gives, made again where the worker is lost over it."""
+        while (answer := self._outcome(ask())) is None:
+            pass
+        return answer
+
+    def _count_loss(self, error: BaseException) -> None:
+        stored = self._store.batches()
+        self._losses = 1 if stored > self._stored else self._losses + 1
+        self._stored = stored
+        if self._losses >= LOSSES:
+            reason = " ".join(str(error).split())
+            raise DoribError(
+                f"workers were lost {LOSSES} times and nothing was stored between; give them more "
+                f"memory, or fewer of them ({reason})"
+            )
+        self._reporter.note("a worker was lost; it is started again, and costs one batch")
+
+    def _hand_on(self, outcome: Outcome) -> None:
+        """Tell what a worker was told, once, whoever says it again."""
+        self._computed |= outcome.computed
+        for told in outcome.told:
+            if told.text in self._said:
+                continue
+            self._said.add(told.text)
+            if told.trace is None:
+                self._reporter.note(told.text)
+            else:
+                self._reporter.failure(told.text, InWorkerError(told.trace))

@@ -1,0 +1,247 @@
+"""A run by several workers leaves what one process leaves, whichever of them are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dorib import runner
+from dorib.cli.app import main
+from dorib.config import RunConfig, make_config
+from dorib.errors import DoribError
+from dorib.host.registry import discover
+from dorib.testing.suites import save_random_suite
+from dorib.workers.tasks import Schedule, Task
+from dorib.workers.worker import Worker
+from fixtures.small_runs import everything, left_over
+
+OPTIONS: dict[str, Any] = {
+    "mitigation": ["wanda:sparsity=0.1", "prompt-filter"],
+    "attack": ["dori", "transfer"],
+    "metric": ["clip"],
+    "budgets": [24],
+    "batch_size": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_suite(tmp_path_factory.mktemp("cluster") / "suite")
+
+
+def config(suite: Path, out: Path, **options: Any) -> RunConfig:
+    return make_config({"suite": str(suite), "out": str(out), **OPTIONS, **options})
+
+
+@pytest.fixture(scope="module")
+def alone(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process leaves."""
+    out = tmp_path_factory.mktemp("alone")
+    runner.run(config(suite, out), discover())
+    return everything(out)
+
+
+def command(suite: Path, out: Path, *more: str) -> list[str]:
+    methods = [
+        part
+        for kind in ("mitigation", "attack")
+        for m in OPTIONS[kind]
+        for part in (f"--{kind}", m)
+    ]
+    words = ["--metric", "clip", "--budgets", "24", "--batch-size", "1", "--device", "cpu"]
+    where = ["--suite", str(suite), "--out", str(out)]
+    return [sys.executable, "-m", "dorib", "run", *methods, *words, *where, *more]
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_two_workers_in_turn_leave_what_one_process_leaves(
+    suite: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    asked = config(suite, tmp_path)
+    workers = [Worker(asked, (), Path.cwd()) for _ in range(2)]
+    plan = workers[0].plan()
+    # None of row 0 first: each is then done by way of what others need of it.
+    schedule = Schedule(reversed(plan.tasks))
+    while schedule.open:
+        for number, worker in enumerate(workers):
+            task = schedule.next(number)
+            if task is not None:
+                outcome = worker.work(task, plan.model)
+                schedule.returned(number, task, finished=outcome.finished)
+    result, outcome = workers[1].finish()
+    assert result.reused
+    assert not outcome.computed
+    assert left_over(tmp_path) == []
+    assert everything(tmp_path) == alone
+
+
+def test_a_worker_that_would_compute_something_else_is_refused(suite: Path, tmp_path: Path) -> None:
+    worker = Worker(config(suite, tmp_path), (), Path.cwd())
+    with pytest.raises(DoribError, match="other libraries"):
+        worker.work(Task(0, None), "what another dorib says")
+
+
+def test_a_worker_without_the_folder_says_so(suite: Path, tmp_path: Path) -> None:
+    worker = Worker(config(suite, tmp_path), (), tmp_path / "elsewhere")
+    with pytest.raises(DoribError, match="all machines share"):
+        worker.plan()
+
+
+def test_what_fails_in_a_worker_is_told(suite: Path, tmp_path: Path) -> None:
+    worker = Worker(config(suite, tmp_path, mitigation=["nemo:seeds=1,layers=[none]"]), (), Path())
+    with pytest.raises(DoribError):
+        worker.plan()
+
+
+def test_without_ray_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for option in (["--workers", "2"], ["--ray", "auto"]):
+        with pytest.raises(SystemExit) as exit:
+            main(["run", *option])
+        assert exit.value.code == 2
+        [line] = capfd.readouterr().err.splitlines()
+        assert "pip install 'dorib[cluster]'" in line
+
+
+@pytest.fixture(scope="module")
+def ray() -> Any:
+    return pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+
+def test_workers_leave_what_one_process_leaves(
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = subprocess.run(
+        command(suite, tmp_path, "--workers", "2"), env=one_thread(), text=True, capture_output=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "2 workers" in run.stderr
+    assert everything(tmp_path) == alone
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--device", "cuda:0"], "names one device"),
+        (["--suite", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    ray: Any, suite: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    run = subprocess.run(
+        command(suite, tmp_path, "--workers", "1", *options),
+        env=one_thread(),
+        text=True,
+        capture_output=True,
+    )
+    assert run.returncode == 2
+    [line] = [line for line in run.stderr.splitlines() if line.startswith("dorib: error:")]
+    assert problem in line
+    assert "Traceback" not in run.stderr
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """The processes in which a run's workers are."""
+    found = []
+    for child in psutil.Process(driver).children(recursive=True):
+        try:
+            if "ray::Worker" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def kill_workers(run: subprocess.Popen[str], kills: int, rng: random.Random) -> int:
+    """Kill a worker at each of so many moments while the run goes on; gives how many it came to."""
+    killed = 0
+    while run.poll() is None and killed < kills:
+        time.sleep(rng.uniform(0.5, 6))
+        if workers := workers_of(run.pid) if run.poll() is None else []:
+            rng.choice(workers).kill()
+            killed += 1
+    return killed
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_workers_are_killed_at_any_moment(
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path, kills: int
+) -> None:
+    rng = random.Random(kills)
+    killed = number = 0
+    while killed < kills:
+        out = tmp_path / f"out-{number}"
+        number += 1
+        with subprocess.Popen(
+            command(suite, out, "--workers", "2"),
+            env=one_thread(),
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        ) as run:
+            killed += kill_workers(run, kills - killed, rng)
+            _, printed = run.communicate()
+        assert run.returncode == 0, printed
+        assert everything(out) == alone
+
+
+@pytest.mark.slow
+def test_the_driver_is_killed_and_the_run_goes_on(
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    asked = command(suite, tmp_path, "--workers", "2")
+    with subprocess.Popen(asked, env=one_thread(), stderr=subprocess.DEVNULL) as run:
+        while not list(tmp_path.glob("store/triggers/*/batch-*")):
+            assert run.poll() is None
+            time.sleep(0.1)
+        run.kill()
+    again = subprocess.run(asked, env=one_thread(), text=True, capture_output=True)
+    assert again.returncode == 0, again.stderr
+    assert everything(tmp_path) == alone
+
+
+@pytest.fixture
+def cluster(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of this machine alone, which runs until the test is over."""
+    port = "26379"
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    settings = ["--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    quiet = {**one_thread(), "RAY_USAGE_STATS_ENABLED": "0"}
+    with subprocess.Popen([*start, *settings], env=quiet, stdout=subprocess.PIPE) as head:
+        yield f"127.0.0.1:{port}"
+        head.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["auto", "of the cluster"])
+def test_a_running_cluster_does_the_work(
+    cluster: str, suite: Path, alone: dict[str, bytes], tmp_path: Path, address: str
+) -> None:
+    environment = {**one_thread(), "RAY_ADDRESS": cluster}
+    asked = command(suite, tmp_path, "--ray", "auto" if address == "auto" else cluster)
+    deadline = time.monotonic() + 120
+    while True:
+        run = subprocess.run(asked, env=environment, text=True, capture_output=True)
+        if run.returncode == 0 or time.monotonic() > deadline:
+            break
+        # The cluster is not up yet.
+        assert "cannot be reached" in run.stderr
+    assert run.returncode == 0, run.stderr
+    assert "2 workers" in run.stderr
+    assert everything(tmp_path) == alone
