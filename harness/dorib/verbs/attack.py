@@ -18,6 +18,7 @@ from dorib.store.batches import planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
+from dorib.verbs.acting import Acting, acting
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.memory import record_halving, within_memory
@@ -44,6 +45,19 @@ class Attacked:
         """What any result from these triggers depends on."""
         return self.shelf.key
 
+    def asked_key(self, subjects: Sequence[Subject]) -> str:
+        """Names the triggers of `subjects`: those of what was replayed, where that was handed on
+        as it stood."""
+        source = self.replayed
+        found = [subject for subject in subjects if subject.id not in self.failures]
+        if source and all(
+            self.digest(subject, budget) == source.digest(subject, budget)
+            for subject in found
+            for budget in self.budgets
+        ):
+            return source.asked_key(found)
+        return self.key
+
     def trigger(self, subject: Subject, budget: int) -> Trigger:
         """The stored trigger."""
         item = trigger_item(subject, budget)
@@ -69,9 +83,10 @@ def attack(
     what an attack that replays another one is handed: a subject that failed there fails here.
     """
     budgets = context.profile.budgets if method.attack.searches else (0,)
+    felt = acting(context, mitigated, method.attack.feels)
     key: dict[str, object] = {
         "code": closure_digest(__name__),
-        "edit": mitigated.key,
+        "edit": felt.key,
         "attack": method.fingerprint,
         "budgets": budgets,
         "general": digest(context.suite.general_captions),
@@ -98,7 +113,7 @@ def attack(
         label = f"{mitigated.method.label} x {method.label}"
         with context.reporter.verb("attack", label, total) as advance:
             for batch in batches:
-                _search(context, mitigated, attacked, batch, advance)
+                _search(context, felt, attacked, batch, advance)
     return attacked
 
 
@@ -109,13 +124,13 @@ def trigger_item(subject: Subject, budget: int) -> str:
 
 def _search(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     attacked: Attacked,
     batch: Sequence[Subject],
     advance: Advance,
 ) -> None:
     def search(part: Sequence[Subject]) -> dict[tuple[str, int], Trigger]:
-        return _triggers(context, mitigated, attacked, part, Ledger(on_work=advance))
+        return _triggers(context, felt, attacked, part, Ledger(on_work=advance))
 
     best: dict[tuple[str, int], Trigger] = {}
     smallest = len(batch)
@@ -132,14 +147,14 @@ def _search(
 
 def _triggers(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     attacked: Attacked,
     batch: Sequence[Subject],
     ledger: Ledger,
 ) -> dict[tuple[str, int], Trigger]:
     """The best of each subject and budget, by sample id and budget."""
     method, model = attacked.method, context.model
-    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
+    edit, rows = felt.edit([context.memorized_behind(subject) for subject in batch])
     seeds = context.seeds.child("search", method.name).sealed()
     budgets = attacked.budgets
     targets = {target.sample: target for target in _targets(context, attacked, batch)}

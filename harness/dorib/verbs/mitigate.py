@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dorib.contracts.edit_files import Outline, load_edit, load_outline, save_edit
+from dorib.contracts.edit_files import TENSORS, Outline, load_edit, load_outline, save_edit
 from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.params import Scope
@@ -79,6 +79,11 @@ class Mitigated:
             return ""
         items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
         return digest([self.shelf.digest(item) for item in items])
+
+    @property
+    def tensors_digest(self) -> str:
+        """sha256 of the tensors of a global edit that changes anything."""
+        return self.shelf.files(GLOBAL)[f"{GLOBAL}/{TENSORS}"]
 
     def _folder(self, item: str) -> Path:
         return self.shelf[item] / item

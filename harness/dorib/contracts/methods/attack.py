@@ -10,6 +10,7 @@ from dorib.contracts.methods.base import Method, P
 
 if TYPE_CHECKING:
     from dorib.contracts.ledger import Ledger
+    from dorib.contracts.methods.planned import PlannedSearch, Scale
     from dorib.contracts.methods.rule import Place
     from dorib.contracts.seeds import Seeds
     from dorib.contracts.target_model import TargetModel
@@ -45,6 +46,16 @@ class Attack(Method[P]):
     replays: ClassVar[str | None] = None
     """The role in `builds_on` of the attack whose triggers for the unmitigated model this one is
     handed, in each target's `found`."""
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch | None:
+        """What the search for one target will cost if `budget` is the largest.
+
+        For `dorib run --plan`; None where it cannot be said before: it is the budget at most.
+
+        Raises:
+            DoribError: `budget` is too small for a single step.
+        """
+        return None
 
     @abstractmethod
     def search(
