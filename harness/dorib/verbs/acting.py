@@ -67,8 +67,16 @@ def acting(context: RunContext, mitigated: Mitigated, places: frozenset[Place]) 
             parts.append(rule_fingerprint(rule, context.registry))
     has_tensors = any(kind != RULE for kind in mitigated.outline.kinds)
     tensors = mitigated.tensors_digest if has_tensors else None
-    key = digest({"model": context.model_key, "changes": parts, "tensors": tensors})
-    return Acting(key, mitigated, places, context.registry)
+    return Acting(_key(context, parts, tensors), mitigated, places, context.registry)
+
+
+def unchanged_key(context: RunContext) -> str:
+    """The key where nothing acts at all."""
+    return _key(context, [], None)
+
+
+def _key(context: RunContext, parts: Sequence[str], tensors: str | None) -> str:
+    return digest({"model": context.model_key, "changes": parts, "tensors": tensors})
 
 
 def asked_places(triggers: Collection[Trigger]) -> frozenset[Place]:

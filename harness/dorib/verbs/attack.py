@@ -82,19 +82,9 @@ def attack(
     budget. An exception in the attack becomes a failure of the batch's subjects. `replayed` is
     what an attack that replays another one is handed: a subject that failed there fails here.
     """
-    budgets = context.profile.budgets if method.attack.searches else (0,)
+    budgets = budgets_of(context, method)
     felt = acting(context, mitigated, method.attack.feels)
-    key: dict[str, object] = {
-        "code": closure_digest(__name__),
-        "edit": felt.key,
-        "attack": method.fingerprint,
-        "budgets": budgets,
-        "general": digest(context.suite.general_captions),
-        "replayed": replayed.key if replayed else None,
-    }
-    if method.attack.sees_others:
-        key["others"] = [other.tag for other in context.samples_of_split]
-    shelf = context.store.shelf("triggers", key)
+    shelf = triggers_shelf(context, method, felt.key, replayed.key if replayed else None)
     attacked = Attacked(method, budgets, shelf, replayed=replayed)
     if replayed:
         attacked.failures.update(replayed.failures)
@@ -115,6 +105,31 @@ def attack(
             for batch in batches:
                 _search(context, felt, attacked, batch, advance)
     return attacked
+
+
+def budgets_of(context: RunContext, method: Configured) -> tuple[int, ...]:
+    """Those at which there is a trigger."""
+    return context.profile.budgets if method.attack.searches else (0,)
+
+
+def triggers_shelf(
+    context: RunContext, method: Configured, edit: str, replayed: str | None
+) -> Shelf:
+    """Where triggers lie that were searched under what `edit` names.
+
+    `replayed` names the triggers that the attack is handed, where it replays any.
+    """
+    key: dict[str, object] = {
+        "code": closure_digest(__name__),
+        "edit": edit,
+        "attack": method.fingerprint,
+        "budgets": budgets_of(context, method),
+        "general": digest(context.suite.general_captions),
+        "replayed": replayed,
+    }
+    if method.attack.sees_others:
+        key["others"] = [other.tag for other in context.samples_of_split]
+    return context.store.shelf("triggers", key)
 
 
 def trigger_item(subject: Subject, budget: int) -> str:

@@ -92,10 +92,8 @@ def generate_attacked(
         return [attacked.trigger(request.subject, request.budget) for request in batch]
 
     label = f"{mitigated.method.label} x {attacked.method.label}"
-    felt = acting(context, mitigated, _places(mitigated, attacked, subjects))
-    shelf = context.store.shelf(
-        "images", {**_code(), "triggers": attacked.asked_key(subjects), "edit": felt.key}
-    )
+    felt = acting(context, mitigated, places_asked(mitigated, attacked, subjects))
+    shelf = images_shelf(context, attacked.asked_key(subjects), felt.key)
     failures = {
         request.item: attacked.failures[request.subject.id]
         for request in requests
@@ -105,7 +103,17 @@ def generate_attacked(
     return _generate(context, felt, generated, requests, label, triggers)
 
 
-def _places(
+def images_shelf(context: RunContext, triggers: str, edit: str) -> Shelf:
+    """Where images lie that were drawn from triggers, under what `edit` names."""
+    return context.store.shelf("images", {**_code(), "triggers": triggers, "edit": edit})
+
+
+def utility_shelf(context: RunContext, edit: str) -> Shelf:
+    """Where images of utility prompts lie."""
+    return context.store.shelf("images", {**_code(), "utility": edit})
+
+
+def places_asked(
     mitigated: Mitigated, attacked: Attacked, subjects: Sequence[Subject]
 ) -> frozenset[Place]:
     """Where a rule of the edit meets any of the triggers."""
@@ -129,7 +137,7 @@ def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
         return [Trigger(one.subject.id, 0, prompt=one.subject.caption) for one in batch]
 
     felt = acting(context, mitigated, EVERYWHERE)
-    shelf = context.store.shelf("images", {**_code(), "utility": felt.key})
+    shelf = utility_shelf(context, felt.key)
     if mitigated.failure:
         return Generated(shelf, {request.item: mitigated.failure for request in requests})
     label = f"{mitigated.method.label}, utility prompts"

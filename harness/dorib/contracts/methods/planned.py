@@ -57,17 +57,20 @@ class PlannedWork:
         return PlannedWork(self.forward, self.gradient, exact=False)
 
 
+NO_WORK = PlannedWork()
+
+
 @dataclass(frozen=True)
 class PlannedFit:
     """What a mitigation says of its fit."""
 
-    work: PlannedWork | None = PlannedWork()
+    work: PlannedWork | None = NO_WORK
     """Of one fit, in all; None where it cannot be said."""
     rules: tuple[str, ...] | None = None
     """Registered names of the sampling rules that the edit is made of, if it changes nothing
     besides: none at all for an edit that changes nothing. None where it changes the model, or is
     not known."""
-    rule_work: PlannedWork | None = PlannedWork()
+    rule_work: PlannedWork | None = NO_WORK
     """What these cost for one image; None where it cannot be said."""
 
 
