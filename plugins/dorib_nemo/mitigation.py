@@ -62,7 +62,7 @@ class Nemo(Mitigation[NemoParams]):
         Looking ahead may cost as much again, and what lies near the threshold is looked at twice.
         """
         p = self.params
-        layers = [n for name, n in scale.value_layers.items() if not name.startswith("up_blocks.")]
+        layers = [n for name, n in scale.value_layers.items() if _is_looked_at(name)]
         if not layers:
             return PlannedFit(work=None)
         compat = p.mode == "compat"
@@ -208,12 +208,16 @@ class Search:
         return (values.mean() + values.std()).item()
 
 
+def _is_looked_at(layer: str) -> bool:
+    return not layer.startswith("up_blocks.")
+
+
 def _layers(model: TargetModel) -> dict[str, nn.Linear]:
     """The value layers of the down and mid blocks; up blocks are never touched."""
     layers = {
         name: layer
         for name, layer in model.cross_attention_value_layers().items()
-        if not name.startswith("up_blocks.")
+        if _is_looked_at(name)
     }
     if not layers:
         raise DoribError(

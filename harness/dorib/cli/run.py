@@ -98,7 +98,8 @@ def run(options: RunCommandOptions) -> None:
 
 def _plan(config: RunConfig, plugins: Sequence[Path], *, as_json: bool) -> None:
     from dorib import runner
-    from dorib.cli import planned, progress, terminal
+    from dorib.cli import progress, terminal
+    from dorib.cli.ahead.shown import show_plan
     from dorib.host.registry import discover
 
     with progress.reporter_for(terminal.progress_console()) as reporter:
@@ -106,7 +107,7 @@ def _plan(config: RunConfig, plugins: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         terminal.show_json(plan.model_dump(mode="json"))
     else:
-        planned.show_plan(plan, terminal.results_console())
+        show_plan(plan, terminal.results_console())
 
 
 def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:

@@ -105,4 +105,5 @@ def planned_edit(
 def _places(rule: str, registry: Registry) -> frozenset[Place]:
     loaded = registry.get("rule", rule).load()
     assert issubclass(loaded, Rule)
-    return loaded.acts_on
+    places: frozenset[Place] = loaded.acts_on
+    return places

@@ -88,8 +88,7 @@ def scale_of(context: RunContext, speeds: Speeds | None) -> Scale:
     """What methods are told when they are asked what they will cost."""
     if speeds is None:
         return context.scale
-    known = {"timesteps": speeds.timesteps, "value_layers": speeds.value_layers}
-    return replace(context.scale, **known)
+    return replace(context.scale, timesteps=speeds.timesteps, value_layers=speeds.value_layers)
 
 
 def kept_speeds(this: Run) -> Speeds | None:

@@ -149,9 +149,9 @@ class _Walker:
                 )
             )
         self._utility_twins = self._utility_twins or Generated(shelf)
-        made = None if shelf.missing(items) else Generated(shelf)
-        cell = made and Cell(edit.mitigated, None, made, (0,), self._utility_twins)
-        self._measure(edit, None, "utility", cell, prompts, len(items))
+        cell = Cell(edit.mitigated, None, Generated(shelf), (0,), self._utility_twins)
+        is_whole = not shelf.missing(items)
+        self._measure(edit, None, "utility", cell if is_whole else None, prompts, len(items))
 
     def _probe(self, edit: PlannedEdit, probe: Configured) -> None:
         shelf = probes_shelf(self._context, edit.mitigated, probe)
@@ -196,8 +196,8 @@ class _Walker:
                 Step("generate", label, edit.label, method.label, each * len(new), rule, len(new))
             )
         self._twins = self._twins or Generated(shelf)
-        generated = None if shelf.missing(items) else Generated(shelf)
-        whole = generated and Cell(edit.mitigated, found.attacked, generated, seeds, self._twins)
+        made = Cell(edit.mitigated, found.attacked, Generated(shelf), seeds, self._twins)
+        whole = None if shelf.missing(items) else made
         self._measure(edit, method, "generations", whole, subjects, len(items))
 
     def _search(self, edit: PlannedEdit, method: Configured) -> _Searched:

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dorib.cli import terminal
-from dorib.cli.progress import duration
+from dorib.cli.ahead.durations import duration
 from dorib.plan.plan import CellPlan, Items, Plan, RowPlan
 from dorib.printable import printable
+from dorib.ranking.checks.reasons import REFERENCE_LINE
 from dorib.report.overview import counted
 
 LONG = 3600
@@ -35,8 +36,8 @@ def plan_table(plan: Plan) -> Table:
     for heading in HEADINGS:
         table.add_column(f"  {heading}", justify="right", no_wrap=True)
     for row in plan.rows:
-        heading = Text(printable(row.mitigation), style="bold")
-        table.add_row(heading, *(f"  {text}" for text in ("", "", "", _time(row.seconds))))
+        label = Text(printable(row.mitigation), style="bold")
+        table.add_row(label, *(f"  {text}" for text in ("", "", "", _time(row.seconds))))
         table.add_row("  fit", f"  {_items(row.fit)}")
         for cell in row.cells:
             table.add_row(Text(f"  {printable(cell.attack)}"), *(f"  {t}" for t in _figures(cell)))
@@ -89,7 +90,7 @@ def _alike(plan: Plan) -> Iterator[str]:
 
 
 def _reasons(row: RowPlan) -> Iterator[str]:
-    if row.not_ranked:
+    if row.not_ranked and row.not_ranked != (REFERENCE_LINE,):
         yield f"not ranked: {row.mitigation}: {'; '.join(row.not_ranked)}"
 
 
