@@ -23,6 +23,7 @@ class Whole:
 
     def __post_init__(self) -> None:
         self._started = self.clock()
+        self._to_come = dict(self.expected)
 
     @property
     def total(self) -> float:
@@ -33,7 +34,7 @@ class Whole:
     def done(self) -> float:
         """As far as the verbs have come."""
         shares = self._at_work.items()
-        return self._done + sum(share * self.expected.get(verb, 0.0) for verb, share in shares)
+        return self._done + sum(share * self._to_come.get(verb, 0.0) for verb, share in shares)
 
     @property
     def elapsed(self) -> float:
@@ -58,4 +59,4 @@ class Whole:
     def end(self, verb: str, subject: str) -> None:
         """A verb is done, whatever it had been expected to do."""
         self._at_work.pop((verb, subject), None)
-        self._done += self.expected.get((verb, subject), 0.0)
+        self._done += self._to_come.pop((verb, subject), 0.0)
