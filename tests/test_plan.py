@@ -67,7 +67,7 @@ METHODS = {
         "wanda:sparsity=0.1",
         "concept:method=esd,pictures=2,steps_per_caption=2",
     ],
-    "attack": ["dori", "transfer", "seeds", "tokens:restarts=1,pairs=2,judging_pairs=2"],
+    "attack": ["dori", "transfer", "seeds", "tokens:pairs=2,judging_pairs=2"],
     "probe": ["loss-gap:pairs=2"],
 }
 
@@ -131,7 +131,8 @@ def test_cells_that_are_equal_are_made_once(
     assert ("generate", "prompt-filter x dori") not in verbs
     assert ("attack", "prompt-filter x seeds") in verbs
     # Words are searched alike, and are rewritten when they ask.
-    tokens = "tokens:judging_pairs=2,pairs=2,restarts=1"
+    tokens = "tokens:judging_pairs=2,pairs=2"
+    assert ("attack", f"none x {tokens}") in verbs
     assert ("attack", f"prompt-filter x {tokens}") not in verbs
     assert ("generate", f"prompt-filter x {tokens}") in verbs
     entries = {

@@ -32,6 +32,7 @@ from dorib.target.model import DiffusersModel
 from dorib.validation import StrictModel
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
+from dorib.verbs.preparation.suite_model import load_target_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,8 +159,18 @@ class _Measuring:
 
     def speeds(self) -> Speeds:
         context = self.this.context
+        again = context.loaded_model is not None
         context.forget_model()
         started = self._now()
+        if again:
+            # Not by the property, which would say once more what there is to say of captions.
+            context.model = load_target_model(
+                context.suite,
+                context.settings,
+                context.device,
+                context.registry,
+                context.pipeline_version,
+            )
         model = context.model
         load = self._now() - started
         if model.device.type == "cuda":
