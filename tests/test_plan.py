@@ -183,6 +183,15 @@ def test_what_a_method_will_refuse_is_said(suite: Path, tmp_path: Path) -> None:
     assert all("buys no step" in (reason or "") for reason in refused)
 
 
+def test_a_row_that_a_mitigation_will_refuse_costs_nothing(suite: Path, tmp_path: Path) -> None:
+    wanda = "wanda:sparsity=0.1,timesteps=9"
+    found = plan(config(suite, tmp_path, mitigation=[wanda], attack=["dori"]), discover())
+    unmitigated, refused = found.rows
+    assert "samples in 3 steps" in (refused.refused or "")
+    assert refused.fit.items == sum(cell.work.items for cell in refused.cells) == 0
+    assert found.total.items > sum(cell.work.items for cell in unmitigated.cells) > 0
+
+
 def test_the_command_shows_it_and_measures_once(suite: Path, tmp_path: Path) -> None:
     arguments = ["run", "--plan", "--suite", str(suite), "--out", str(tmp_path), "--metric", "clip"]
     printed, told = called(*arguments, "-a", "dori")

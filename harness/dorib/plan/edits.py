@@ -40,9 +40,10 @@ class PlannedEdit:
     def key(self, places: frozenset[Place]) -> str:
         """What names the part that acts at `places`.
 
-        One that is still to be fitted has a name of its own, that nothing is stored under.
+        That of an edit for all is its content: one that is still to be fitted is named otherwise,
+        as nothing is stored.
         """
-        if self.is_stored:
+        if self.is_stored or self.mitigated.scope != "global":
             return acting(self._context, self.mitigated, places).key
         if self._rules is None:
             return f"to be fitted: {self.label}"

@@ -110,15 +110,20 @@ class _Walker:
         edit = planned_edit(context, method, behind, self._scale)
         self._unmitigated = self._unmitigated or edit
         if edit.refused:
+            # Nothing comes of it; the other rows stand.
             self.walk.refused[method.label] = edit.refused
-        if not edit.is_stored:
-            self._add(Step("mitigate", method.label, method.label, None, work=edit.work))
-        if this.needs_utility:
-            self._utility(edit)
-        for probe in this.probes:
-            self._probe(edit, probe)
+        else:
+            self._before_attacks(edit)
         for attack in this.attacks:
             self._cell(edit, attack)
+
+    def _before_attacks(self, edit: PlannedEdit) -> None:
+        if not edit.is_stored:
+            self._add(Step("mitigate", edit.label, edit.label, None, work=edit.work))
+        if self._this.needs_utility:
+            self._utility(edit)
+        for probe in self._this.probes:
+            self._probe(edit, probe)
 
     def _add(self, step: Step) -> None:
         self.walk.steps.append(step)
@@ -170,12 +175,12 @@ class _Walker:
         requests = [Request(s, b, seed) for s in subjects for b in budgets for seed in seeds]
         cell = PlannedCell(edit.label, method.label, len(requests))
         self.walk.cells.append(cell)
+        if edit.refused:
+            return
         try:
             found = self._search(edit, method)
         except DoribError as error:
             cell.refused = str(error)
-            return
-        if edit.refused:
             return
         in_words = found.planned is None or found.planned.in_words
         places = EVERYWHERE if in_words else EVERYWHERE - {"prompt"}
@@ -217,11 +222,10 @@ class _Walker:
         label = f"{edit.label} x {method.label}"
         new, others = self._take(shelf, items, label)
         work = _search_work(method, budgets[-1], planned)
-        if not edit.refused:
-            self.walk.shared += work * len(others)
-            if new:
-                step = Step("attack", label, edit.label, method.label, work * len(new))
-                self._add(replace(step, triggers=len(new) * len(budgets)))
+        self.walk.shared += work * len(others)
+        if new:
+            step = Step("attack", label, edit.label, method.label, work * len(new))
+            self._add(replace(step, triggers=len(new) * len(budgets)))
         is_stored = not shelf.missing(items)
         asked = source.asked if source and planned else shelf.key
         if is_stored and (source is None or source.is_stored):
