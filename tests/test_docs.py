@@ -102,6 +102,7 @@ def test_documented_runs_are_accepted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run", stop)
+    monkeypatch.setattr(runner, "plan", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
     (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
