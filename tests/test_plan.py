@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ from rich.console import Console
 from dorib.cli.ahead.shown import show_plan
 from dorib.cli.app import BAD_INPUT, main
 from dorib.config import RunConfig, make_config
+from dorib.contracts.methods import PlannedWork
 from dorib.host.registry import Registry, discover
 from dorib.plan.plan import Plan
+from dorib.plan.speeds import Speeds
+from dorib.plan.steps import Step
 from dorib.reporting import Advance, Silent
 from dorib.runner import plan, run
 from dorib.testing.suites import save_random_suite
@@ -160,6 +165,46 @@ def test_rows_that_will_not_be_ranked_are_named(
     for row in before.rows[1:]:
         assert row.not_ranked[0] == "not attacked by evolution"
         assert set(row.not_ranked) <= set(said[row.mitigation].split("; "))
+
+
+def test_what_is_damaged_is_drawn_again_and_left_as_it_is(
+    suite: Path, planned_and_run: tuple[Plan, Plan, Counting, Path], tmp_path: Path
+) -> None:
+    _, _, _, made = planned_and_run
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    picture = next((out / "store" / "images").rglob("memorized-*.png"))
+    picture.write_bytes(b"short")
+    before = sorted(path for path in out.rglob("*"))
+    found = plan(config(suite, out, **METHODS), discover())
+    together = len(list(picture.parent.glob("*.png")))
+    assert found.images == together
+    assert 0 < found.work["generate"].items <= together * IMAGE
+    assert found.work["attack"].items == 0
+    assert sorted(path for path in out.rglob("*")) == before
+    assert picture.read_bytes() == b"short"
+
+
+def test_seconds_are_those_of_the_work_by_its_kind() -> None:
+    speeds = Speeds(
+        timesteps=3,
+        value_layers={},
+        load=1.0,
+        forward=2.0,
+        gradient=3.0,
+        image=5.0,
+        metrics={"clip": 7.0, "whole": None},
+        image_bytes=1,
+        trigger_bytes=1,
+        unet_bytes=1,
+        peak_bytes=1,
+    )
+    drawn = Step("generate", "x", "m", "a", PlannedWork(forward=10), PlannedWork(gradient=4), 2)
+    assert speeds.seconds(drawn) == 10 * 2 + 4 * 3 + 2 * 5
+    assert speeds.seconds(Step("measure", "x", "m", "a", images=2, metric="clip")) == 14
+    assert speeds.seconds(Step("measure", "x", "m", "a", images=2, metric="whole")) is None
+    assert speeds.seconds(Step("mitigate", "x", "m", None, work=None)) is None
+    assert speeds.seconds(replace(drawn, rule=None)) is None
 
 
 def test_a_method_that_says_nothing_is_a_bound_or_unknown(suite: Path, tmp_path: Path) -> None:
