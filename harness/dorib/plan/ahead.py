@@ -11,8 +11,9 @@ from dorib.plan.speeds import Speeds
 from dorib.plan.steps import Step
 from dorib.report.run import Run
 
-WORTH_MEASURING = 20_000
-"""U-Net items from which on a run is long enough for a measurement before it."""
+WORTH_MEASURING = 10**9
+"""U-Net items times an image's pixels from which on a run may be long, and its machine is measured
+first: some thousand items at 512 x 512, which take a processor hours and a card a minute."""
 IMAGE, JUDGED = 2.0, 0.5
 """What decoding an image, and judging it, weighs beside a U-Net item where nothing was measured."""
 
@@ -44,7 +45,9 @@ def foresee(this: Run, reporter: object) -> None:
     if not isinstance(reporter, Foreseeing):
         return
     plan, speeds, steps = plan_of(this, measure=False)
-    if plan.seconds is None and plan.total.items >= WORTH_MEASURING:
+    sampling = this.context.suite.manifest.sampling
+    extent = plan.total.items * sampling.height * sampling.width
+    if plan.seconds is None and extent >= WORTH_MEASURING:
         plan, speeds, steps = plan_of(this)
     reporter.foresee(plan, [_expected(step, speeds) for step in steps])
 
