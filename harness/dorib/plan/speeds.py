@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,11 +34,13 @@ from dorib.target.model import DiffusersModel
 from dorib.validation import StrictModel
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
+from dorib.verbs.memory import within_memory
 from dorib.verbs.preparation.suite_model import load_target_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+R = TypeVar("R")
 Clock = Callable[[], float]
 
 WORK_PER_GRADIENT = 3
@@ -180,11 +183,13 @@ class _Measuring:
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         subjects = self.this.subjects[: _together(self.this)]
-        gradient = self._gradient(model, subjects)
         several = [subjects[i % len(subjects)] for i in range(context.batch_size)]
-        forward = self._forward(model, several)
+        _, gradient = self._fitting(partial(self._gradient, model), subjects)
+        _, forward = self._fitting(partial(self._forward, model), several)
         with TemporaryDirectory() as folder:
-            images, image, size = self._images(model, several, Path(folder))
+            drawn, (images, image, size) = self._fitting(
+                partial(self._images, model, folder=Path(folder)), several
+            )
             trigger_bytes = _trigger_bytes(model, subjects[0], Path(folder))
         return Speeds(
             timesteps=len(model.sampling_timesteps()),
@@ -196,12 +201,18 @@ class _Measuring:
             forward=forward,
             gradient=gradient,
             image=image,
-            metrics={one.label: self._metric(one, images, several) for one in self.this.metrics},
+            metrics={one.label: self._metric(one, images, drawn) for one in self.this.metrics},
             image_bytes=size,
             trigger_bytes=trigger_bytes,
             unet_bytes=sum(w.numel() * w.element_size() for w in model.weights().values()),
             peak_bytes=_peak_bytes(model.device),
         )
+
+    def _fitting(
+        self, work: Callable[[Sequence[Subject]], R], batch: Sequence[Subject]
+    ) -> tuple[Sequence[Subject], R]:
+        """What `work` gives for the batch, or for the first part that fits into memory."""
+        return next(within_memory(work, batch, self.this.context.reporter.note))
 
     def _gradient(self, model: DiffusersModel, subjects: Sequence[Subject]) -> float:
         """Seconds an item: the loss of each original under its own prompt, and its gradient."""
