@@ -38,8 +38,8 @@ class Attack(Method[P]):
     """False where nothing is searched, so that no budget applies."""
     feels: ClassVar[frozenset[Place]] = frozenset({"embeddings", "attention"})
     """Places of a sampling rule that its search is led by: those two are in the model's losses; one
-    that samples images feels all. Where a rule acts elsewhere the search is not adaptive, which
-    the entry says."""
+    that samples images feels all. A rule that acts elsewhere alone is not in force while it
+    searches: the search is not adaptive, which the entry says."""
     sees_others: ClassVar[bool] = False
     """Whether each target comes with the suite's other samples, `others`; what the attack finds
     then depends on them."""
