@@ -103,6 +103,7 @@ def test_documented_runs_are_accepted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(start, "run_shared", stop)
+    monkeypatch.setattr(runner, "plan", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
     for folder in ("examples", "leaderboards"):

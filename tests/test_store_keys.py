@@ -254,18 +254,27 @@ CHANGES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
         ),
         ["measure"],
     ),
-    "code behind a public name that the plugin imports": (core("kit/starts.py"), ALL),
+    # Fitted anew; what was found under the edit holds, as long as the edit is the same.
+    "code behind a public name that the plugin imports": (core("kit/starts.py"), ["mitigate"]),
     "code of the plugin": (
         lambda p: rewrite(p.plugin / "mitigation.py", "+ SHIFT", "- SHIFT"),
+        ["mitigate"],
+    ),
+    "code of the plugin, and the edit": (
+        lambda p: rewrite(p.plugin / "mitigation.py", "+ SHIFT", "+ 0.1"),
         ALL,
     ),
     "a data file of the plugin": (lambda p: rewrite(p.plugin / "data.txt", "0.0", "0.1"), ALL),
     "code beside the plugin": (lambda p: rewrite(p.helper, "0.0", "0.1"), ALL),
     "the rule's package": (
+        # It acts on prompts, which a search does not pass.
         lambda p: rewrite(p.rule / "rule.py", '" planted"', '" replanted"'),
-        ["attack", "generate", "measure"],
+        ["generate", "measure"],
     ),
-    "a file that a parameter names": (lambda p: p.weights.write_bytes(b"other") and None, ALL),
+    "a file that a parameter names": (
+        lambda p: p.weights.write_bytes(b"other") and None,
+        ["mitigate"],
+    ),
 }
 
 

@@ -39,10 +39,14 @@ from .contracts.methods import Measured as Measured
 from .contracts.methods import Method as Method
 from .contracts.methods import Metric as Metric
 from .contracts.methods import Mitigation as Mitigation
+from .contracts.methods import PlannedFit as PlannedFit
+from .contracts.methods import PlannedSearch as PlannedSearch
+from .contracts.methods import PlannedWork as PlannedWork
 from .contracts.methods import Probe as Probe
 from .contracts.methods import PromptRule as PromptRule
 from .contracts.methods import Quantity as Quantity
 from .contracts.methods import Rule as Rule
+from .contracts.methods import Scale as Scale
 from .contracts.methods import Step as Step
 from .contracts.params import FileParam as FileParam
 from .contracts.params import FolderParam as FolderParam
@@ -57,6 +61,7 @@ from .contracts.specs import MethodChoice as MethodChoice
 from .contracts.specs import MethodSpec as MethodSpec
 from .contracts.suite_view import DescriptorSettings as DescriptorSettings
 from .contracts.suite_view import MemorizedOriginal as MemorizedOriginal
+from .contracts.suite_view import SamplingSettings as SamplingSettings
 from .contracts.suite_view import SuiteView as SuiteView
 from .contracts.target_model import TargetModel as TargetModel
 from .contracts.triggers import ImageStart as ImageStart
@@ -79,6 +84,7 @@ from .kit.embedding_search import EmbeddingSearch as EmbeddingSearch
 from .kit.embedding_search import SearchState as SearchState
 from .kit.finetuning.checkpoints import Checkpoints as Checkpoints
 from .kit.finetuning.general import GeneralPrompt as GeneralPrompt
+from .kit.finetuning.general import drawn_general_pictures as drawn_general_pictures
 from .kit.finetuning.general import general_pictures as general_pictures
 from .kit.finetuning.general import general_prompts as general_prompts
 from .kit.finetuning.low_rank import LowRankFactors as LowRankFactors

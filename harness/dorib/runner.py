@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from dorib.errors import DoribError
 from dorib.host.calls import before_work, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
+from dorib.plan.ahead import foresee
+from dorib.plan.plan import Plan, plan_of
+from dorib.plan.speeds import Clock
 from dorib.report.results import RunResult, cell_facts, finish
 from dorib.report.run import Run
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
+from dorib.store.looking import LookedAtStore
 from dorib.suites.suite import Suite
 from dorib.verbs.attack import Attacked, attack
 from dorib.verbs.context import RunContext, Subject
@@ -50,18 +55,41 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
     counted = _Counting(reporter or Silent())
     with interrupts_told_apart():
         this = prepare(config, registry, counted)
+        foresee(this, reporter)
         for mitigation in this.mitigations:
             _run_mitigation(this, mitigation)
         return finish(this, reused=counted.verbs == 0)
 
 
-def prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
-    """What is to be scored, resolved and looked at.
+def plan(
+    config: RunConfig,
+    registry: Registry,
+    reporter: Reporter | None = None,
+    clock: Clock = time.perf_counter,
+) -> Plan:
+    """What `run` would do with the same; nothing of it is done.
+
+    How fast this machine is by `clock` is measured once, and kept in the store of the run.
+
+    Raises:
+        DoribError: as `run`.
+    """
+    with interrupts_told_apart():
+        this = prepare(config, registry, reporter or Silent(), looks_only=True)
+        return plan_of(this, clock=clock)[0]
+
+
+def prepare(
+    config: RunConfig, registry: Registry, reporter: Reporter, *, looks_only: bool = False
+) -> Run:
+    """What is to be scored, resolved and looked at; into the store only, with `looks_only`.
 
     Raises:
         DoribError: something the user can mend.
     """
     context = Session.open(config, registry, reporter)
+    if looks_only:
+        context.store = LookedAtStore(context.store.root)
     suite = context.suite
     oracle = [ORACLE] if suite.manifest.oracle else []
     mitigations = configure_all(

@@ -21,6 +21,8 @@ from dorib import (
     Ledger,
     MethodSpec,
     Mitigation,
+    PlannedFit,
+    Scale,
     Seeds,
     Target,
     TargetModel,
@@ -33,6 +35,7 @@ from dorib import (
     unstacked,
 )
 from dorib_adversarial_finetune import AdversarialFinetuneParams
+from dorib_adversarial_finetune.cost import planned_work
 from dorib_adversarial_finetune.lessons import Found, Pictures, Shares, lesson, losses
 from dorib_adversarial_finetune.surrogates import surrogates
 
@@ -58,6 +61,13 @@ class AdversarialFinetune(Mitigation[AdversarialFinetuneParams]):
             "search": ("attack", self.params.search),
             "surrogate": ("mitigation", self.params.surrogate),
         }
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Searches, gradient steps, and what is drawn beforehand.
+
+        At most, where there may be images without a surrogate: each takes one pass more.
+        """
+        return PlannedFit(planned_work(self.params, self.methods, scale))
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """New values of the U-Net's weights in the model's number format, or low-rank additions.

@@ -8,7 +8,10 @@ from dorib import (
     Edit,
     Ledger,
     Mitigation,
+    PlannedFit,
+    PlannedWork,
     SamplingRule,
+    Scale,
     Seeds,
     TargetModel,
 )
@@ -17,6 +20,14 @@ from dorib_attention import AttentionParams
 
 class Attention(Mitigation[AttentionParams]):
     """Knows no memorized prompt: the model attends to every prompt so."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Nothing; with repulsion each sampling step takes one pass more."""
+        if self.params.repulsion:
+            return PlannedFit(
+                rules=("attention-repulsion",), rule_work=PlannedWork(forward=scale.timesteps)
+            )
+        return PlannedFit(rules=("attention",))
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The rule `attention`, with repulsion `attention-repulsion`; the model is not run.

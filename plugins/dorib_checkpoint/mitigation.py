@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from dorib import DefenderView, Edit, Ledger, Mitigation, Seeds, TargetModel
+from dorib import (
+    DefenderView,
+    Edit,
+    Ledger,
+    Mitigation,
+    PlannedFit,
+    Scale,
+    Seeds,
+    TargetModel,
+)
 from dorib_checkpoint import CheckpointParams
 from dorib_checkpoint.forms import change_of
 
 
 class Checkpoint(Mitigation[CheckpointParams]):
     """What a file or a folder changes in the suite's pipeline."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Nothing: files are read."""
+        return PlannedFit()
 
     @override
     def prepare(self, model: TargetModel) -> None:

@@ -15,7 +15,10 @@ from dorib import (
     Ledger,
     Mitigation,
     Params,
+    PlannedFit,
+    PlannedWork,
     SamplingRule,
+    Scale,
     Seeds,
     TargetModel,
 )
@@ -33,12 +36,25 @@ from dorib_embedding_descent.rules import noise_losses
 SHARED_WORK = -1
 """Sample index of the threshold's work, which no single sample caused."""
 
+WORK_PER_LOOK = 2
+"""One item with the prompt, and one without."""
+
 Losses = Callable[[Tensor, Embeddings, Tensor], Tensor]
 """From noise, embeddings and sample indices to the loss of each item."""
 
 
 class EmbeddingDescent(Mitigation[EmbeddingDescentParams]):
     """Knows no memorized prompt, but what an ordinary one's share of the output is."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """A look at each caption; for an image, all steps at most, and one look more."""
+        steps = self.params.steps
+        most = PlannedWork(forward=3, gradient=3 * steps, exact=False)
+        return PlannedFit(
+            _threshold_work(self.params, scale, WORK_PER_LOOK),
+            rules=("embedding-descent",),
+            rule_work=most if steps else PlannedWork(),
+        )
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The rule `embedding-descent`, with its threshold.
@@ -55,6 +71,21 @@ class EmbeddingDescent(Mitigation[EmbeddingDescentParams]):
 
 class NoiseDescent(Mitigation[NoiseDescentParams]):
     """Knows no memorized prompt, but what an ordinary one's loss is."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """A loss for each caption; for an image, all steps at most, and one loss more."""
+        steps = self.params.steps
+        # A sharpness is a share at a place that another share leads to, which has no gradient.
+        before = WORK_PER_LOOK if self.params.loss == "sharpness" else 0
+        a_loss = WORK_PER_LOOK + before
+        most = PlannedWork(
+            forward=steps * before + a_loss, gradient=3 * WORK_PER_LOOK * steps, exact=False
+        )
+        return PlannedFit(
+            _threshold_work(self.params, scale, a_loss),
+            rules=("noise-descent",),
+            rule_work=most if steps else PlannedWork(),
+        )
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The rule `noise-descent`, with its threshold.
@@ -75,9 +106,24 @@ class NoiseDescent(Mitigation[NoiseDescentParams]):
 class NoiseAdjustment(Mitigation[NoiseAdjustmentParams]):
     """Knows no memorized prompt: every image starts elsewhere."""
 
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Nothing; for an image, two looks at each adjustment."""
+        repeats = self.params.repeats if self.params.strength else 0
+        work = PlannedWork(forward=2 * WORK_PER_LOOK * repeats)
+        return PlannedFit(rules=("noise-adjustment",), rule_work=work)
+
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The rule `noise-adjustment`; the model is not run."""
         return Edit(SamplingRule("noise-adjustment", self.params.model_dump(mode="json")))
+
+
+def _threshold_work(params: ThresholdParams, scale: Scale, each: int) -> PlannedWork:
+    if params.threshold is not None:
+        return PlannedWork()
+    captions = min(params.captions, scale.general_captions)
+    # Those that are memorized as well are left out, which are not known here.
+    exact = params.captions <= scale.general_captions - scale.memorized
+    return PlannedWork(forward=captions * each, exact=exact)
 
 
 def _threshold(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from dorib import (
     Embeddings,
     OpenWords,
+    PlannedSearch,
+    Scale,
     SearchBatch,
     SearchCost,
     SearchState,
@@ -34,6 +37,10 @@ class Inversion(StagedSearch[InversionParams]):
     def cost(self) -> SearchCost:
         """A forward and a backward pass on each pair."""
         return SearchCost.of_gradients(self.params.pairs, self.params.restarts)
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """As many whole steps as the budget buys; what is found are embeddings."""
+        return replace(super().planned(scale, budget), in_words=False)
 
     def loss(self, trace: Sequence[float]) -> float:
         """The mean of the last steps' losses."""

@@ -16,6 +16,9 @@ from dorib import (
     Edit,
     Ledger,
     Mitigation,
+    PlannedFit,
+    PlannedWork,
+    Scale,
     ScaleOutputs,
     Seeds,
     Target,
@@ -30,6 +33,8 @@ from dorib_nemo.picks import Picks, Statistics, activations, scales
 from dorib_nemo.similarity import Similarity
 
 AUTHORS_THRESHOLD = 0.428
+LOOKS_PER_TRIAL = 3
+"""Needed, ahead in vain, and repeated."""
 SHARED_WORK = -1
 """Sample index of the threshold's work, which no single sample caused."""
 
@@ -50,6 +55,24 @@ class Nemo(Mitigation[NemoParams]):
     def scope(self) -> Literal["global", "per_sample"]:
         """As asked for."""
         return self.params.scope
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """At most: every round, layer and neuron is tried with every seed.
+
+        Looking ahead may cost as much again, and what lies near the threshold is looked at twice.
+        """
+        p = self.params
+        layers = [n for name, n in scale.value_layers.items() if _is_looked_at(name)]
+        if not layers:
+            return PlannedFit(work=None)
+        compat = p.mode == "compat"
+        rounds = schedule(p.theta_start, p.theta_step, p.theta_min, max(layers), compat)
+        tried = sum(1 for _ in rounds) + len(layers) + sum(layers)
+        captions = 0
+        if p.threshold is None and not compat:
+            captions = min(p.threshold_captions, scale.general_captions)
+        looks = captions + scale.memorized * (1 + tried * LOOKS_PER_TRIAL)
+        return PlannedFit(PlannedWork(forward=looks * p.seeds, exact=False))
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """Block the neurons; `notes` tell how each prompt's were found.
@@ -185,12 +208,16 @@ class Search:
         return (values.mean() + values.std()).item()
 
 
+def _is_looked_at(layer: str) -> bool:
+    return not layer.startswith("up_blocks.")
+
+
 def _layers(model: TargetModel) -> dict[str, nn.Linear]:
     """The value layers of the down and mid blocks; up blocks are never touched."""
     layers = {
         name: layer
         for name, layer in model.cross_attention_value_layers().items()
-        if not name.startswith("up_blocks.")
+        if _is_looked_at(name)
     }
     if not layers:
         raise DoribError(

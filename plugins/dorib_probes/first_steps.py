@@ -8,7 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dorib import FirstStep, Ledger, Probe, Seeds, Target, TargetModel, first_step
+from dorib import (
+    FirstStep,
+    Ledger,
+    PlannedWork,
+    Probe,
+    Scale,
+    Seeds,
+    Target,
+    TargetModel,
+    first_step,
+)
 from dorib_probes import FirstStepParams
 from dorib_probes.asking import asked
 
@@ -20,6 +30,10 @@ class _FirstStep(Probe[FirstStepParams]):
     """
 
     knows = frozenset({"prompt"})
+
+    def planned(self, scale: Scale) -> PlannedWork:
+        """Two items a noise."""
+        return PlannedWork(forward=2 * self.params.noises)
 
     def score(
         self, model: TargetModel, targets: Sequence[Target], seeds: Seeds, ledger: Ledger

@@ -12,7 +12,9 @@ from dorib import (
     Embeddings,
     Ledger,
     NoisePairs,
+    PlannedWork,
     Probe,
+    Scale,
     Seeds,
     Target,
     TargetModel,
@@ -27,6 +29,12 @@ class _Losses(Probe[LossParams]):
     """A mean over pairs that are the same for all samples, so that what differs is the samples."""
 
     knows = frozenset({"original image", "prompt"})
+    items = 1
+    """Of one pair."""
+
+    def planned(self, scale: Scale) -> PlannedWork:
+        """Forward passes alone."""
+        return PlannedWork(forward=self.items * self.params.pairs)
 
     @torch.no_grad()
     def score(
@@ -80,6 +88,8 @@ class Clid(_Losses):
     The conditional likelihood discrepancy of Zhai et al., arXiv 2405.20771. Rules that act on
     embeddings are not felt.
     """
+
+    items = 2
 
     def on_pair(
         self,

@@ -12,7 +12,9 @@ from dorib import (
     Edit,
     Ledger,
     Mitigation,
+    PlannedFit,
     SamplingRule,
+    Scale,
     Seeds,
     TargetModel,
 )
@@ -22,6 +24,10 @@ from dorib_prompt_filter.rule import plain
 
 class PromptFilter(Mitigation[PromptFilterParams]):
     """Knows the memorized prompts and draws a general caption for each, once and for all."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Nothing: the model is not run."""
+        return PlannedFit(rules=("prompt-filter",))
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The rule `prompt-filter`; the model is not run.

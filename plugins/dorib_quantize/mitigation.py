@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,9 @@ from dorib import (
     Ledger,
     MethodSpec,
     Mitigation,
+    PlannedFit,
     ReplaceWeights,
+    Scale,
     Seeds,
     Several,
     TargetModel,
@@ -34,6 +37,13 @@ class Quantize(Mitigation[QuantizeParams]):
     def builds_on(self) -> Mapping[str, tuple[Literal["mitigation"], MethodSpec]]:
         """The mitigation whose model is rounded."""
         return {"base": ("mitigation", self.params.base)}
+
+    def planned(self, scale: Scale) -> PlannedFit | None:
+        """What the base costs."""
+        base = self.methods["base"]
+        assert isinstance(base, Mitigation)
+        found = base.planned(scale)
+        return None if found is None else replace(found, rules=None)
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """The base's changes, then the rounded weights; its sampling rules stay in force.

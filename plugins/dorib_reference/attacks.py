@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dorib import Attack, Ledger, Seeds, Target, TargetModel, Trigger
+from dorib import (
+    Attack,
+    Ledger,
+    PlannedSearch,
+    PlannedWork,
+    Scale,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+)
 from dorib_reference import ReferenceParams
 
 
@@ -13,6 +23,10 @@ class OwnPrompt(Attack[ReferenceParams]):
 
     knows = frozenset({"prompt"})
     searches = False
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """Nothing is searched."""
+        return PlannedSearch(PlannedWork())
 
     def search(
         self,

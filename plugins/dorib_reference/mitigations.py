@@ -8,7 +8,9 @@ from dorib import (
     Edit,
     Ledger,
     Mitigation,
+    PlannedFit,
     ReplaceWeights,
+    Scale,
     Seeds,
     TargetModel,
     load_unet_weights,
@@ -19,6 +21,10 @@ from dorib_reference import ReferenceParams
 class Unmitigated(Mitigation[ReferenceParams]):
     """The model as it is: what memorization any mitigation starts from."""
 
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Nothing is done, and nothing changed."""
+        return PlannedFit(rules=())
+
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """An edit that changes nothing."""
         return Edit(None)
@@ -26,6 +32,10 @@ class Unmitigated(Mitigation[ReferenceParams]):
 
 class Retrained(Mitigation[ReferenceParams]):
     """The oracle: the U-Net trained without the memorized samples, everything else equal."""
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """Its weights are read."""
+        return PlannedFit()
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """Every parameter of the U-Net, replaced by the oracle's.

@@ -12,6 +12,8 @@ from dorib import (
     Attack,
     DoribError,
     Ledger,
+    PlannedSearch,
+    Scale,
     SearchCost,
     Seeds,
     Target,
@@ -36,6 +38,15 @@ class Relearn(Attack[RelearnParams]):
 
     knows = frozenset({"original image", "prompt", "gradients", "weights"})
     sees_others = True
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """As many whole steps as the budget buys.
+
+        Raises:
+            DoribError: it buys none.
+        """
+        cost = SearchCost.of_gradients(self.params.pairs)
+        return PlannedSearch(cost.planned(budget, "relearn"))
 
     def search(
         self,

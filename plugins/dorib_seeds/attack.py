@@ -7,7 +7,19 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dorib import Attack, DoribError, ImageStart, Ledger, Seeds, Target, TargetModel, Trigger
+from dorib import (
+    Attack,
+    DoribError,
+    ImageStart,
+    Ledger,
+    PlannedSearch,
+    PlannedWork,
+    Scale,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+)
 from dorib_seeds import SeedsParams
 from dorib_seeds.typicality import most_typical, tiled_distances
 
@@ -24,6 +36,16 @@ class FreshSeeds(Attack[SeedsParams]):
 
     knows = frozenset({"prompt", "initial noise"})
     feels = frozenset({"prompt", "embeddings", "noise", "attention", "guidance"})
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """As many whole images as the budget buys.
+
+        Raises:
+            DoribError: it buys no two.
+        """
+        _require_images(budget, scale.image)
+        work = PlannedWork(forward=budget // scale.image * scale.image)
+        return PlannedSearch(work, strength=self.params.strength)
 
     def search(
         self,

@@ -42,6 +42,7 @@ class TokenSearch(StagedSearch[TokensParams]):
             step=p.restarts * (p.pairs * WORK_PER_PAIR + p.judging_pairs),
             factors=f"{p.restarts} restarts x ({p.pairs} pairs x {WORK_PER_PAIR} + "
             f"{p.judging_pairs} judging_pairs)",
+            gradients=p.restarts * p.pairs * WORK_PER_PAIR,
         )
 
     def begin(self, batch: SearchBatch) -> StagedState:

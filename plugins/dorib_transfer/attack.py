@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from dorib import Attack, Ledger, MethodSpec, Seeds, Target, TargetModel, Trigger
+from dorib import (
+    Attack,
+    Ledger,
+    MethodSpec,
+    PlannedSearch,
+    PlannedWork,
+    Scale,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+)
 from dorib_transfer import TransferParams
 
 
@@ -22,6 +34,13 @@ class Transfer(Attack[TransferParams]):
     def builds_on(self) -> Mapping[str, tuple[Literal["attack"], MethodSpec]]:
         """The attack whose triggers are replayed."""
         return {"source": ("attack", self.params.source)}
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch | None:
+        """Nothing beside what the source costs, which is searched for first."""
+        source = self.methods["source"]
+        assert isinstance(source, Attack)
+        found = source.planned(scale, budget)
+        return None if found is None else replace(found, work=PlannedWork())
 
     def search(
         self,

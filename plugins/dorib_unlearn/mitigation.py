@@ -20,9 +20,13 @@ from dorib import (
     Ledger,
     MethodSpec,
     Mitigation,
+    PlannedFit,
+    PlannedWork,
+    Scale,
     Seeds,
     TargetModel,
     Training,
+    drawn_general_pictures,
     training,
 )
 from dorib_unlearn import UnlearnParams
@@ -42,6 +46,30 @@ class Unlearn(Mitigation[UnlearnParams]):
     def builds_on(self) -> Mapping[str, tuple[Literal["mitigation"], MethodSpec]]:
         """The mitigation under which own pictures are drawn."""
         return {"keep_under": ("mitigation", self.params.keep_under)}
+
+    def planned(self, scale: Scale) -> PlannedFit:
+        """The steps, and what is drawn beforehand.
+
+        At most, where general pictures stand in for own ones that are all copies.
+        """
+        p = self.params
+        maker = self.methods["keep_under"]
+        assert isinstance(maker, Mitigation)
+        made = maker.planned(scale)
+        if made is None or made.work is None:
+            return PlannedFit(work=None)
+        objective = self._objective
+        own = PlannedWork(forward=p.pictures * scale.memorized * scale.image)
+        draws = p.steps_per_image * scale.memorized * p.gradient_accumulation * p.batch_size
+        steps = PlannedWork(gradient=draws * objective.work)
+        general = 0
+        if objective.keeps and p.keep != "own":
+            general = drawn_general_pictures(scale, p.general, p.general_images)
+        drawn = PlannedWork(
+            forward=general * scale.image,
+            exact=not general or p.keep == "general" or p.pictures == 0,
+        )
+        return PlannedFit(made.work + own + steps + drawn)
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """New values of the U-Net's weights in the model's number format, or low-rank additions.

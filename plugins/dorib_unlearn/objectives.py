@@ -28,6 +28,8 @@ class Objective(ABC):
     """Their names, in order."""
     keeps: ClassVar[bool] = True
     """Whether it takes pictures to keep."""
+    work: ClassVar[int] = 3
+    """U-Net items of one draw: each pass forward is 1, each backward 2."""
 
     def __init__(self, params: UnlearnParams) -> None:
         self.params = params
@@ -72,6 +74,7 @@ class EraseDiff(Objective):
     """
 
     terms = ("kept", "forgotten")
+    work = 6
 
     def losses(self, model: TargetModel, batch: Draws) -> list[Tensor]:
         """The denoising loss on kept pictures, and the error against noise on forgotten ones."""
@@ -99,6 +102,7 @@ class Siss(Objective):
     """
 
     terms = ("kept", "forgotten")
+    work = 5  # Both backward passes go through one forward pass.
 
     def losses(self, model: TargetModel, batch: Draws) -> list[Tensor]:
         """The weighted errors against the noise that would have led here from either picture."""
@@ -149,6 +153,7 @@ class ReTrack(Objective):
     """
 
     terms = ("weighted",)
+    work = 6
 
     def losses(self, model: TargetModel, batch: Draws) -> list[Tensor]:
         """The error against the neighbours, and the denoising loss on kept pictures."""

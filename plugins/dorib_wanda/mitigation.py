@@ -15,6 +15,10 @@ from dorib import (
     Ledger,
     MaskWeights,
     Mitigation,
+    PlannedFit,
+    PlannedWork,
+    SamplingSettings,
+    Scale,
     Seeds,
     TargetModel,
     unstacked,
@@ -41,6 +45,20 @@ class Wanda(Mitigation[WandaParams]):
         """As asked for."""
         return self.params.scope
 
+    def planned(self, scale: Scale) -> PlannedFit:
+        """The first steps of each prompt's images, and of the baseline's.
+
+        Raises:
+            DoribError: more timesteps are asked for than are sampled.
+        """
+        p = self.params
+        baselines = 1
+        if p.baseline == "general":
+            baselines = min(p.baseline_captions, scale.general_captions)
+        runs = (scale.memorized + baselines) * p.images_per_prompt
+        timesteps = self._timesteps(scale.sampling)
+        return PlannedFit(PlannedWork(forward=runs * timesteps * scale.image // scale.timesteps))
+
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
         """Mask the weights; `notes` give the masked share of each layer, for each mask.
 
@@ -51,7 +69,7 @@ class Wanda(Mitigation[WandaParams]):
                 for than are sampled, or general captions are wanted and there are none.
         """
         per_row = self._weights_per_row(model)
-        timesteps = self._timesteps(model)
+        timesteps = self._timesteps(model.sampling)
         per_sample = self.params.scope == "per_sample"
         prompts = unstacked(model.encode_targets(view.memorized))
         target_runs = [
@@ -104,8 +122,8 @@ class Wanda(Mitigation[WandaParams]):
             )
         return counts
 
-    def _timesteps(self, model: TargetModel) -> int:
-        steps = model.sampling.steps
+    def _timesteps(self, sampling: SamplingSettings) -> int:
+        steps = sampling.steps
         if self.params.timesteps is None:
             return max(1, round(DEFAULT_SHARE_OF_STEPS * steps))
         if self.params.timesteps > steps:

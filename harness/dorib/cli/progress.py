@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from dorib.cli.ahead.durations import duration as duration
+from dorib.cli.ahead.whole import Whole
 from dorib.cli.terminal import say
 from dorib.printable import printable
 from dorib.reporting import Advance
+
+if TYPE_CHECKING:
+    from dorib.plan.ahead import Expected
+    from dorib.plan.plan import Plan
 
 Clock = Callable[[], float]
 
@@ -73,7 +79,10 @@ def reporter_for(
 
 
 class Bars:
-    """A bar with the time left while a verb is at work, and a line once it is done."""
+    """A bar with the time left while a verb is at work, and a line once it is done.
+
+    Above it one for the whole run, once it is known what is to come.
+    """
 
     def __init__(
         self, console: Console, clock: Clock = time.monotonic, *, tracebacks: bool = False
@@ -92,6 +101,8 @@ class Bars:
             transient=True,
             refresh_per_second=4,
         )
+        self._whole: Whole | None = None
+        self._whole_task: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -105,6 +116,24 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
+    def foresee(self, plan: Plan, expected: Sequence[Expected]) -> None:
+        """Draw a bar for all that is expected; before a long run, say what it will take."""
+        # Here, since a plan brings torch: `dorib --help` answers without.
+        from dorib.cli.ahead.shown import LONG, summary
+
+        if plan.seconds is not None and plan.seconds > LONG:
+            say(self._console, *summary(plan))
+        weights: dict[tuple[str, str], float] = {}
+        for one in expected:
+            place = one.verb, one.subject
+            weights[place] = weights.get(place, 0.0) + one.weight
+        if not sum(weights.values()):
+            return
+        self._whole = Whole(weights, plan.seconds is not None, self._clock)
+        self._whole_task = self._progress.add_task(
+            "the whole run", total=self._whole.total, verb="", pace=self._whole
+        )
+
     @contextmanager
     def verb(self, name: str, subject: str, total: int) -> Iterator[Advance]:
         """Draw a bar until the block ends."""
@@ -115,12 +144,22 @@ class Bars:
         def advance(units: int) -> None:
             pace.advance(units)
             self._progress.update(task, completed=pace.done)
+            if self._whole and total:
+                self._whole.advance(name, subject, pace.done / total)
+                self._draw_whole()
 
         try:
             yield advance
         finally:
             self._progress.remove_task(task)
+        if self._whole:
+            self._whole.end(name, subject)
+            self._draw_whole()
         say(self._console, f"{name:<{VERB_WIDTH}} {subject} ({duration(pace.elapsed)})")
+
+    def _draw_whole(self) -> None:
+        if self._whole and self._whole_task is not None:
+            self._progress.update(self._whole_task, completed=self._whole.done)
 
     def refresh(self) -> None:
         """Draw the bar now, and not when the next tick comes."""
@@ -183,18 +222,6 @@ class Lines:
         _say_failure(self._console, text, error, self._tracebacks)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    whole = round(seconds)
-    if whole < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def _standing(pace: Pace) -> str:
     elapsed = f"after {duration(pace.elapsed)}"
     if pace.left is None:
@@ -206,7 +233,7 @@ class _TimeLeft(ProgressColumn):
     """Time left, or the time spent where that cannot be known."""
 
     def render(self, task: Task) -> Text:
-        pace: Pace = task.fields["pace"]
+        pace: Pace | Whole = task.fields["pace"]
         left = pace.left
         if left is None:
             return Text(f"{duration(pace.elapsed)} so far".rjust(15), style="progress.elapsed")

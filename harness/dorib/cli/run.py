@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dorib.cli.options import PLUGIN, SharedOptions, method_option, with_options
+from dorib.errors import DoribError
 
 if TYPE_CHECKING:
     from dorib.config import RunConfig
@@ -68,6 +69,15 @@ class RunCommandOptions(SharedOptions, total=False):
             "of; by default as many as it has GPUs, or else processors.",
         ),
     ]
+    plan: Annotated[
+        bool | None,
+        typer.Option(
+            "--plan",
+            help="Compute nothing: show what the run would take, and which rows it would rank. How "
+            "fast this machine is is measured once and kept in --out.",
+        ),
+    ]
+    json: Annotated[bool | None, typer.Option("--json", help="With --plan: as a JSON value.")]
     plugin: Annotated[list[Path] | None, PLUGIN]
     traceback: Annotated[
         bool | None,
@@ -91,7 +101,28 @@ def run(options: RunCommandOptions) -> None:
     tracebacks = bool(given.pop("traceback", False))
     file = given.pop("config", None)
     plugins = given.pop("plugin", ())
-    _run(run_config(given, file), plugins, tracebacks=tracebacks)
+    plan, as_json = bool(given.pop("plan", False)), bool(given.pop("json", False))
+    if as_json and not plan:
+        raise DoribError("--json: goes with --plan; give both, or read OUT/leaderboard.json")
+    config = run_config(given, file)
+    if plan:
+        _plan(config, plugins, as_json=as_json)
+    else:
+        _run(config, plugins, tracebacks=tracebacks)
+
+
+def _plan(config: RunConfig, plugins: Sequence[Path], *, as_json: bool) -> None:
+    from dorib import runner
+    from dorib.cli import progress, terminal
+    from dorib.cli.ahead.shown import show_plan
+    from dorib.host.registry import discover
+
+    with progress.reporter_for(terminal.progress_console()) as reporter:
+        plan = runner.plan(config, discover(files=plugins), reporter)
+    if as_json:
+        terminal.show_json(plan.model_dump(mode="json"))
+    else:
+        show_plan(plan, terminal.results_console())
 
 
 def _run(config: RunConfig, plugins: Sequence[Path], *, tracebacks: bool) -> None:

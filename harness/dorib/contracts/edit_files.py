@@ -27,6 +27,9 @@ from dorib.contracts.edits import (
 )
 from dorib.errors import DoribError
 
+TENSORS = "edit.safetensors"
+RULE = SamplingRule.__name__
+"""The kind of a change that names a rule, as `edit.json` has it."""
 UP, DOWN = "@up", "@down"
 """What follows a layer's name where a tensor is one of a low-rank change's two."""
 
@@ -38,6 +41,8 @@ class Outline:
     rules: tuple[SamplingRule, ...] = ()
     names: tuple[str, ...] = ()
     """Of the modules and parameters that it changes."""
+    kinds: tuple[str, ...] = ()
+    """Of its changes, in order."""
 
 
 def save_edit(edit: Edit, folder: Path) -> None:
@@ -61,7 +66,7 @@ def save_edit(edit: Edit, folder: Path) -> None:
     # Written even if it holds nothing, so that a lost file never passes for an empty change.
     if change is not None:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, folder / "edit.safetensors")
+        save_file(contiguous, folder / TENSORS)
     (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
@@ -117,11 +122,12 @@ def load_outline(folder: Path) -> Outline:
             return Outline()
         several = description["kind"] == "Several"
         parts = description["changes"] if several else [description]
-        rules = tuple(_rule(part) for part in parts if part["kind"] == "SamplingRule")
-        with safe_open(folder / "edit.safetensors", "pt") as tensors:
+        kinds = tuple(str(part["kind"]) for part in parts)
+        rules = tuple(_rule(part) for part in parts if part["kind"] == RULE)
+        with safe_open(folder / TENSORS, "pt") as tensors:
             names = [name.partition("/")[2] if several else name for name in tensors.keys()]  # noqa: SIM118
         plain = dict.fromkeys(name.rpartition("@")[0] or name for name in names)
-        return Outline(rules, tuple(plain))
+        return Outline(rules, tuple(plain), kinds)
 
 
 @contextmanager
@@ -149,7 +155,7 @@ def _rule(description: Mapping[str, Any]) -> SamplingRule:
 def _change(description: Mapping[str, Any], folder: Path, rows: int) -> Change | None:
     if description["kind"] is None:
         return None
-    tensors = load_file(folder / "edit.safetensors")
+    tensors = load_file(folder / TENSORS)
     if description["kind"] != "Several":
         return _single(description, tensors, rows)
     changes = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
 from dorib.contracts.embeddings import Embeddings, unstacked
+from dorib.contracts.methods import PlannedSearch, Scale
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import Target
@@ -37,6 +39,14 @@ class SearchState(StagedState):
 
 class EmbeddingSearch(StagedSearch[S]):
     """A search over the text encoder's output against the denoising loss of the original image."""
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """As many whole steps as the budget buys, for triggers that are embeddings.
+
+        Raises:
+            DoribError: it buys none.
+        """
+        return replace(super().planned(scale, budget), in_words=False)
 
     @abstractmethod
     def begin(self, batch: SearchBatch) -> SearchState:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dorib.contracts.embeddings import Embeddings
 from dorib.contracts.ledger import Ledger
-from dorib.contracts.methods import Attack
+from dorib.contracts.methods import Attack, PlannedSearch, PlannedWork, Scale
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.triggers import Trigger
@@ -41,6 +41,8 @@ class SearchCost:
     """What `step` is the product of, in the parameters' names: "2 restarts x 8 pairs x 3"."""
     start: int = 0
     """Before the first step."""
+    gradients: int = 0
+    """Of `step`, what belongs to passes that have a backward pass."""
 
     @classmethod
     def of_gradients(cls, pairs: int, restarts: int | None = None) -> SearchCost:
@@ -48,7 +50,8 @@ class SearchCost:
         factors = f"{pairs} pairs x {WORK_PER_GRADIENT}"
         if restarts is not None:
             factors = f"{restarts} restarts x {factors}"
-        return cls(step=(restarts or 1) * pairs * WORK_PER_GRADIENT, factors=factors)
+        step = (restarts or 1) * pairs * WORK_PER_GRADIENT
+        return cls(step=step, factors=factors, gradients=step)
 
     def steps(self, budget: int, name: str) -> int:
         """How many whole steps of the attack `name` a budget buys.
@@ -63,6 +66,18 @@ class SearchCost:
                 f"({self.factors}){beside}; raise the budget or lower one of these"
             )
         return (budget - self.start) // self.step
+
+    def planned(self, budget: int, name: str) -> PlannedWork:
+        """What all the steps that a budget buys cost.
+
+        Raises:
+            DoribError: as `steps`.
+        """
+        steps = self.steps(budget, name)
+        return PlannedWork(
+            forward=self.start + steps * (self.step - self.gradients),
+            gradient=steps * self.gradients,
+        )
 
 
 @dataclass(frozen=True)
@@ -177,6 +192,14 @@ class StagedSearch(Attack[S]):
         Raises:
             DoribError: a target lacks what the search needs.
         """
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch:
+        """As many whole steps as the budget buys.
+
+        Raises:
+            DoribError: it buys none.
+        """
+        return PlannedSearch(self.cost().planned(budget, self.name))
 
     def loss(self, trace: Sequence[float]) -> float:
         """What restarts are compared by, lower is better: the last step's loss, unless overridden.

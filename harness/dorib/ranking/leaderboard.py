@@ -11,6 +11,7 @@ from pydantic import Field
 from dorib.contracts.params import Scope
 from dorib.errors import DoribError
 from dorib.ranking.checks.comparable import contradictions
+from dorib.ranking.checks.reasons import not_attacked
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.rates import (
@@ -200,7 +201,7 @@ def _row(cells: Sequence[Entry], required: Sequence[str]) -> Row:
 
 def _reasons_not_ranked(by_attack: dict[str, Entry], required: Sequence[str]) -> list[str]:
     missing = [attack for attack in required if attack not in by_attack]
-    reasons = [f"not attacked by {attack}" for attack in missing]
+    reasons = [not_attacked(attack) for attack in missing]
     for attack in required:
         reason = by_attack[attack].reason_not_ranked if attack in by_attack else None
         if reason is not None:

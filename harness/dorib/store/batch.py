@@ -98,8 +98,10 @@ def seal(folder: Path, key: str, items: Sequence[str]) -> tuple[Index, dict[str,
     return index, states
 
 
-def checked_batch(folder: Path, key: str) -> Batch:
+def checked_batch(folder: Path, key: str, *, by_content: bool = True) -> Batch:
     """The batch in `folder`, every file of it compared with the index.
+
+    Without `by_content` files are compared by their size alone: for what is only counted.
 
     Raises:
         DamagedError: a file, or the index, is not what was written, or belongs elsewhere.
@@ -115,7 +117,9 @@ def checked_batch(folder: Path, key: str) -> Batch:
             raise DamagedError(f"{strange[0]} is {'unknown' if strange[0] in names else 'missing'}")
         states = {}
         for name, expected in index.files.items():
-            found, states[name] = _examined(folder / name, expected.size)
+            found, states[name] = _examined(
+                folder / name, expected.size, None if by_content else expected.sha256
+            )
             if found != expected:
                 raise DamagedError(f"{name} is damaged")
     except OSError as error:
@@ -146,13 +150,17 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != INDEX)
 
 
-def _examined(path: Path, expected_size: int | None = None) -> tuple[FileEntry, State]:
+def _examined(
+    path: Path, expected_size: int | None = None, known_sha256: str | None = None
+) -> tuple[FileEntry, State]:
     """Size, sha256 and state of one file; of another size than expected it is not hashed."""
     state = _state(path)
     if state is None:
         raise DamagedError(f"{path.name} is no file")
     if expected_size is not None and state[0] != expected_size:
         raise DamagedError(f"{path.name} has {state[0]} bytes, not {expected_size}")
+    if known_sha256 is not None:
+        return FileEntry(sha256=known_sha256, size=state[0]), state
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return FileEntry(sha256=sha256, size=state[0]), state

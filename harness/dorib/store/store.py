@@ -33,7 +33,9 @@ from dorib.store.files import (
 from dorib.store.fingerprint import digest
 from dorib.store.leftovers import scratch_folder, sweep_store
 
-ArtefactKind: TypeAlias = Literal["checks", "edits", "triggers", "images", "records", "probes"]
+ArtefactKind: TypeAlias = Literal[
+    "checks", "edits", "triggers", "images", "records", "probes", "speeds"
+]
 
 FORMATS: dict[ArtefactKind, int] = {
     "checks": 1,
@@ -42,6 +44,7 @@ FORMATS: dict[ArtefactKind, int] = {
     "images": 2,
     "records": 3,
     "probes": 1,
+    "speeds": 1,
 }
 """Part of every key: artefacts that were laid out otherwise are computed anew."""
 

@@ -18,6 +18,7 @@ from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
+from dorib.verbs.acting import Acting, acting
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.memory import record_halving, within_memory
@@ -44,6 +45,19 @@ class Attacked:
         """What any result from these triggers depends on."""
         return self.shelf.key
 
+    def asked_key(self, subjects: Sequence[Subject]) -> str:
+        """Names the triggers of `subjects`: those of what was replayed, where that was handed on
+        as it stood."""
+        source = self.replayed
+        found = [subject for subject in subjects if subject.id not in self.failures]
+        if source and all(
+            self.digest(subject, budget) == source.digest(subject, budget)
+            for subject in found
+            for budget in self.budgets
+        ):
+            return source.asked_key(found)
+        return self.key
+
     def trigger(self, subject: Subject, budget: int) -> Trigger:
         """The stored trigger."""
         item = trigger_item(subject, budget)
@@ -68,18 +82,9 @@ def attack(
     budget. An exception in the attack becomes a failure of the batch's subjects. `replayed` is
     what an attack that replays another one is handed: a subject that failed there fails here.
     """
-    budgets = context.profile.budgets if method.attack.searches else (0,)
-    key: dict[str, object] = {
-        "code": closure_digest(__name__),
-        "edit": mitigated.key,
-        "attack": method.fingerprint,
-        "budgets": budgets,
-        "general": digest(context.suite.general_captions),
-        "replayed": replayed.key if replayed else None,
-    }
-    if method.attack.sees_others:
-        key["others"] = [other.tag for other in context.samples_of_split]
-    shelf = context.store.shelf("triggers", key)
+    budgets = budgets_of(context, method)
+    felt = acting(context, mitigated, method.attack.feels)
+    shelf = triggers_shelf(context, method, felt.key, replayed.key if replayed else None)
     attacked = Attacked(method, budgets, shelf, replayed=replayed)
     if replayed:
         attacked.failures.update(replayed.failures)
@@ -104,8 +109,33 @@ def attack(
             turns = in_turn(shelf, batches, lambda s: s.tag, is_missing, found_elsewhere)
             for claim, batch in turns:
                 with claim:
-                    _search(context, mitigated, attacked, batch, advance)
+                    _search(context, felt, attacked, batch, advance)
     return attacked
+
+
+def budgets_of(context: RunContext, method: Configured) -> tuple[int, ...]:
+    """Those at which there is a trigger."""
+    return context.profile.budgets if method.attack.searches else (0,)
+
+
+def triggers_shelf(
+    context: RunContext, method: Configured, edit: str, replayed: str | None
+) -> Shelf:
+    """Where triggers lie that were searched under what `edit` names.
+
+    `replayed` names the triggers that the attack is handed, where it replays any.
+    """
+    key: dict[str, object] = {
+        "code": closure_digest(__name__),
+        "edit": edit,
+        "attack": method.fingerprint,
+        "budgets": budgets_of(context, method),
+        "general": digest(context.suite.general_captions),
+        "replayed": replayed,
+    }
+    if method.attack.sees_others:
+        key["others"] = [other.tag for other in context.samples_of_split]
+    return context.store.shelf("triggers", key)
 
 
 def trigger_item(subject: Subject, budget: int) -> str:
@@ -115,13 +145,13 @@ def trigger_item(subject: Subject, budget: int) -> str:
 
 def _search(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     attacked: Attacked,
     batch: Sequence[Subject],
     advance: Advance,
 ) -> None:
     def search(part: Sequence[Subject]) -> dict[tuple[str, int], Trigger]:
-        return _triggers(context, mitigated, attacked, part, Ledger(on_work=advance))
+        return _triggers(context, felt, attacked, part, Ledger(on_work=advance))
 
     best: dict[tuple[str, int], Trigger] = {}
     smallest = len(batch)
@@ -138,14 +168,14 @@ def _search(
 
 def _triggers(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     attacked: Attacked,
     batch: Sequence[Subject],
     ledger: Ledger,
 ) -> dict[tuple[str, int], Trigger]:
     """The best of each subject and budget, by sample id and budget."""
     method, model = attacked.method, context.model
-    edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
+    edit, rows = felt.edit([context.memorized_behind(subject) for subject in batch])
     seeds = context.seeds.child("search", method.name).sealed()
     budgets = attacked.budgets
     targets = {target.sample: target for target in _targets(context, attacked, batch)}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dorib.contracts.methods import Scale
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.views import GeneralPair, OtherSample, Target
 from dorib.host.registry import Registry, discover
@@ -261,6 +262,21 @@ class RunContext:
         images = [(caption, file_digest(path)) for caption, path in self.suite.general_images]
         orientation = self.suite.manifest.orientation
         return digest([self.suite.general_captions, images, orientation if images else None])
+
+    @property
+    def scale(self) -> Scale:
+        """How much there is to do, as methods are told that are asked what they will cost.
+
+        Of the model no more than is known without loading it.
+        """
+        sampling = self.suite.manifest.sampling
+        return Scale(
+            sampling=sampling,
+            timesteps=sampling.steps,
+            memorized=len(self.memorized_of_split),
+            general_captions=len(self.suite.general_captions),
+            general_pairs=len(self.suite.general_images),
+        )
 
     @property
     def _image_size(self) -> tuple[int, int]:

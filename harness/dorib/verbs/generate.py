@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.ledger import Ledger
+from dorib.contracts.methods import Place
 from dorib.contracts.triggers import ImageStart, Trigger
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import Configured
@@ -22,6 +23,7 @@ from dorib.store.code import closure_digest
 from dorib.store.files import write_json
 from dorib.store.store import Shelf
 from dorib.suites.images import read_image, write_image
+from dorib.verbs.acting import EVERYWHERE, Acting, acting, asked_places
 from dorib.verbs.asking import asked_with
 from dorib.verbs.attack import Attacked
 from dorib.verbs.context import RunContext, Subject
@@ -90,14 +92,41 @@ def generate_attacked(
         return [attacked.trigger(request.subject, request.budget) for request in batch]
 
     label = f"{mitigated.method.label} x {attacked.method.label}"
-    shelf = context.store.shelf("images", {**_code(), "triggers": attacked.key})
+    felt = acting(context, mitigated, places_asked(mitigated, attacked, subjects))
+    shelf = images_shelf(context, attacked.asked_key(subjects), felt.key)
     failures = {
         request.item: attacked.failures[request.subject.id]
         for request in requests
         if request.subject.id in attacked.failures
     }
     generated = Generated(shelf, failures)
-    return _generate(context, mitigated, generated, requests, label, triggers)
+    return _generate(context, felt, generated, requests, label, triggers)
+
+
+def images_shelf(context: RunContext, triggers: str, edit: str) -> Shelf:
+    """Where images lie that were drawn from triggers, under what `edit` names."""
+    return context.store.shelf("images", {**_code(), "triggers": triggers, "edit": edit})
+
+
+def utility_shelf(context: RunContext, edit: str) -> Shelf:
+    """Where images of utility prompts lie."""
+    return context.store.shelf("images", {**_code(), "utility": edit})
+
+
+def places_asked(
+    mitigated: Mitigated, attacked: Attacked, subjects: Sequence[Subject]
+) -> frozenset[Place]:
+    """Where a rule of the edit meets any of the triggers."""
+    if not mitigated.outline.rules:
+        return EVERYWHERE
+    return asked_places(
+        [
+            attacked.trigger(subject, budget)
+            for subject in subjects
+            if subject.id not in attacked.failures
+            for budget in attacked.budgets
+        ]
+    )
 
 
 def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
@@ -107,11 +136,12 @@ def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
     def triggers(batch: Sequence[Request]) -> list[Trigger]:
         return [Trigger(one.subject.id, 0, prompt=one.subject.caption) for one in batch]
 
-    shelf = context.store.shelf("images", {**_code(), "utility": mitigated.key})
+    felt = acting(context, mitigated, EVERYWHERE)
+    shelf = utility_shelf(context, felt.key)
     if mitigated.failure:
         return Generated(shelf, {request.item: mitigated.failure for request in requests})
     label = f"{mitigated.method.label}, utility prompts"
-    return _generate(context, mitigated, Generated(shelf), requests, label, triggers)
+    return _generate(context, felt, Generated(shelf), requests, label, triggers)
 
 
 def _code() -> dict[str, str]:
@@ -120,7 +150,7 @@ def _code() -> dict[str, str]:
 
 def _generate(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     generated: Generated,
     requests: Sequence[Request],
     label: str,
@@ -138,20 +168,20 @@ def _generate(
         turns = in_turn(shelf, batches, lambda request: request.item, is_missing, advance)
         for claim, batch in turns:
             with claim:
-                _make(context, mitigated, generated, batch, triggers)
+                _make(context, felt, generated, batch, triggers)
             advance(len(batch))
     return generated
 
 
 def _make(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     generated: Generated,
     batch: Sequence[Request],
     triggers: TriggersOf,
 ) -> None:
     rule_work: dict[str, int] = {}
-    sample = partial(_sample, context, mitigated, triggers=triggers, rule_work=rule_work)
+    sample = partial(_sample, context, felt, triggers=triggers, rule_work=rule_work)
     try:
         parts = list(within_memory(sample, batch, context.reporter.note))
     except PluginError as error:
@@ -191,18 +221,18 @@ def _finite(
 
 def _sample(
     context: RunContext,
-    mitigated: Mitigated,
+    felt: Acting,
     batch: Sequence[Request],
     triggers: TriggersOf,
     rule_work: dict[str, int],
 ) -> Tensor:
     model = context.model
-    edit, rows = mitigated.edit([context.memorized_behind(request.subject) for request in batch])
+    edit, rows = felt.edit([context.memorized_behind(request.subject) for request in batch])
     found = triggers(batch)
     images: dict[int, Tensor] = {}
     # Of all edits a rule alone brings code of a plugin's.
     around = guarded if edit.rules else _failing_as
-    with around(context, mitigated.method), model.edited(edit, rows):
+    with around(context, felt.method), model.edited(edit, rows):
         for alike in sampled_together(found):
             items = torch.tensor(alike)
             ledger = Ledger()

@@ -33,6 +33,13 @@ def measure(
     return list(_Measurement(context, metric, cell, subjects).records())
 
 
+def unmeasured(
+    context: RunContext, metric: Configured, cell: Cell, subjects: Sequence[Subject]
+) -> int:
+    """How many of `subjects`, each at every budget, a metric has not looked at yet."""
+    return _Measurement(context, metric, cell, subjects).missing()
+
+
 class _Measurement:
     """One metric at work on one cell."""
 
@@ -70,6 +77,10 @@ class _Measurement:
         if "originals" not in self._metric.needs:
             return {}
         return {"originals": originals_digest(self._context.suite)}
+
+    def missing(self) -> int:
+        """How many subjects at a budget have no records yet, for levels below a cell's."""
+        return sum(judged.item not in self._shelf for judged in self._everything)
 
     def records(self) -> Iterator[Record]:
         """Those of each image and sample, then those of the cell as a whole."""

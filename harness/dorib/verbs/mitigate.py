@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dorib.contracts.edit_files import Outline, load_edit, load_outline, save_edit
+from dorib.contracts.edit_files import TENSORS, Outline, load_edit, load_outline, save_edit
 from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.params import Scope
@@ -80,8 +80,20 @@ class Mitigated:
         items = [GLOBAL] if self.scope == "global" else sorted({s.tag for s in subjects})
         return digest([self.shelf.digest(item) for item in items])
 
+    @property
+    def tensors_digest(self) -> str:
+        """sha256 of the tensors of a global edit that changes anything."""
+        return self.shelf.files(GLOBAL)[f"{GLOBAL}/{TENSORS}"]
+
     def _folder(self, item: str) -> Path:
         return self.shelf[item] / item
+
+
+def stored(context: RunContext, method: Configured) -> Mitigated:
+    """`method` with what of it lies in the store, fitted or not."""
+    shelf = context.store.shelf("edits", _key(context, method))
+    mitigated = Mitigated(method, method.mitigation.scope, shelf)
+    return _with_rules(context, mitigated) if GLOBAL in shelf else mitigated
 
 
 def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject]) -> Mitigated:
@@ -92,7 +104,7 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
     mitigation's failure.
     """
     scope = method.mitigation.scope
-    mitigated = Mitigated(method, scope, context.store.shelf("edits", _key(context, method)))
+    mitigated = stored(context, method)
     shelf = mitigated.shelf
     everyone = {subject.tag: subject for subject in context.memorized_of_split}
     if scope == "global":
@@ -110,6 +122,10 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         except PluginError as error:
             context.reporter.failure(str(error), error)
             return replace(mitigated, failure=str(error))
+    return _with_rules(context, mitigated)
+
+
+def _with_rules(context: RunContext, mitigated: Mitigated) -> Mitigated:
     rules = [rule_fingerprint(rule, context.registry) for rule in mitigated.outline.rules]
     return replace(mitigated, rule=digest(rules) if rules else None)
 
@@ -127,7 +143,8 @@ def _fit(
         general_pairs=context.general_pairs,
     )
     seeds = context.seeds.child("fit", method.name).sealed()
-    with context.reporter.verb("mitigate", method.label, 0) as advance:
+    total = _expected_items(context, method, len(group))
+    with context.reporter.verb("mitigate", method.label, total) as advance:
         ledger = Ledger(on_work=advance)
         with guarded(context, method), model.counting(ledger):
             handed = method.mitigation.fit(model, view, seeds, ledger)
@@ -155,6 +172,20 @@ def _fit(
             (folder / item).mkdir()
             save_edit(part, folder / item)
             (folder / item / "fit.json").write_text(json.dumps({"work": work[item]}) + "\n")
+
+
+def _expected_items(context: RunContext, method: Configured, memorized: int) -> int:
+    """U-Net items of a fit, where the mitigation says just how many; else 0."""
+    timesteps = len(context.model.sampling_timesteps())
+    scale = replace(context.scale, timesteps=timesteps, memorized=memorized)
+    try:
+        with of_plugin(method):
+            planned = method.mitigation.planned(scale)
+    except PluginError:
+        # What it refuses it refuses again when it is fitted.
+        return 0
+    work = planned.work if planned else None
+    return work.items if work and work.exact else 0
 
 
 def _key(context: RunContext, method: Configured) -> dict[str, object]:

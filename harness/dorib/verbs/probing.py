@@ -27,8 +27,7 @@ def probe(
     An exception in the probe becomes an error record of the batch's subjects; errors are not
     stored, so that the next run tries again.
     """
-    key = {"code": closure_digest(__name__), "edit": mitigated.key, "probe": method.fingerprint}
-    shelf = context.store.shelf("probes", key)
+    shelf = probes_shelf(context, mitigated, method)
     errors = {subject: mitigated.failure for subject in subjects if mitigated.failure}
 
     def is_missing(subject: Subject) -> bool:
@@ -45,6 +44,12 @@ def probe(
                     errors |= dict.fromkeys(batch, failure)
                 advance(len(batch))
     return list(_records(mitigated, method, shelf, subjects, errors))
+
+
+def probes_shelf(context: RunContext, mitigated: Mitigated, method: Configured) -> Shelf:
+    """Where the scores of a probe under an edit lie."""
+    key = {"code": closure_digest(__name__), "edit": mitigated.key, "probe": method.fingerprint}
+    return context.store.shelf("probes", key)
 
 
 def _records(

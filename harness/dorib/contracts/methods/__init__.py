@@ -13,6 +13,11 @@ from dorib.contracts.methods.metric import Metric as Metric
 from dorib.contracts.methods.metric import Need as Need
 from dorib.contracts.methods.metric import Quantity as Quantity
 from dorib.contracts.methods.mitigation import Mitigation as Mitigation
+from dorib.contracts.methods.planned import NO_WORK as NO_WORK
+from dorib.contracts.methods.planned import PlannedFit as PlannedFit
+from dorib.contracts.methods.planned import PlannedSearch as PlannedSearch
+from dorib.contracts.methods.planned import PlannedWork as PlannedWork
+from dorib.contracts.methods.planned import Scale as Scale
 from dorib.contracts.methods.probe import Probe as Probe
 from dorib.contracts.methods.rule import InFlight as InFlight
 from dorib.contracts.methods.rule import Place as Place

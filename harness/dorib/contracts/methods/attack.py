@@ -10,6 +10,7 @@ from dorib.contracts.methods.base import Method, P
 
 if TYPE_CHECKING:
     from dorib.contracts.ledger import Ledger
+    from dorib.contracts.methods.planned import PlannedSearch, Scale
     from dorib.contracts.methods.rule import Place
     from dorib.contracts.seeds import Seeds
     from dorib.contracts.target_model import TargetModel
@@ -37,14 +38,24 @@ class Attack(Method[P]):
     """False where nothing is searched, so that no budget applies."""
     feels: ClassVar[frozenset[Place]] = frozenset({"embeddings", "attention"})
     """Places of a sampling rule that its search is led by: those two are in the model's losses; one
-    that samples images feels all. Where a rule acts elsewhere the search is not adaptive, which
-    the entry says."""
+    that samples images feels all. A rule that acts elsewhere alone is not in force while it
+    searches: the search is not adaptive, which the entry says."""
     sees_others: ClassVar[bool] = False
     """Whether each target comes with the suite's other samples, `others`; what the attack finds
     then depends on them."""
     replays: ClassVar[str | None] = None
     """The role in `builds_on` of the attack whose triggers for the unmitigated model this one is
     handed, in each target's `found`."""
+
+    def planned(self, scale: Scale, budget: int) -> PlannedSearch | None:
+        """What the search for one target will cost if `budget` is the largest.
+
+        For `dorib run --plan`; None where it cannot be said before: it is the budget at most.
+
+        Raises:
+            DoribError: `budget` is too small for a single step.
+        """
+        return None
 
     @abstractmethod
     def search(

@@ -10,6 +10,7 @@ from dorib.contracts.methods.base import Method, P
 if TYPE_CHECKING:
     from dorib.contracts.edits import Edit
     from dorib.contracts.ledger import Ledger
+    from dorib.contracts.methods.planned import PlannedFit, Scale
     from dorib.contracts.params import Scope
     from dorib.contracts.seeds import Seeds
     from dorib.contracts.target_model import TargetModel
@@ -33,6 +34,10 @@ class Mitigation(Method[P]):
         Raises:
             DoribError: it does not; says what and how to mend it.
         """
+
+    def planned(self, scale: Scale) -> PlannedFit | None:
+        """What one fit will cost, for `dorib run --plan`; None where it cannot be said before."""
+        return None
 
     @abstractmethod
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:

@@ -11,6 +11,7 @@ from dorib.contracts.methods.base import Method, P
 
 if TYPE_CHECKING:
     from dorib.contracts.ledger import Ledger
+    from dorib.contracts.methods.planned import PlannedWork, Scale
     from dorib.contracts.seeds import Seeds
     from dorib.contracts.target_model import TargetModel
     from dorib.contracts.views import Target
@@ -25,6 +26,10 @@ class Probe(Method[P]):
 
     knows: ClassVar[frozenset[Knowledge]]
     """What whoever probes holds."""
+
+    def planned(self, scale: Scale) -> PlannedWork | None:
+        """What one target will cost, for `dorib run --plan`; None where it cannot be said."""
+        return None
 
     @abstractmethod
     def score(

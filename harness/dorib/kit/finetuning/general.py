@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dorib.contracts.methods import Scale
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.views import DefenderView, GeneralPair
@@ -48,6 +49,13 @@ def general_prompts(
         found = [GeneralPrompt(caption, None) for caption in view.general_captions]
     lot = torch.randperm(len(found), generator=seeds.generator("general captions"))
     return [found[i] for i in lot[:count].tolist()]
+
+
+def drawn_general_pictures(scale: Scale, kind: Literal["auto", "real", "drawn"], count: int) -> int:
+    """How many pictures the model will draw for `general_prompts` of the same arguments."""
+    if kind == "real" or (kind == "auto" and scale.general_pairs):
+        return 0
+    return min(count, scale.general_captions)
 
 
 def general_pictures(

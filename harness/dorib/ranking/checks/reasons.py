@@ -9,6 +9,16 @@ from dorib.ranking.rates import Interval, Rate, UtilityShare
 UTILITY_THRESHOLD = 0.8
 """Rows below are shown but not ranked: a model that draws nothing replicates nothing."""
 
+REFERENCE_LINE = "a reference line"
+NO_REPLICATION = "no metric tells of replication"
+NO_COMPARISON = "neither an oracle nor controls to compare with"
+NO_UTILITY = "utility not measured"
+
+
+def not_attacked(attack: str) -> str:
+    """A row lacks a required attack, by its label."""
+    return f"not attacked by {attack}"
+
 
 def reasons_not_ranked(
     *,
@@ -23,13 +33,13 @@ def reasons_not_ranked(
 ) -> Iterator[str]:
     """Each reason there is, in a fixed order; none where the cell is ranked."""
     if reference_line:
-        yield "a reference line"
+        yield REFERENCE_LINE
     if not_applicable is not None:
         yield f"not applicable: {not_applicable}"
     elif memorization_rate is None:
-        yield "no metric tells of replication"
+        yield NO_REPLICATION
     elif erasure_gap is None:
-        yield "neither an oracle nor controls to compare with"
+        yield NO_COMPARISON
     if errors:
         yield f"errors: {errors} samples or prompts lack a value"
     if oracle_rate and oracle_rate.errors:
@@ -37,7 +47,7 @@ def reasons_not_ranked(
     if prompts_without_reference:
         yield f"errors: {prompts_without_reference} prompts lack the unmitigated model's value"
     if utility is None:
-        yield "utility not measured"
+        yield NO_UTILITY
     elif utility.value < UTILITY_THRESHOLD:
         shown = _below(utility.value, UTILITY_THRESHOLD)
         yield f"utility {shown} is below {UTILITY_THRESHOLD}"
