@@ -9,7 +9,6 @@ from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.testing.conformance import source
-from dorib.testing.conformance.killed import KilledRun
 from dorib.testing.conformance.made import (
     Bench,
     Listener,
@@ -19,7 +18,7 @@ from dorib.testing.conformance.made import (
     without_work,
 )
 from dorib.testing.conformance.stand_ins import MASKS
-from dorib.testing.conformance.workplace import Workplace
+from dorib.testing.conformance.workplace import KILLED, Workplace
 
 ALL: frozenset[MethodKind] = frozenset({"mitigation", "attack", "metric", "rule", "probe"})
 SAMPLING: frozenset[MethodKind] = ALL - {"metric"}
@@ -127,7 +126,8 @@ def _sdxl(place: Workplace) -> Found:
 
 def _resumes(place: Workplace) -> Found:
     base = place.base()
-    resumed, killed = (place.killed_run or KilledRun(place)).resumed()
+    killed = place.start_killed_run().was_killed()
+    resumed = place.bench(KILLED).make()
     if not killed:
         return
     apart = difference(base, resumed, tolerance=0)
@@ -304,10 +304,9 @@ def check(place: Workplace) -> Report:
                 passed.append(one.name)
             if one.name == "works" and not found and place.kind in SAMPLING:
                 # What the last check waits for: a process beside this one.
-                place.killed_run = KilledRun(place)
+                place.start_killed_run()
     finally:
-        if place.killed_run:
-            place.killed_run.end()
+        place.close()
     return Report(
         tuple(passed), tuple(findings), tuple(skipped), tuple(place.refusals), *place.speed
     )

@@ -7,21 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from typing_extensions import override
 
 from dorib.contracts.specs import MethodSpec
 from dorib.host.registry import discover
-from dorib.testing.conformance.made import Bench, Listener, Values
+from dorib.testing.conformance.made import Bench, Listener
 from dorib.testing.conformance.stand_ins import with_stand_ins
 
-if TYPE_CHECKING:
-    from dorib.testing.conformance.workplace import Workplace
-
-RESULTS = "killed"
 KILLED_AT = 2
 """The n-th time that work is reported."""
 
@@ -29,11 +25,13 @@ KILLED_AT = 2
 class KilledRun:
     """A run in a process of its own, which is killed in the middle of the method's work."""
 
-    def __init__(self, place: Workplace) -> None:
-        """Starts it; nobody need wait for it until its results are asked for."""
-        self._place = place
+    def __init__(self, asked: Mapping[str, object]) -> None:
+        """Starts it; nobody need wait for it until its results are asked for.
+
+        `asked` is what `Bench` is made with: kind, spec, suite, out, limit, plugins.
+        """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, _asked(place)],
+            [sys.executable, "-m", __name__, json.dumps(asked)],
             # The same bytes are asked for, which another number of threads need not give.
             env={
                 **os.environ,
@@ -44,28 +42,14 @@ class KilledRun:
             stderr=subprocess.DEVNULL,
         )
 
-    def resumed(self) -> tuple[Values, bool]:
-        """What the method makes after it was killed, and whether the killed run got as far."""
-        killed = self._process.wait() == -signal.SIGKILL
-        return self._place.bench(RESULTS).make(), killed
+    def was_killed(self) -> bool:
+        """Whether it got as far: waits for its end."""
+        return self._process.wait() == -signal.SIGKILL
 
     def end(self) -> None:
         """End it, where nobody waits for it any more."""
         self._process.kill()
         self._process.wait()
-
-
-def _asked(place: Workplace) -> str:
-    return json.dumps(
-        {
-            "kind": place.kind,
-            "spec": str(place.spec),
-            "suite": place.suite("plain"),
-            "out": str(place.results(RESULTS)),
-            "limit": 1 if place.suite_given else None,
-            "plugins": [str(path) for path in place.plugins],
-        }
-    )
 
 
 class _Killing(Listener):

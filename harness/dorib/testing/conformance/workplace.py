@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.host.registry import Registration, Registry
+from dorib.testing.conformance.killed import KilledRun
 from dorib.testing.conformance.made import Bench, Listener, Values
 from dorib.testing.conformance.stand_ins import with_stand_ins
 from dorib.testing.suites import save_random_suite
-
-if TYPE_CHECKING:
-    from dorib.testing.conformance.killed import KilledRun
 
 SUITES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -22,6 +20,10 @@ SUITES: dict[str, dict[str, Any]] = {
     "epsilon": {"prediction": "epsilon"},
     "sdxl": {"pipeline": "sdxl", "prediction": "epsilon"},
 }
+
+
+KILLED = "killed"
+"""The results of the run that is killed, and of the one that goes on from it."""
 
 
 class Workplace:
@@ -48,8 +50,7 @@ class Workplace:
         self.failed: set[str] = set()
         """Names of the checks that have found something."""
         self.speed = (0, 0.0)
-        self.killed_run: KilledRun | None = None
-        """Where it was started ahead of the check that asks for it."""
+        self._killed_run: KilledRun | None = None
         self._base: Values | None = None
 
     @property
@@ -85,6 +86,26 @@ class Workplace:
             limit=1 if suite == "plain" and self.suite_given else limit,
             **settings,
         )
+
+    def start_killed_run(self) -> KilledRun:
+        """A run of the method that will be killed: it goes on beside whatever is looked at next."""
+        if self._killed_run is None:
+            self._killed_run = KilledRun(
+                {
+                    "kind": self.kind,
+                    "spec": str(self.spec),
+                    "suite": self.suite("plain"),
+                    "out": str(self.results(KILLED)),
+                    "limit": 1 if self.suite_given else None,
+                    "plugins": [str(path) for path in self.plugins],
+                }
+            )
+        return self._killed_run
+
+    def close(self) -> None:
+        """End what still goes on."""
+        if self._killed_run:
+            self._killed_run.end()
 
     def results(self, name: str) -> Path:
         """The folder of some results."""
