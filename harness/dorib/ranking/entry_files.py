@@ -6,12 +6,11 @@ then the new entries are. Until the last of them is, whoever reads tries both.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dorib.store.files import flush, write_json
+from dorib.store.files import as_json, flush, write_json
 
 NEXT = ".next"
 """How the names of entries end that are to be put in place once their leaderboard is."""
@@ -39,14 +38,11 @@ def write_together(folder: Path, entries: Mapping[str, Any], board: Path, conten
     for name, entry in entries.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(path):
-            write_json(_next(path), entry)
-            if _next(path).read_bytes() == path.read_bytes():
-                _next(path).unlink()
-            else:
-                changed.append(path)
-        else:
+        if not path.is_file():
             write_json(path, entry)
+        elif path.read_text(encoding="utf-8") != as_json(entry):
+            write_json(_next(path), entry)
+            changed.append(path)
     write_json(board, content)
     _put_in_place(folder, changed)
 

@@ -33,7 +33,12 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OSError: the disk is full or not writable.
     """
-    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_text(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """A JSON value as it is written into files."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
