@@ -12,7 +12,15 @@ from dorib.errors import DoribError
 from dorib.host.calls import before_work, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
-from dorib.report.results import RunResult, cell_facts, finish
+from dorib.report.board.computing import Clock
+from dorib.report.results import (
+    RunResult,
+    cell_facts,
+    finish,
+    note_computed,
+    open_board,
+    publish,
+)
 from dorib.report.run import Run
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
@@ -38,8 +46,10 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
         DoribError: something the user can mend; raised before any work where it can be known.
     """
     counted = _Counting(reporter or Silent())
+    clock = Clock(counted)
     with interrupts_told_apart():
-        this = _prepare(config, registry, counted)
+        this = _prepare(config, registry, clock)
+        this.clock = clock
         for mitigation in this.mitigations:
             _run_mitigation(this, mitigation)
         return finish(this, reused=counted.verbs == 0)
@@ -83,10 +93,12 @@ def _prepare(config: RunConfig, registry: Registry, reporter: Reporter) -> Run:
     for metric in metrics:
         with before_work(), of_plugin(metric):
             context.prepare(metric)
+    this = Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+    open_board(this)
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
     prepare_mitigations(context, mitigations)
-    return Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+    return this
 
 
 def _where_originals_come_from(suite: Suite) -> str:
@@ -142,7 +154,12 @@ def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
 
 
 def _run_mitigation(this: Run, mitigation: Configured) -> None:
-    context = this.context
+    with this.context.store.noting_shelves() as shelves:
+        _make_cells(this, mitigation, shelves)
+
+
+def _make_cells(this: Run, mitigation: Configured, shelves: set[str]) -> None:
+    context, first_record = this.context, len(this.records)
     judged = [*this.subjects, *(context.utility_prompts if this.needs_utility else ())]
     behind = list(dict.fromkeys(context.memorized_behind(subject) for subject in judged))
     mitigated = mitigate(context, mitigation, behind)
@@ -155,7 +172,10 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
                 this.records += measure(context, metric, cell, context.utility_prompts)
     for method in this.probes:
         this.records += probe(context, mitigated, method, this.subjects)
+    of_mitigation, shelves_of_mitigation = this.records[first_record:], {*shelves}
+    note_computed(this, mitigation.label)
     for method in this.attacks:
+        shelves.clear()
         attacked = _attack(this, mitigated, method)
         generated = generate_attacked(context, mitigated, attacked, this.subjects)
         unmitigated = this.made.get((NONE, NONE))
@@ -170,7 +190,8 @@ def _run_mitigation(this: Run, mitigation: Configured) -> None:
         ]
         records += unscorable_records(cell, context.unscorable)
         this.records += records
-        this.cells.append(cell_facts(this, cell, behind, records))
+        facts = cell_facts(this, cell, behind, records)
+        publish(this, cell, facts, records, of_mitigation, shelves_of_mitigation | shelves)
 
 
 def _attack(this: Run, mitigated: Mitigated, method: Configured) -> Attacked:

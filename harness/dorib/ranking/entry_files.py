@@ -40,7 +40,7 @@ def write_together(folder: Path, entries: Mapping[str, Any], board: Path, conten
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
             write_json(path, entry)
-        elif path.read_text(encoding="utf-8") != as_json(entry):
+        elif path.read_bytes() != as_json(entry).encode():
             write_json(_next(path), entry)
             changed.append(path)
     write_json(board, content)

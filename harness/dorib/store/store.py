@@ -160,6 +160,17 @@ class Store:
         self.root = root
         self._note = note
         self._swept = False
+        self._notes_of_shelves: list[set[str]] = []
+
+    @contextmanager
+    def noting_shelves(self) -> Iterator[set[str]]:
+        """Gives a set that takes the places, below the root, of all shelves opened inside."""
+        places: set[str] = set()
+        self._notes_of_shelves.append(places)
+        try:
+            yield places
+        finally:
+            self._notes_of_shelves.remove(places)
 
     def shelf(self, kind: ArtefactKind, key: dict[str, Any]) -> Shelf:
         """The shelf for `key`, which names everything that its artefacts depend on.
@@ -170,6 +181,8 @@ class Store:
         content = {"kind": kind, "format": FORMATS[kind], "of": key}
         name = digest(content)
         folder = self.root / kind / name[:32]
+        for places in self._notes_of_shelves:
+            places.add(f"{kind}/{folder.name}")
         with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
