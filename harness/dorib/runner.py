@@ -14,7 +14,6 @@ from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.registry import Registry
 from dorib.report.board.computing import Clock
 from dorib.report.results import (
-    RunResult,
     cell_facts,
     finish,
     note_computed,
@@ -22,6 +21,7 @@ from dorib.report.results import (
     publish,
 )
 from dorib.report.run import Run
+from dorib.report.run_result import RunResult
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
 from dorib.suites.suite import Suite

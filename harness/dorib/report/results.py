@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import torch
 from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import is_adaptive, is_bypassed
-from dorib.ranking.entries import Entry
-from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, ProfileName, SuiteFacts
+from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, SuiteFacts
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
 from dorib.ranking.records import Record
@@ -25,6 +24,7 @@ from dorib.report.board.publishing import RECORDS_FILE, Publisher, name_of
 from dorib.report.failures import failed_altogether
 from dorib.report.pictures import draw_original
 from dorib.report.run import Run
+from dorib.report.run_result import RunResult
 from dorib.store.files import named_write_errors
 from dorib.store.fingerprint import digest, library_versions
 from dorib.verbs.attack import trigger_item
@@ -36,25 +36,6 @@ from dorib.verbs.memory import smallest_batch
 LITERATURE_THRESHOLDS = 0.5, 0.7
 """Cosines of the official SSCD from which an image is called a copy: Somepalli et al., arXiv
 2212.03860, and Kowalczuk et al., arXiv 2507.16880."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run leaves behind."""
-
-    entries: list[Entry]
-    leaderboard: Path
-    entry_files: list[Path]
-    pictures: dict[tuple[str, str], Path]
-    """By mitigation and attack: a folder with one strip for each sample and an overview."""
-    records: Path
-    profile: ProfileName
-    reused: bool
-    """Nothing had to be computed: everything was in the store."""
-    lacking: tuple[str, ...] = ()
-    """Attacks that the suite requires for a rank and that were not run."""
-    failed: tuple[str, ...] = ()
-    """One reason for each method of which nothing came."""
 
 
 def cell_facts(

@@ -111,9 +111,9 @@ def remove_older(folder: Path, paths: Iterable[Path], seconds: float) -> None:
     """
     now = None
     for path in paths:
-        now = _now(folder) if now is None else now
+        now = clock_of(folder) if now is None else now
         # Either way: a clock that was put back leaves files of a time to come.
-        if abs(now - _last_touched(path)) > seconds:
+        if abs(now - last_touched(path)) > seconds:
             remove(path)
 
 
@@ -162,7 +162,8 @@ def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
         ) from error
 
 
-def _now(folder: Path) -> float:
+def clock_of(folder: Path) -> float:
+    """The time now, in seconds, by the clock of a folder's own file system."""
     probe = unfinished(folder)
     probe.touch()
     try:
@@ -171,7 +172,7 @@ def _now(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _last_touched(path: Path) -> float:
+def last_touched(path: Path) -> float:
     """Seconds; of a folder the time of what was touched last in it, of what is gone infinity."""
     touched = []
     for place in (path, *path.rglob("*")) if path.is_dir() else (path,):

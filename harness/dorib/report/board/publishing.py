@@ -100,7 +100,7 @@ class Publisher:
             draw_cell(self.out, board, board.cells[cell.labels], strips)
             write_board(self.out, board)
             write_run_file(
-                self.out, folder.name, {n: dict(v) for n, v in computed.items()}, _names(board)
+                self.out, folder.name, {n: dict(v) for n, v in computed.items()}, names_on(board)
             )
 
     def _take_what_is_there(self) -> None:
@@ -238,7 +238,7 @@ def _parts(folder: BoardFolder, kept: KeptBoard) -> set[Path]:
     return found
 
 
-def _names(board: GrowingBoard) -> set[str]:
+def names_on(board: GrowingBoard) -> set[str]:
     """What `run.json` may tell of: mitigations and cells."""
     cells = {name_of(*place) for place in board.cells}
     return cells | {name_of(row.mitigation) for row in board.kept.rows}
