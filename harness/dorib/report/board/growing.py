@@ -115,7 +115,7 @@ class GrowingBoard:
                 or of_references
                 or (mitigation, NONE) in changed
                 or (NONE, NONE) in changed
-                or (oracle or NONE, attack) in changed
+                or (oracle is not None and (oracle, attack) in changed)
             ):
                 yield place
 

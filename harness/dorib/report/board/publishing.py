@@ -56,8 +56,12 @@ class Publisher:
             DoribError: the one there is of another suite, split, profile, k or making.
         """
 
+        said = set[str]()
+
         def damaged(error: DoribError) -> None:
-            note(f"{error}; the rows made from it leave the leaderboard until then")
+            if str(error) not in said:
+                said.add(str(error))
+                note(f"{error}; the rows made from it leave the leaderboard until then")
 
         empty = kept_board(run, dict(model_key))
         refuse_other_board(out, store.root, empty)
