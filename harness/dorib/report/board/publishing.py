@@ -108,12 +108,11 @@ class Publisher:
             )
 
     def _take_what_is_there(self) -> None:
-        folder = self.board.folder
         if not (self.out / LEADERBOARD_FILE).is_file():
             # Moved away, or never written: a new one begins.
-            folder.list.unlink(missing_ok=True)
+            return
         try:
-            there = read_kept(folder)
+            there = read_kept(self.board.folder)
         except DoribError as error:
             self.note(f"{error}; the rows of other runs leave the leaderboard")
             there = None
