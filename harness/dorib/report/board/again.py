@@ -36,12 +36,12 @@ def report_again(out: Path, note: Note, name: str | None = None) -> RunResult:
         board.take(kept)
         if not board.entries:
             raise DoribError(f"{folder.folder}: holds no finished cell; run again")
+        write_run_file(out, folder.name, {}, names_on(board))
         leaderboard = write_board(out, board)
         samples = [sample.id for sample in kept.facts.memorized]
         pictures = {
             place: draw_cell(out, board, cell, samples) for place, cell in board.cells.items()
         }
-        write_run_file(out, folder.name, {}, names_on(board))
     _note_missing(board, samples, note)
     entries = board.entries
     ran = {entry.attack.label for entry in entries}

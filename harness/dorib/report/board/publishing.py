@@ -45,6 +45,8 @@ class Publisher:
     planned: list[Labels] = field(default_factory=list)
     """What the run has yet to come to."""
     _begun: bool = False
+    _written: KeptBoard | None = None
+    """As the files for readers have it, where this run wrote them."""
 
     @classmethod
     def open(
@@ -102,10 +104,13 @@ class Publisher:
             write_kept(folder, board.kept)
             folder.remove_others(_parts(folder, board.kept))
             draw_cell(self.out, board, board.cells[cell.labels], strips)
-            write_board(self.out, board)
+            # First: it tells the next run which board in the store the leaderboard is of.
             write_run_file(
                 self.out, folder.name, {n: dict(v) for n, v in computed.items()}, names_on(board)
             )
+            if board.kept != self._written or not self.planned:
+                write_board(self.out, board)
+                self._written = board.kept
 
     def _take_what_is_there(self) -> None:
         if not (self.out / LEADERBOARD_FILE).is_file():

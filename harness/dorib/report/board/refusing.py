@@ -47,15 +47,26 @@ def refuse_other_board(out: Path, store: Path, wanted: KeptBoard) -> None:
     if not (out / LEADERBOARD_FILE).is_file():
         return
     name = read_run_file(out).get("board")
-    there = read_kept(BoardFolder(store, name)) if isinstance(name, str) else None
+    try:
+        there = read_kept(BoardFolder(store, name)) if isinstance(name, str) else None
+    except DoribError:
+        # Said where the board is taken; its name is made from what it is of.
+        if name == wanted.name:
+            return
+        raise
     if there is not None:
         if there.name != wanted.name:
             raise DoribError(f"{out}: {_difference(there, wanted)}; {WAY_OUT}")
         return
     try:
-        Leaderboard.model_validate_json(read_text(out / LEADERBOARD_FILE))
+        found = Leaderboard.model_validate_json(read_text(out / LEADERBOARD_FILE))
     except (Malformed, ValidationError):
         # Nothing that could be kept.
+        return
+    run = wanted.facts
+    alike = (run.suite, run.split, run.profile, run.k)
+    in_store = BoardFolder(store, wanted.name).list.is_file()
+    if in_store and alike == (found.suite, found.split, found.profile, found.k):
         return
     raise DoribError(
         f"{out}: its leaderboard comes without what it was made from, which lies in the store "
