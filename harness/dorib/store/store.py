@@ -3,6 +3,7 @@
     <root>/<kind>/<key>/key.json            what the key was made of
     <root>/<kind>/<key>/<batch>/index.json  the items that a batch brought, its files' sha256
     <root>/<kind>/<key>/<batch>/...         their files
+    <root>/boards/...                       what leaderboards are made of (boards.py)
 
 A batch is written beside its place and renamed into it, so that it is there as a whole or not at
 all: killed anywhere, a run finds whole batches and computes the rest in the same batches. What is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ class Clock:
     def __init__(self, reporter: Reporter, now: Callable[[], float] = time.monotonic) -> None:
         self._reporter = reporter
         self._now = now
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._units: Counter[str] = Counter()
 
     @contextmanager
@@ -43,7 +43,7 @@ class Clock:
             with self._reporter.verb(name, subject, total) as advance:
                 yield count
         finally:
-            self._seconds[name] += self._now() - began  # type: ignore[assignment]
+            self._seconds[name] += self._now() - began
 
     def note(self, text: str) -> None:
         """Pass a note on."""
@@ -57,11 +57,11 @@ class Clock:
         """Hours since this was last asked, U-Net items and items a second; None where nothing was
         computed. Items are counted as work is: a forward is 1, a backward 2 more."""
         seconds, units = self._seconds, self._units
-        self._seconds, self._units = Counter(), Counter()
+        self._seconds, self._units = defaultdict(float), Counter()
         if not seconds:
             return None
         items = units["mitigate"] + units["attack"] + units["generate"] * items_of_an_image
-        found = {"hours": round(seconds.total() / 3600, 6)}
+        found = {"hours": round(sum(seconds.values()) / 3600, 6)}
         counted = sum(seconds[name] for name in COUNTED)
         if items and counted:
             found |= {"items": items, "items_per_second": round(items / counted, 3)}
