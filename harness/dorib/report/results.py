@@ -159,7 +159,7 @@ def publish(
     publisher, context = this.publisher, this.context
     assert publisher is not None
     root = context.store.root
-    images = _best_images(this, cell)
+    images = _best_images(this, cell, records)
     kept = KeptCell(
         facts=KeptFacts.of(replace(facts, environment=_environment(this))),
         probes={one.label: tuple(sorted(one.probe.knows)) for one in this.probes},
@@ -213,19 +213,16 @@ def finish(this: Run, *, reused: bool) -> RunResult:
     )
 
 
-def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
-    """By sample: of its evaluation images the one nearest to the original, as the rate judges.
+def _best_images(this: Run, cell: Cell, records: Sequence[Record]) -> dict[str, Path]:
+    """By sample: of the cell's evaluation images the one nearest to the original, as the rate judges.
 
     Of the images at all budgets: what broke at a smaller one is broken, and shown.
     """
     assert cell.attacked is not None
     nearness = {
         (record.sample, record.budget, record.seed): record.value
-        for record in this.records
-        if record.mitigation == cell.mitigation
-        and record.attack == cell.attack
-        and record.metric == "sscd_original"
-        and record.value is not None
+        for record in records
+        if record.metric == "sscd_original" and record.value is not None
     }
     best: dict[str, Path] = {}
     for subject in this.context.memorized:

@@ -171,7 +171,7 @@ class Store:
         try:
             yield places
         finally:
-            self._notes_of_shelves.remove(places)
+            self._notes_of_shelves.pop()
 
     def shelf(self, kind: ArtefactKind, key: dict[str, Any]) -> Shelf:
         """The shelf for `key`, which names everything that its artefacts depend on.
