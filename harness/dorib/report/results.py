@@ -214,7 +214,7 @@ def finish(this: Run, *, reused: bool) -> RunResult:
 
 
 def _best_images(this: Run, cell: Cell, records: Sequence[Record]) -> dict[str, Path]:
-    """By sample: of the cell's evaluation images the one nearest to the original, as the rate judges.
+    """By sample: of the evaluation images the one nearest to the original, as the rate judges.
 
     Of the images at all budgets: what broke at a smaller one is broken, and shown.
     """
