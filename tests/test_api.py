@@ -89,6 +89,7 @@ def test_options_win_over_a_run_file(tiny_suite_folder: Path, out_copy: Path) ->
     file.write_text(yaml.safe_dump(content))
     assert dorib.run(config=file, limit=1).entries == dorib.open(out_copy).entries
     assert dorib.open(out_copy).entries[0].samples.memorized == 1
+    (out_copy / "leaderboard.json").unlink()
     assert dorib.run(config=str(file), attack=["none"]).entries[0].samples.memorized == 2
 
 

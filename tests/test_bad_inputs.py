@@ -352,8 +352,8 @@ def test_disk_full_while_computing(
     "writer",
     [
         "dorib.report.pictures.Image.Image.save",
-        "dorib.report.results.write_records",
-        "dorib.ranking.leaderboard.write_json",
+        "dorib.store.boards.write_text",
+        "dorib.ranking.entry_files.write_json",
     ],
 )
 def test_disk_full_at_the_end(

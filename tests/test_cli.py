@@ -26,7 +26,7 @@ from dorib.config import RunConfig
 from dorib.contracts.registration import BUILT_IN_COMMANDS
 from dorib.ranking.entries import Entry, read_entry
 from dorib.report.overview import flags
-from dorib.report.results import RunResult
+from dorib.report.run_result import RunResult
 
 LONG_LABEL = "wanda:baseline=general,baseline_captions=16,scope=per_sample,sparsity=0.05"
 

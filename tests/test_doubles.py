@@ -26,7 +26,7 @@ from dorib.config import make_config
 from dorib.host.calls import fenced_randomness
 from dorib.host.configure import configure
 from dorib.host.registry import Registry, discover
-from dorib.report.results import RunResult
+from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
 from dorib.runner import run
 

@@ -119,6 +119,8 @@ class Place:
             before=PLANT + before,
             **FAST | {"mitigation": [f"shrink:weights={self.weights}", "ruled"]} | options,
         )
+        # What is changed in between makes another board, begun on the same store.
+        (self.root / "out" / "leaderboard.json").unlink(missing_ok=True)
         [ended] = self._forks.together([asked])
         return report(ended)
 

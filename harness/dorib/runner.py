@@ -17,8 +17,18 @@ from dorib.host.registry import Registry
 from dorib.plan.ahead import foresee
 from dorib.plan.plan import Plan, plan_of
 from dorib.plan.speeds import Clock
-from dorib.report.results import RunResult, cell_facts, finish
+from dorib.ranking.facts import CellFacts
+from dorib.ranking.records import Record
+from dorib.report.board.computing import Stopwatch
+from dorib.report.results import (
+    cell_facts,
+    finish,
+    note_computed,
+    open_board,
+    publish,
+)
 from dorib.report.run import Run
+from dorib.report.run_result import RunResult
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
 from dorib.store.looking import LookedAtStore
@@ -53,8 +63,10 @@ def run(config: RunConfig, registry: Registry, reporter: Reporter | None = None)
         DoribError: something the user can mend; raised before any work where it can be known.
     """
     counted = _Counting(reporter or Silent())
+    stopwatch = Stopwatch(counted)
     with interrupts_told_apart():
-        this = prepare(config, registry, counted)
+        this = prepare(config, registry, stopwatch)
+        this.stopwatch = stopwatch
         foresee(this, reporter)
         for mitigation in this.mitigations:
             _run_mitigation(this, mitigation)
@@ -126,10 +138,12 @@ def prepare(
     for metric in metrics:
         with before_work(), of_plugin(metric):
             context.prepare(metric)
+    this = Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+    open_board(this)
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
     prepare_mitigations(context, mitigations)
-    return Run(context, config.out, config.profile_name, mitigations, attacks, metrics, probes)
+    return this
 
 
 def _where_originals_come_from(suite: Suite) -> str:
@@ -185,10 +199,15 @@ def _asked_attacks(suite: Suite, config: RunConfig) -> list[MethodSpec]:
 
 
 def _run_mitigation(this: Run, mitigation: Configured) -> None:
-    row = fit_row(this, mitigation)
-    judge_without_attack(this, row)
-    for method in this.attacks:
-        judge_cell(this, row, method)
+    with this.context.store.noting_shelves() as shelves:
+        row = fit_row(this, mitigation)
+        of_mitigation = judge_without_attack(this, row)
+        shelves_of_mitigation = {*shelves}
+        note_computed(this, mitigation.label)
+        for method in this.attacks:
+            shelves.clear()
+            cell, facts, records = judge_cell(this, row, method)
+            publish(this, cell, facts, records, of_mitigation, shelves_of_mitigation | shelves)
 
 
 def fit_row(this: Run, mitigation: Configured) -> Row:
@@ -199,22 +218,28 @@ def fit_row(this: Run, mitigation: Configured) -> Row:
     return Row(mitigate(context, mitigation, behind), behind)
 
 
-def judge_without_attack(this: Run, row: Row) -> None:
-    """Utility and probes of a row."""
+def judge_without_attack(this: Run, row: Row) -> list[Record]:
+    """The records of a row's utility prompts and probes."""
     context = this.context
+    records: list[Record] = []
     if this.needs_utility:
         generated = generate_utility(context, row.mitigated)
         this.utility_twins = this.utility_twins or generated
         cell = Cell(row.mitigated, None, generated, seeds=(0,), twins=this.utility_twins)
         for metric in this.metrics:
             if "utility" in metric.metric.needs:
-                this.records += measure(context, metric, cell, context.utility_prompts)
+                records += measure(context, metric, cell, context.utility_prompts)
     for method in this.probes:
-        this.records += probe(context, row.mitigated, method, this.subjects)
+        records += probe(context, row.mitigated, method, this.subjects)
+    this.records += records
+    return records
 
 
-def judge_cell(this: Run, row: Row, method: Configured) -> None:
-    """One attack on a row's mitigation; the unmitigated model's under no attack comes first."""
+def judge_cell(this: Run, row: Row, method: Configured) -> tuple[Cell, CellFacts, list[Record]]:
+    """One attack on a row's mitigation; the unmitigated model's under no attack comes first.
+
+    Gives what was made, what ranking must know of it, and its records.
+    """
     context = this.context
     attacked = _attack(this, row.mitigated, method)
     generated = generate_attacked(context, row.mitigated, attacked, this.subjects)
@@ -230,7 +255,7 @@ def judge_cell(this: Run, row: Row, method: Configured) -> None:
     ]
     records += unscorable_records(cell, context.unscorable)
     this.records += records
-    this.cells.append(cell_facts(this, cell, row.behind, records))
+    return cell, cell_facts(this, cell, row.behind, records), records
 
 
 def _attack(this: Run, mitigated: Mitigated, method: Configured) -> Attacked:

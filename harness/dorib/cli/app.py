@@ -21,6 +21,8 @@ from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
 from dorib.cli.authors import kit as cli_authoring
 from dorib.cli.commands import WithPlugins
+from dorib.cli.stored import report as cli_report
+from dorib.cli.stored import store as cli_store
 from dorib.errors import DoribError
 from dorib.printable import LONGEST_LINE, one_line
 
@@ -47,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(cli_run.run)
+app.command("report")(cli_report.report)
 app.command("site")(cli_site.site)
 app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)
@@ -54,6 +57,7 @@ app.command("plugins")(cli_plugins.plugins)
 app.command("params")(cli_plugins.params)
 app.command("new")(cli_authoring.new)
 app.command("check")(cli_authoring.check)
+app.add_typer(cli_store.app, name="store")
 app.add_typer(cli_suites.app, name="suites")
 
 

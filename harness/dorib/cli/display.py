@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dorib.ranking.entries import Entry
-    from dorib.report.results import RunResult
+    from dorib.report.run_result import RunResult
 
 LABEL_WIDTH = 24
 HEADING = "mitigation / attack"

@@ -13,6 +13,7 @@ PluginKind: TypeAlias = Literal[
 ]
 BUILT_IN_COMMANDS = (
     "run",
+    "report",
     "site",
     "export",
     "fetch",
@@ -20,6 +21,7 @@ BUILT_IN_COMMANDS = (
     "params",
     "new",
     "check",
+    "store",
     "suites",
 )
 """Names that no plugin can give a command of its own."""

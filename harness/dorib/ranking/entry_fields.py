@@ -20,6 +20,7 @@ from dorib.ranking.rates import (
     ThresholdRates,
     UtilityShare,
     WorkToBreak,
+    is_absent,
 )
 
 ProfileName = Literal["quick", "full", "custom"]
@@ -139,6 +140,10 @@ class Environment(Facts):
     python: str
     device: str
     dtype: str
+    processor: str | None = Field(default=None, exclude_if=is_absent)
+    """Name of the card, or of the processor where there is none."""
+    threads: Positive | None = Field(default=None, exclude_if=is_absent)
+    """Threads of a processor that one operation may take."""
 
 
 class Digests(Facts):
@@ -222,3 +227,6 @@ class EntryFields(Facts):
     """By metric: descriptor weights' hash, resize rule, normalisation, threshold."""
     environment: Environment
     digests: Digests
+    older: str | None = Field(default=None, exclude_if=is_absent)
+    """What has changed since another run made this cell of the leaderboard; left out where
+    nothing has."""

@@ -82,3 +82,7 @@ class CellFacts:
     """What these cost an image, in U-Net items."""
     not_applicable: str | None = None
     """Why the combination cannot be run at all, where it cannot."""
+    environment: Environment | None = None
+    """Where it was made, if not where the run as a whole was."""
+    older: str | None = None
+    """What has changed since it was made; None where nothing has."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from dorib.contracts.params import Scope
 from dorib.errors import DoribError
 from dorib.ranking.checks.comparable import contradictions
 from dorib.ranking.checks.reasons import not_attacked
-from dorib.ranking.entries import Entry
+from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.entry_fields import MethodFacts, ProfileName, SuiteFacts
+from dorib.ranking.entry_files import NEXT, complete, versions, write_together
 from dorib.ranking.rates import (
     Count,
     Facts,
@@ -22,8 +24,9 @@ from dorib.ranking.rates import (
     Rate,
     SecondJudge,
     UtilityShare,
+    is_absent,
 )
-from dorib.store.files import write_json
+from dorib.reading import Malformed, read_text
 from dorib.store.fingerprint import method_slug
 
 LEADERBOARD_FILE = "leaderboard.json"
@@ -46,6 +49,15 @@ class CellSummary(Facts):
     reason_not_ranked: str | None
     entry: str
     """The entry's file, relative to the leaderboard's folder."""
+    older: str | None = Field(default=None, exclude_if=is_absent)
+    """What has changed since another run made it; left out where nothing has."""
+
+
+class PlannedCell(Facts):
+    """One that a run has yet to come to, by its labels."""
+
+    mitigation: str
+    attack: str
 
 
 class Row(Facts):
@@ -84,10 +96,20 @@ class Leaderboard(Facts):
     """Edits that presuppose knowing which image is asked for; ranked among themselves."""
     reference_rows: tuple[Row, ...]
     """`none` and the oracle."""
+    unfinished: tuple[PlannedCell, ...] = Field(default=(), exclude_if=is_absent)
+    """What a run had yet to come to when this was written; left out where it was done."""
+
+    @property
+    def entry_files(self) -> list[str]:
+        """Of all its cells, relative to its folder."""
+        rows = (*self.reference_rows, *self.rows, *self.per_sample_rows)
+        return [cell.entry for row in rows for cell in row.cells]
 
 
 def leaderboard(
-    entries: Sequence[Entry], required_attacks: Sequence[str] | None = None
+    entries: Sequence[Entry],
+    required_attacks: Sequence[str] | None = None,
+    unfinished: Sequence[PlannedCell] = (),
 ) -> Leaderboard:
     """Order the mitigations of `entries`.
 
@@ -95,13 +117,14 @@ def leaderboard(
         entries: Cells of one suite, split, profile and number of images.
         required_attacks: Labels of the attacks that decide, for entries of version 1, which do not
             state them; None for every attack in `entries`.
+        unfinished: Cells that a run on its way has yet to come to.
 
     Raises:
         DoribError: there are no entries, two are of the same cell, or they cannot be compared.
     """
     if not entries:
         raise DoribError("leaderboard: no entries; run at least one mitigation and attack")
-    for entry, problem in contradictions(entries):
+    for entry, problem in contradictions(entries, to_come(unfinished)):
         raise DoribError(f"leaderboard: {entry_file(entry)} {problem}")
     required = _required(entries, required_attacks)
     of_mitigation: dict[str, list[Entry]] = {}
@@ -127,25 +150,50 @@ def leaderboard(
         rows=_ranked(global_rows),
         per_sample_rows=_ranked(per_sample_rows),
         reference_rows=tuple(references),
+        unfinished=tuple(unfinished),
     )
 
 
+def to_come(unfinished: Sequence[PlannedCell]) -> set[tuple[str, str]]:
+    """The labels of cells that a run has yet to come to."""
+    return {(cell.mitigation, cell.attack) for cell in unfinished}
+
+
+def read_entries(folder: Path, board: Leaderboard) -> tuple[Entry, ...]:
+    """The entries that a leaderboard in `folder` names: those that it follows from, if any do.
+
+    Raises:
+        DoribError: one cannot be read, or they make no leaderboard.
+    """
+    *waiting, there = versions(folder, board.entry_files)
+    for paths in waiting:
+        with suppress(DoribError):
+            entries = tuple(read_entry(path) for path in paths)
+            if _follows(board, entries):
+                return entries
+    return tuple(read_entry(path) for path in there)
+
+
 def write_leaderboard(
-    folder: Path, entries: Sequence[Entry], required_attacks: Sequence[str] | None = None
+    folder: Path,
+    entries: Sequence[Entry],
+    required_attacks: Sequence[str] | None = None,
+    unfinished: Sequence[PlannedCell] = (),
 ) -> Path:
     """Write `leaderboard.json` and one file for each entry; the same entries, the same bytes.
+
+    Killed anywhere, it leaves either the former leaderboard or the new one.
 
     Raises:
         DoribError: the entries make no leaderboard, or the disk is full or not writable.
     """
-    board = leaderboard(entries, required_attacks)
+    board = leaderboard(entries, required_attacks, unfinished)
     path = folder / LEADERBOARD_FILE
+    content = {entry_file(entry): entry.model_dump(mode="json") for entry in entries}
     try:
-        for entry in entries:
-            file = folder / entry_file(entry)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, entry.model_dump(mode="json"))
-        write_json(path, board.model_dump(mode="json"))
+        if any(folder.glob(f"entries/*{NEXT}")):
+            complete(folder, leaderboard_follows=_is_ahead(folder))
+        write_together(folder, content, path, board.model_dump(mode="json"))
     except OSError as error:
         raise DoribError(
             f"{folder}: cannot be written ({error.strerror or error}); "
@@ -158,6 +206,21 @@ def entry_file(entry: Entry) -> str:
     """An entry's file, relative to its leaderboard's folder."""
     slugs = [method_slug(m.name, m.label, m.params) for m in (entry.mitigation, entry.attack)]
     return f"entries/{'.'.join(slugs)}.json"
+
+
+def _follows(board: Leaderboard, entries: Sequence[Entry]) -> bool:
+    return leaderboard(entries, board.required_attacks, board.unfinished) == board
+
+
+def _is_ahead(folder: Path) -> bool:
+    """Whether the leaderboard that is there follows from entries that wait to be put in place."""
+    try:
+        board = Leaderboard.model_validate_json(read_text(folder / LEADERBOARD_FILE))
+        return _follows(
+            board, [read_entry(path) for path in next(versions(folder, board.entry_files))]
+        )
+    except (Malformed, FileNotFoundError, ValidationError, DoribError):
+        return False
 
 
 def _required(entries: Sequence[Entry], stated: Sequence[str] | None) -> tuple[str, ...]:
@@ -222,6 +285,7 @@ def _cell(entry: Entry) -> CellSummary:
         bypass=entry.bypass,
         reason_not_ranked=entry.reason_not_ranked,
         entry=entry_file(entry),
+        older=entry.older,
     )
 
 

@@ -40,6 +40,27 @@ class Observations:
     def __init__(self, records: Iterable[Record]) -> None:
         self._values: dict[tuple[Place, str], dict[tuple[str | None, int | None], float]] = {}
         self._errors: dict[Place, set[str]] = {}
+        self._add(records)
+
+    def put(self, mitigation: str, attack: str | None, records: Iterable[Record]) -> None:
+        """Let `records` stand for all that there was of one cell, or of a mitigation's own.
+
+        Raises:
+            DoribError: two values of one place differ.
+        """
+        self._values = {
+            key: values
+            for key, values in self._values.items()
+            if (key[0].mitigation, key[0].attack) != (mitigation, attack)
+        }
+        self._errors = {
+            place: errors
+            for place, errors in self._errors.items()
+            if (place.mitigation, place.attack) != (mitigation, attack)
+        }
+        self._add(records)
+
+    def _add(self, records: Iterable[Record]) -> None:
         for record in records:
             if record.metric == UNSCORABLE:
                 continue

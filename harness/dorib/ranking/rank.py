@@ -35,15 +35,24 @@ def rank(run: RunFacts, cells: Sequence[CellFacts], records: Iterable[Record]) -
         cells: Every cell of the run, the reference lines among them.
         records: All records of the run, in any order.
     """
-    observations = Observations(records)
+    return rank_some(run, cells, Observations(records), cells)
+
+
+def rank_some(
+    run: RunFacts,
+    cells: Sequence[CellFacts],
+    observations: Observations,
+    chosen: Sequence[CellFacts],
+) -> list[Entry]:
+    """The entries of `chosen` beside all `cells`: as `rank` gives them, without the others."""
     outcomes = Outcomes(run, cells, observations)
     prompts = run.utility_prompts if CLIP_ALIGNMENT in run.quantities else ()
     utilities = {
         label: measure_utility(observations, label, NONE, prompts, run.utility_kinds)
-        for label in {cell.mitigation.label for cell in cells}
+        for label in {cell.mitigation.label for cell in chosen}
     }
     return [
-        _entry(outcomes, observations, cell, utilities[cell.mitigation.label]) for cell in cells
+        _entry(outcomes, observations, cell, utilities[cell.mitigation.label]) for cell in chosen
     ]
 
 
@@ -106,8 +115,9 @@ def _entry(
         reason_not_ranked=reasons or None,
         reference_line=_is_reference(run, cell),
         stack={metric: dict(stack) for metric, stack in sorted(run.stack.items())},
-        environment=run.environment,
+        environment=cell.environment or run.environment,
         digests=cell.digests,
+        older=cell.older,
     )
 
 

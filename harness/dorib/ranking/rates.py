@@ -179,6 +179,11 @@ class SecondJudge(Facts):
     verdicts_on_controls: Verdicts | None
 
 
+def is_absent(value: object) -> bool:
+    """Whether a field says nothing and is left out: files from before it was there stay as good."""
+    return value is None or value == ()
+
+
 Stack: TypeAlias = Mapping[str, Mapping[str, str | float | None]]
 """By metric, what its values depend on."""
 

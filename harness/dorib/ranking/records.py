@@ -70,15 +70,24 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DoribError: the file cannot be read, or a line is no record; names file and row.
     """
+    yield from parse_records(_text(path), str(path))
+
+
+def parse_records(text: str, where: str) -> Iterator[Record]:
+    """The records of a file's text, which was read from `where`.
+
+    Raises:
+        DoribError: a line is no record.
+    """
     # Not splitlines: a cluster may hold other characters that it takes for line ends.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line:
             continue
         try:
             yield Record.model_validate_json(line)
         except ValidationError as error:
             raise DoribError(
-                f"{path}, row {number}: not a record ({first_problem(error)}); "
+                f"{where}, row {number}: not a record ({first_problem(error)}); "
                 "delete the file and run again"
             ) from error
 

@@ -76,6 +76,8 @@ def flags(entry: Entry) -> Iterator[str]:
         yield "per sample"
     if entry.bypass:
         yield "bypass"
+    if entry.older:
+        yield "older"
 
 
 def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
@@ -90,6 +92,7 @@ def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
     for quantity, (over, summary) in _marked(entries).items():
         yield f"{quantity}: mean over {over}, {summary.unit}; {summary.direction}"
     yield from _reasons(entries)
+    yield from _older(entries)
     if not first.samples.controls:
         yield "no controls: nothing tells what an attack draws from images the model never saw"
     if first.samples.unscorable:
@@ -116,6 +119,16 @@ def scale(entries: Sequence[Entry], profile: ProfileName) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 seed`, `2 seeds`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _older(entries: Sequence[Entry]) -> Iterator[str]:
+    """In what rows are older than the newest."""
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.older:
+            reasons.setdefault(entry.older, []).append(entry.mitigation.label)
+    for reason, mitigations in reasons.items():
+        yield f"older: {', '.join(dict.fromkeys(mitigations))}: {reason}"
 
 
 def _reasons(entries: Sequence[Entry]) -> Iterator[str]:

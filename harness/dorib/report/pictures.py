@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dorib.store.files import sweep, whole_file
 from dorib.suites.images import to_picture
-from dorib.verbs.context import Subject
 
 TILE = 128
 GAP = 6
@@ -27,26 +26,29 @@ class Column:
     pictures: Mapping[str, Path]
 
 
-def draw_strips(
-    folder: Path,
-    subjects: Sequence[Subject],
-    originals: Callable[[Subject], Tensor],
-    columns: Sequence[Column],
-) -> None:
-    """Write `<sample>.png` for each subject and `overview.png` with all of them.
+def draw_original(path: Path, original: Tensor) -> None:
+    """Write an original, `[3, height, width]` in [0, 1], as strips show it.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    with whole_file(path) as temporary:
+        _enlarged(to_picture(original)).save(temporary)
+
+
+def draw_strips(folder: Path, samples: Sequence[str], columns: Sequence[Column]) -> None:
+    """Write `<sample>.png` for each sample and `overview.png` with all of them.
 
     Where a sample has several evaluation images, the caller chooses which one is shown.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    titles = ["original", *(column.title for column in columns)]
+    titles = [column.title for column in columns]
     strips = []
-    for subject in subjects:
-        tiles = [_enlarged(to_picture(originals(subject)[0]))]
-        tiles += [_tile(column.pictures.get(subject.id)) for column in columns]
-        strip = _row(tiles)
+    for sample in samples:
+        strip = _row([_tile(column.pictures.get(sample)) for column in columns])
         strips.append(strip)
-        _save(_stacked([strip], titles), folder / f"{subject.id}.png")
+        _save(_stacked([strip], titles), folder / f"{sample}.png")
     if strips:
         _save(_stacked(strips, titles), folder / "overview.png")
 

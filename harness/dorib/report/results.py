@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dorib.contracts.methods import REPLICATES, Quantity
-from dorib.host.configure import NONE, ORACLE, Configured
+from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import is_adaptive, is_bypassed
-from dorib.ranking.entries import Entry
-from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, ProfileName, SuiteFacts
+from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, SuiteFacts
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
-from dorib.ranking.leaderboard import entry_file, write_leaderboard
-from dorib.ranking.rank import rank
-from dorib.ranking.records import Record, write_records
+from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
+from dorib.ranking.records import Record
+from dorib.report.board.computing import processor_name
+from dorib.report.board.kept import KeptCell, KeptFacts
+from dorib.report.board.publishing import RECORDS_FILE, Publisher, name_of
 from dorib.report.failures import failed_altogether
-from dorib.report.pictures import Column, draw_strips
+from dorib.report.pictures import draw_original
 from dorib.report.run import Run
-from dorib.store.files import named_write_errors, sweep, whole_file
+from dorib.report.run_result import RunResult
+from dorib.store.files import named_write_errors
 from dorib.store.fingerprint import digest, library_versions
 from dorib.verbs.attack import trigger_item
 from dorib.verbs.context import Subject
@@ -31,25 +36,6 @@ from dorib.verbs.memory import smallest_batch
 LITERATURE_THRESHOLDS = 0.5, 0.7
 """Cosines of the official SSCD from which an image is called a copy: Somepalli et al., arXiv
 2212.03860, and Kowalczuk et al., arXiv 2507.16880."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run leaves behind."""
-
-    entries: list[Entry]
-    leaderboard: Path
-    entry_files: list[Path]
-    pictures: dict[tuple[str, str], Path]
-    """By mitigation and attack: a folder with one strip for each sample and an overview."""
-    records: Path
-    profile: ProfileName
-    reused: bool
-    """Nothing had to be computed: everything was in the store."""
-    lacking: tuple[str, ...] = ()
-    """Attacks that the suite requires for a rank and that were not run."""
-    failed: tuple[str, ...] = ()
-    """One reason for each method of which nothing came."""
 
 
 def cell_facts(
@@ -136,65 +122,107 @@ def _rule_work(cell: Cell, images: Sequence[Request]) -> float:
     return sum(cell.generated.rule_work(images).values()) / len(images)
 
 
-def finish(this: Run, *, reused: bool) -> RunResult:
-    """Rank the records and write what readers look at: entries, leaderboard, pictures.
+def open_board(this: Run) -> None:
+    """Take the board in the run's folder, to which the run's cells are added one by one.
+
+    Raises:
+        DoribError: the one there is of another suite, split, profile, k or making.
+    """
+    context = this.context
+    this.publisher = Publisher.open(
+        this.out, context.store, _run_facts(this), context.model_key, context.reporter.note
+    )
+    this.publisher.planned = [(m.label, a.label) for m in this.mitigations for a in this.attacks]
+
+
+def publish(
+    this: Run,
+    cell: Cell,
+    facts: CellFacts,
+    records: Sequence[Record],
+    records_of_mitigation: Sequence[Record],
+    shelves: Iterable[str],
+) -> None:
+    """Put a finished cell on the board, and write what readers look at.
+
+    Args:
+        this: the run.
+        cell: what was made.
+        facts: what ranking must know of it.
+        records: its own.
+        records_of_mitigation: those of utility prompts and probes under its mitigation.
+        shelves: places in the store of all that it was made from.
 
     Raises:
         DoribError: the disk is full or not writable.
     """
-    context = this.context
-    out = this.out
-    entries = rank(_run_facts(this), this.cells, this.records)
-    pictures = {}
-    with named_write_errors(out):
-        for folder in (out, out / "entries"):
-            sweep(folder)
-        for place, cell in this.made.items():
-            assert cell.attacked is not None
-            slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
-            pictures[place] = out / "pictures" / slug
-            draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
-        with whole_file(out / "records.jsonl") as temporary:
-            write_records(temporary, this.records)
-    required = context.suite.manifest.required_attacks
-    leaderboard = write_leaderboard(out, entries, required or None)
-    files = [out / entry_file(entry) for entry in entries]
-    records = out / "records.jsonl"
-    ran = {attack.label for attack in this.attacks}
-    lacking = tuple(attack for attack in required if attack not in ran)
-    failed = failed_altogether(this)
+    publisher, context = this.publisher, this.context
+    assert publisher is not None
+    root = context.store.root
+    images = _best_images(this, cell, records)
+    kept = KeptCell(
+        facts=KeptFacts.of(replace(facts, environment=_environment(this))),
+        probes={one.label: tuple(sorted(one.probe.knows)) for one in this.probes},
+        pictures={sample: path.relative_to(root).as_posix() for sample, path in images.items()},
+        shelves=tuple(sorted(shelves)),
+    )
+    samples = [subject.id for subject in context.memorized]
+    folder = publisher.board.folder
+    with named_write_errors(this.out):
+        folder.folder.mkdir(parents=True, exist_ok=True)
+        for subject in context.memorized:
+            if not folder.original(subject.id).is_file():
+                draw_original(folder.original(subject.id), context.originals(subject)[0])
+    computed = this.computed_of_mitigation | _computed(this, name_of(*kept.labels))
+    publisher.publish(kept, records, records_of_mitigation, computed, samples)
+
+
+def note_computed(this: Run, mitigation: str) -> None:
+    """Set down what was computed for a mitigation before it is attacked."""
+    this.computed_of_mitigation = _computed(this, name_of(mitigation))
+
+
+def _computed(this: Run, name: str) -> dict[str, dict[str, Any]]:
+    assert this.stopwatch is not None
+    sampling = this.context.suite.manifest.sampling
+    guided = 2 if sampling.guidance_scale > 1 else 1
+    taken = this.stopwatch.taken(sampling.steps * guided)
+    if taken is None:
+        return {}
+    environment = _environment(this)
+    machine = {"processor": environment.processor, "threads": environment.threads}
+    return {name: {**machine, **taken}}
+
+
+def finish(this: Run, *, reused: bool) -> RunResult:
+    """What the run leaves behind: all of it is written by now."""
+    assert this.publisher is not None
+    entries, out = this.publisher.board.entries, this.out
+    required = this.context.suite.manifest.required_attacks
+    ran = {entry.attack.label for entry in entries}
     return RunResult(
-        entries, leaderboard, files, pictures, records, this.profile_name, reused, lacking, failed
+        entries,
+        out / LEADERBOARD_FILE,
+        [out / entry_file(entry) for entry in entries],
+        {place: out / "pictures" / cell.slug for place, cell in this.publisher.board.cells.items()},
+        out / RECORDS_FILE,
+        this.profile_name,
+        reused,
+        tuple(attack for attack in required if attack not in ran),
+        failed_altogether(this),
     )
 
 
-def _columns(this: Run, cell: Cell) -> list[Column]:
-    """Unmitigated, mitigated, attacked: each within its largest budget."""
-    columns = {
-        "unmitigated": this.made[NONE, NONE],
-        cell.mitigation: this.made[cell.mitigation, NONE],
-        f"+ {cell.attack}": cell,
-    }
-    return [
-        Column(title, _best_images(this, shown))
-        for title, shown in columns.items()
-        if not (title == NONE or title == f"+ {NONE}")
-    ]
-
-
-def _best_images(this: Run, cell: Cell) -> dict[str, Path]:
-    """By sample: of its evaluation images the one nearest to the original, as the rate judges.
+def _best_images(this: Run, cell: Cell, records: Sequence[Record]) -> dict[str, Path]:
+    """By sample: of the evaluation images the one nearest to the original, as the rate judges.
 
     Of the images at all budgets: what broke at a smaller one is broken, and shown.
     """
     assert cell.attacked is not None
     nearness = {
         (record.sample, record.budget, record.seed): record.value
-        for record in this.records
-        if record.mitigation == cell.mitigation
-        and record.attack == cell.attack
-        and record.metric == "sscd_original"
-        and record.value is not None
+        for record in records
+        if record.metric == "sscd_original" and record.value is not None
     }
     best: dict[str, Path] = {}
     for subject in this.context.memorized:
@@ -230,18 +258,25 @@ def _run_facts(this: Run) -> RunFacts:
         budgets=context.profile.budgets,
         quantities=quantities,
         stack={metric.label: metric.metric.stack() for metric in this.metrics},
-        environment=Environment(
-            dorib=version("dorib"),
-            python=platform.python_version(),
-            device=str(context.device),
-            dtype=context.settings.dtype,
-            **library_versions(),
-        ),
+        environment=_environment(this),
         oracle=labels.get(ORACLE),
         required_attacks=manifest.required_attacks,
         thresholds=_thresholds(this),
         probes={one.label: tuple(sorted(one.probe.knows)) for one in this.probes},
         unscorable=len(context.unscorable),
+    )
+
+
+def _environment(this: Run) -> Environment:
+    device = this.context.device
+    return Environment(
+        dorib=version("dorib"),
+        python=platform.python_version(),
+        device=str(device),
+        dtype=this.context.settings.dtype,
+        processor=processor_name(device),
+        threads=torch.get_num_threads(),
+        **library_versions(),
     )
 
 

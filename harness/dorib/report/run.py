@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dorib.host.configure import Configured
 from dorib.ranking.entry_fields import ProfileName
-from dorib.ranking.facts import CellFacts
 from dorib.ranking.records import Record
+from dorib.report.board.computing import Stopwatch
+from dorib.report.board.publishing import Publisher
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.generate import Generated
 from dorib.verbs.judging import Cell
@@ -26,8 +28,13 @@ class Run:
     metrics: list[Configured]
     probes: list[Configured]
     records: list[Record] = field(default_factory=list)
-    cells: list[CellFacts] = field(default_factory=list)
     made: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    publisher: Publisher | None = None
+    """Once it is known that the run may stand on the board in its folder."""
+    stopwatch: Stopwatch | None = None
+    """Of what is computed."""
+    computed_of_mitigation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was computed before the mitigation at hand was attacked, by its name."""
     utility_twins: Generated | None = None
     """The unmitigated model's images of the utility prompts, once they are made."""
 

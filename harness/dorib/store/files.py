@@ -33,7 +33,12 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OSError: the disk is full or not writable.
     """
-    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_text(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """A JSON value as it is written into files."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,9 +111,9 @@ def remove_older(folder: Path, paths: Iterable[Path], seconds: float) -> None:
     """
     now = None
     for path in paths:
-        now = _now(folder) if now is None else now
+        now = clock_of(folder) if now is None else now
         # Either way: a clock that was put back leaves files of a time to come.
-        if abs(now - _last_touched(path)) > seconds:
+        if abs(now - last_touched(path)) > seconds:
             remove(path)
 
 
@@ -151,7 +156,7 @@ def untouched_for(path: Path) -> float:
     A clock that was put back makes no difference: a time to come is as far away as one that is
     past. What is gone is infinitely old.
     """
-    return abs(_now(path.parent) - _last_touched(path))
+    return abs(clock_of(path.parent) - last_touched(path))
 
 
 @contextmanager
@@ -191,7 +196,8 @@ def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
         ) from error
 
 
-def _now(folder: Path) -> float:
+def clock_of(folder: Path) -> float:
+    """The time now, in seconds, by the clock of a folder's own file system."""
     probe = unfinished(folder)
     probe.touch()
     try:
@@ -200,7 +206,7 @@ def _now(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _last_touched(path: Path) -> float:
+def last_touched(path: Path) -> float:
     """Seconds; of a folder the time of what was touched last in it, of what is gone infinity."""
     touched = []
     for place in (path, *path.rglob("*")) if path.is_dir() else (path,):

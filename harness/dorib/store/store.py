@@ -4,6 +4,7 @@
     <root>/<kind>/<key>/<batch>/index.json  the items that a batch brought, its files' sha256
     <root>/<kind>/<key>/<batch>/...         their files
     <root>/<kind>/<key>/claim-...           a batch that a run is at work on
+    <root>/boards/...                       what leaderboards are made of (boards.py)
 
 A batch is written beside its place and renamed into it, so that it is there as a whole or not at
 all: killed anywhere, a run finds whole batches and computes the rest in the same batches. What is
@@ -203,6 +204,17 @@ class Store:
         self.patience = patience
         self._note = note
         self._swept = False
+        self._notes_of_shelves: list[set[str]] = []
+
+    @contextmanager
+    def noting_shelves(self) -> Iterator[set[str]]:
+        """Gives a set that takes the places, below the root, of all shelves opened inside."""
+        places: set[str] = set()
+        self._notes_of_shelves.append(places)
+        try:
+            yield places
+        finally:
+            self._notes_of_shelves.pop()
 
     def shelf(self, kind: ArtefactKind, key: dict[str, Any]) -> Shelf:
         """The shelf for `key`, which names everything that its artefacts depend on.
@@ -213,6 +225,8 @@ class Store:
         content = {"kind": kind, "format": FORMATS[kind], "of": key}
         name = digest(content)
         folder = self.root / kind / name[:32]
+        for places in self._notes_of_shelves:
+            places.add(f"{kind}/{folder.name}")
         with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dorib.config import RunConfig
 from dorib.errors import DoribError
-from dorib.report.results import RunResult
+from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
 from dorib.workers.tasks import WAIT_SECONDS, Schedule

@@ -8,7 +8,7 @@ from pathlib import Path
 from dorib import runner
 from dorib.config import RunConfig
 from dorib.host.registry import Registry
-from dorib.report.results import RunResult
+from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter
 
 

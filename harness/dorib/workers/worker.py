@@ -16,8 +16,8 @@ from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
 from dorib.host.registry import Registry, discover
-from dorib.report.results import RunResult
 from dorib.report.run import Run
+from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
 from dorib.runner import Row
 from dorib.store.batches import ElsewhereError
@@ -159,7 +159,6 @@ class Worker:
             runner.judge_cell(run, row, run.attacks[task.attack])
         # They are read again from the store once all of them are there.
         run.records.clear()
-        run.cells.clear()
 
     def _row(self, number: int) -> Row:
         if number not in self._rows:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from dorib.host.configure import NONE, ORACLE
 from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import MethodFacts
 from dorib.ranking.rates import near
 from dorib.ranking.statistics import recovered_share
 
@@ -24,7 +25,7 @@ OF_A_BOARD = (
     "stack",
 )
 OF_A_MITIGATION: dict[str, Callable[[Entry], Any]] = {
-    "mitigation": lambda entry: entry.mitigation,
+    "mitigation": lambda entry: _method(entry.mitigation),
     "scope": lambda entry: entry.scope,
     "utility": lambda entry: entry.utility,
     "utility_by_kind": lambda entry: entry.utility_by_kind,
@@ -33,17 +34,21 @@ OF_A_MITIGATION: dict[str, Callable[[Entry], Any]] = {
     "digests.edit": lambda entry: entry.digests.edit,
 }
 OF_AN_ATTACK: dict[str, Callable[[Entry], Any]] = {
-    "attack": lambda entry: entry.attack,
+    "attack": lambda entry: _method(entry.attack),
     "searches": lambda entry: entry.searches,
     "knows": lambda entry: entry.knows,
 }
 
 
-def contradictions(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
+def contradictions(
+    entries: Sequence[Entry], to_come: Collection[tuple[str, str]] = ()
+) -> Iterator[tuple[Entry, str]]:
     """What keeps `entries` from standing on one leaderboard: an entry, its field and why.
 
-    Nothing but the versions of Python may differ besides what a cell is about: two runs whose
-    descriptor, model, budgets or samples differ have no common order.
+    Nothing but Python and the machine may differ besides what a cell is about: two runs whose
+    descriptor, model, budgets or samples differ have no common order. In an entry that says it is
+    older, code may differ as well. `to_come` are cells, by their labels, that a run on its way has
+    not come to yet.
     """
     cells: Cells = {}
     for entry in entries:
@@ -54,10 +59,12 @@ def contradictions(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
     yield from _different(entries)
     yield from _doubly_named(entries)
     for entry in entries:
-        yield from _beside_references(entry, cells)
+        yield from _beside_references(entry, cells, to_come)
 
 
 def _different(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
+    # What the others are held against is of the newest code, where any is.
+    entries = sorted(entries, key=lambda entry: entry.older is not None)
     first = entries[0]
     searched = next((_budgets(entry) for entry in entries if _budgets(entry)), None)
     mitigations: dict[str, Entry] = {}
@@ -66,9 +73,11 @@ def _different(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
         for field in OF_A_BOARD:
             if getattr(entry, field) != getattr(first, field):
                 yield entry, f"has another {field} than the first entry; rank each on its own"
-        if entry.digests.model != first.digests.model:
+        if entry.digests.model != first.digests.model and not entry.older:
             yield entry, "has another digests.model than the first entry; rank each on its own"
-        if _environment(entry) != _environment(first):
+        if _environment(entry) != _environment(first) or (
+            entry.environment.dorib != first.environment.dorib and not entry.older
+        ):
             yield entry, "has another environment than the first entry; rank each on its own"
         if _budgets(entry) and _budgets(entry) != searched:
             yield entry, f"curve: other budgets than {searched}; rank each on its own"
@@ -85,14 +94,22 @@ def _different(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
             for field, value in fields.items():
                 if value(entry) != value(other):
                     yield entry, f"{field}: differs from another entry of the same {shared}"
+            codes = [getattr(one, shared).fingerprint for one in (entry, other)]
+            if codes[0] != codes[1] and not entry.older:
+                yield entry, f"{shared}: differs from another entry of the same {shared}"
 
 
 def _budgets(entry: Entry) -> tuple[int, ...]:
     return tuple(point.budget for point in entry.curve) if entry.searches else ()
 
 
-def _environment(entry: Entry) -> dict[str, str]:
-    return entry.environment.model_dump(exclude={"python"})
+def _environment(entry: Entry) -> dict[str, Any]:
+    return entry.environment.model_dump(exclude={"python", "dorib", "processor", "threads"})
+
+
+def _method(method: MethodFacts) -> MethodFacts:
+    """Without the code, which an older entry may have of its own."""
+    return method.model_copy(update={"fingerprint": ""})
 
 
 def _doubly_named(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
@@ -105,7 +122,9 @@ def _doubly_named(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
                 yield entry, f"{kind}.label: {method.label!r} is {seen[content]!r} by another name"
 
 
-def _beside_references(entry: Entry, cells: Cells) -> Iterator[tuple[Entry, str]]:
+def _beside_references(
+    entry: Entry, cells: Cells, to_come: Collection[tuple[str, str]]
+) -> Iterator[tuple[Entry, str]]:
     """The oracle's rate is the oracle's own row, and every run has the unmitigated model's."""
     attack = entry.attack.label
     if (NONE, attack) not in cells:
@@ -114,7 +133,8 @@ def _beside_references(entry: Entry, cells: Cells) -> Iterator[tuple[Entry, str]
     if len({cell.mitigation.label for cell in oracles}) > 1:
         yield entry, "mitigation: two oracles; leave one out"
     oracle = next((cell for cell in oracles if cell.attack.label == attack), None)
-    if (oracle is None) and (oracles or entry.oracle_rate):
+    awaited = any((cell.mitigation.label, attack) in to_come for cell in oracles)
+    if (oracle is None) and (entry.oracle_rate or (oracles and not awaited)):
         yield entry, f"oracle_rate: the oracle under {attack} is not on the leaderboard"
     rates = {point.budget: point.memorized for point in oracle.curve} if oracle else {}
     for point in entry.curve:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from pydantic import ValidationError
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
-from dorib.ranking.entries import Entry, read_entry
-from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard
+from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard, read_entries
 from dorib.reading import Malformed, read_text
 from dorib.report.site.suites import check_against_suite
 from dorib.validation import first_problem
@@ -59,9 +60,10 @@ def read_board(folder: Path, registry: Registry) -> Board:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(f"{path}: no leaderboard ({first_problem(error)}); run again") from error
-    entries = tuple(read_entry(_entry_path(folder, name)) for name in _entry_names(published))
+    _refuse_other_places(path, published.entry_files)
+    entries = read_entries(folder, published)
     try:
-        ranked = leaderboard(entries, published.required_attacks)
+        ranked = leaderboard(entries, published.required_attacks, published.unfinished)
     except DoribError as error:
         raise DoribError(f"{folder}: {error}; restore the files, or run again") from error
     if ranked != published:
@@ -89,14 +91,7 @@ def _first_difference(published: Leaderboard, ranked: Leaderboard) -> str:
         one, other, path = one[name], other[name], f"{path}.{name}"
 
 
-def _entry_names(board: Leaderboard) -> list[str]:
-    rows = (*board.reference_rows, *board.rows, *board.per_sample_rows)
-    return [cell.entry for row in rows for cell in row.cells]
-
-
-def _entry_path(folder: Path, name: str) -> Path:
-    if not re.fullmatch(r"entries/[\w.-]+\.json", name, re.ASCII):
-        raise DoribError(
-            f"{folder / LEADERBOARD_FILE}: entry {name!r} is no file in `entries`; run again"
-        )
-    return folder / name
+def _refuse_other_places(board: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"entries/[\w.-]+\.json", name, re.ASCII):
+            raise DoribError(f"{board}: entry {name!r} is no file in `entries`; run again")

@@ -1,0 +1,1 @@
+"""Commands on what earlier runs have left: their boards made anew, their stores looked after."""
