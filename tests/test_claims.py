@@ -34,7 +34,7 @@ import sys
 
 def hear(event, arguments):
     place = str(arguments[0]) if event == "os.mkdir" else ""
-    if ".writing-" in place and "/store/" in place and "/checks/" not in place:
+    if place.rpartition("/")[2].startswith(".writing-") and "/checks/" not in place:
         print("BATCH", flush=True)
 
 sys.addaudithook(hear)

@@ -7,14 +7,12 @@ of its own, so that nothing is found stored.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,7 @@ from dorib.config import RunConfig, run_config
 from dorib.host.registry import discover
 from dorib.reporting import Advance
 from dorib.store.claims import CLAIM
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One batch of a run."""
-
-    verb: str
-    subject: str
-    """What the verb was at work on, in its words."""
-    seconds: float
+from workers.batches import Timed, write_batches
 
 
 class Recorder:
@@ -84,8 +73,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         timed = record(run_config({"out": folder}, asked.config))
-    content = [asdict(one) for one in timed]
-    asked.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_batches(asked.out, timed)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 
 from dorib.workers.tasks import PATIENCE_SECONDS, WAIT_SECONDS, Schedule, Task
-from workers.recording import Timed
+from workers.batches import Timed, read_batches
 
 WITHOUT_ATTACK = "utility prompts"
 
@@ -150,6 +149,8 @@ class Simulation:
         self._number = count()
         self._at: dict[int, tuple[Task, int]] = {}
         """By worker: its task, and the place of the stage that it is at."""
+        self._due: dict[int, int] = {}
+        """By worker: the one event that it waits for, by number."""
         self._waiting: set[int] = set()
         self._idle: set[int] = set()
 
@@ -159,12 +160,15 @@ class Simulation:
             self._wake(worker, 0.0)
         now = 0.0
         while self._schedule.open:
-            now, _, worker = heapq.heappop(self._events)
-            self._step(worker, now)
+            when, event, worker = heapq.heappop(self._events)
+            if self._due[worker] == event:
+                now = when
+                self._step(worker, now)
         return Simulated(now, 1 - self._work.total / (now * self._workers))
 
     def _wake(self, worker: int, when: float) -> None:
-        heapq.heappush(self._events, (when, next(self._number), worker))
+        self._due[worker] = event = next(self._number)
+        heapq.heappush(self._events, (when, event, worker))
 
     def _step(self, worker: int, now: float) -> None:
         if worker not in self._at:
@@ -226,8 +230,7 @@ def main() -> None:
     parser.add_argument("--slower", type=float, default=1.0, help="factor of all times")
     asked = parser.parse_args()
     timed = [
-        Timed(one["verb"], one["subject"], one["seconds"] * asked.slower)
-        for one in json.loads(asked.batches.read_text(encoding="utf-8"))
+        replace(one, seconds=one.seconds * asked.slower) for one in read_batches(asked.batches)
     ]
     work, rows = work_of(timed, asked.times)
     length, last = work.longest_chain()

@@ -34,6 +34,7 @@ class Schedule:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._open = dict.fromkeys(tasks)
         self._at_work: Counter[Task] = Counter()
+        self._at_row: Counter[int] = Counter()
         self._refused: defaultdict[Hashable, set[Task]] = defaultdict(set)
 
     @property
@@ -51,12 +52,12 @@ class Schedule:
         # The first of equals: the order in which the tasks were handed in.
         task = min(fitting, key=self.preferred)
         self._at_work[task] += 1
+        self._at_row[task.row] += 1
         return task
 
     def preferred(self, task: Task) -> tuple[int, ...]:
         """What is least of the task that is given out next."""
-        at_row = sum(n for other, n in self._at_work.items() if other.row == task.row)
-        return at_row, self._at_work[task]
+        return self._at_row[task.row], self._at_work[task]
 
     def returned(self, worker: Hashable, task: Task, *, finished: bool) -> None:
         """A worker is back; not `finished`: others are at work on what is left of the task."""
@@ -78,5 +79,4 @@ class Schedule:
 
     def _leave(self, task: Task) -> None:
         self._at_work[task] -= 1
-        if not self._at_work[task]:
-            del self._at_work[task]
+        self._at_row[task.row] -= 1
