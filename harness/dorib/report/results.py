@@ -260,4 +260,5 @@ def _method_facts(method: Configured) -> MethodFacts:
         plugin=method.registration.plugin,
         params=method.params,
         fingerprint=method.fingerprint,
+        card=method.card,
     )
