@@ -18,6 +18,7 @@ from dorib.ranking.leaderboard import entry_file, write_leaderboard
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record, write_records
 from dorib.report.failures import failed_altogether
+from dorib.report.gallery import write_gallery
 from dorib.report.pictures import Column, draw_strips
 from dorib.report.run import Run
 from dorib.store.files import named_write_errors, sweep, whole_file
@@ -154,6 +155,7 @@ def finish(this: Run, *, reused: bool) -> RunResult:
             slug = f"{cell.mitigated.method.slug}.{cell.attacked.method.slug}"
             pictures[place] = out / "pictures" / slug
             draw_strips(pictures[place], context.memorized, context.originals, _columns(this, cell))
+        write_gallery(this)
         with whole_file(out / "records.jsonl") as temporary:
             write_records(temporary, this.records)
     required = context.suite.manifest.required_attacks
