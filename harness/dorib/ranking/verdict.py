@@ -100,7 +100,7 @@ def _gaps(cells: Sequence[Entry]) -> Iterator[str]:
     judges = worst.second_judge
     if judges and judges.verdicts.agreement is not None and judges.verdicts.agreement < AGREEMENT:
         yield (
-            f"under {worst.attack.label} the two judges agree on {judges.verdicts.agreement:.2f} of "
+            f"under {worst.attack.label} the judges agree on {judges.verdicts.agreement:.2f} of "
             f"the images only: {_of(worst.memorization_rate)} come back by one, "
             f"{_of(judges.memorized)} by the other"
         )
