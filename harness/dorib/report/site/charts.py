@@ -11,7 +11,7 @@ from dorib.report.site.rows import BoardRow
 
 WIDTH, HEIGHT = 440, 230
 """Of a panel, in the units of its drawing."""
-LEFT, RIGHT, TOP, BOTTOM = 34, 132, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, 136, 10, 34
 """Its margins; labels stand on the right."""
 LINE_HEIGHT = 12
 MOST_LINES = 7
@@ -83,7 +83,7 @@ def _curves(rows: Sequence[BoardRow], attack: Entry) -> Panel | None:
         look = own_looks.get(row.anchor, "other")
         shift = (number % MOST_LINES - MOST_LINES // 2) * DODGE if look != "other" else 0
         lines.append(
-            Line(row.name, look, tuple(_marks(cell, budgets, shift, row.name)), row.anchor)
+            Line(row.short, look, tuple(_marks(cell, budgets, shift, row.name)), row.anchor)
         )
         if look == "none" and cell.controls_rate:
             marks = _marks(cell, budgets, -shift, "controls", of="controls")
@@ -129,7 +129,7 @@ def utility_over_gap(rows: Sequence[BoardRow]) -> Panel | None:
             _utility_x(high) if high is not None else 0,
             title=f"{row.name}: worst gap {gap.value:.2f}, utility {utility.value:.2f}",
         )
-        points.append(Line(row.name, own_looks.get(row.anchor, "other"), (mark,), row.anchor))
+        points.append(Line(row.short, own_looks.get(row.anchor, "other"), (mark,), row.anchor))
     if not points:
         return None
     ticks = tuple((_utility_x(value), f"{value:g}") for value in (0, 0.2, 0.4, 0.6, 0.8, 1))

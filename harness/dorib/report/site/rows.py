@@ -67,6 +67,14 @@ class BoardRow:
         return f"{self.card.title} ({self.differing})" if self.differing else self.card.title
 
     @property
+    def short(self) -> str:
+        """Its title behind its rank, for a place with little room."""
+        rank = self.row.rank
+        if rank is None:
+            return self.card.title
+        return f"{'s' if self.group == 'per sample' else ''}{rank} {self.card.title}"
+
+    @property
     def worst_kind(self) -> tuple[str, UtilityShare] | None:
         """The kind of prompts that it keeps least of; None where the suite tells none apart."""
         kinds = self.row.utility_by_kind

@@ -85,7 +85,7 @@ def _survival(rows: Sequence[BoardRow], of_sample: Sequence[SampleRow]) -> Panel
         ]
         marks = tuple(_steps([0, *budgets], [1.0, *shares], one.row.name))
         look = looks.get(one.row.anchor, "other")
-        lines.append(Line(one.row.name, look, marks, one.row.anchor))
+        lines.append(Line(one.row.short, look, marks, one.row.anchor))
     if not lines:
         return None
     ticks = tuple((charts.budget_x(b, budgets[-1]), str(b)) for b in (0, *budgets))

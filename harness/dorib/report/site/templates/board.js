@@ -70,8 +70,8 @@
     link.replaceChildren();
     text(link, "b", two(rate));
     text(cell, "small", `${two(low)} to ${two(high)}`, "range");
-    const arms = [oracle === null ? "" : `oracle ${two(oracle)}`, controls === null ? "" : `controls ${two(controls)}`];
-    text(cell, "small", arms.filter(Boolean).join(", "), "arms");
+    if (oracle !== null) text(cell, "small", `oracle ${two(oracle)}`);
+    if (controls !== null) text(cell, "small", `controls ${two(controls)}`);
     cell.dataset.v = rate;
     cell.style.setProperty("--share", rate);
   };
@@ -120,7 +120,7 @@
       shown += yes;
     }
     for (const body of table.tBodies) body.hidden = !body.querySelector("tr.row:not([hidden])");
-    count.textContent = `${shown} of ${rows.length} rows`;
+    count.textContent = `${shown} of ${rows.length} rows${plain() ? "" : "; ranks and verdicts are the suite's judge's within the largest budget"}`;
   };
   const columns = () => {
     const lacks = { "no gradients": "gradients", "no original": "original image" }[field("knows").value];
@@ -188,9 +188,10 @@
   });
   document.addEventListener("keydown", (event) => {
     const typing = /INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName);
-    if (event.key === "/" && !typing) { event.preventDefault(); field("q").focus(); }
+    if (event.key === "/" && !typing) { event.preventDefault(); field("choose").open = true; field("q").focus(); }
   });
   addEventListener("hashchange", follow);
-  tools.hidden = false;
+  field("choose").hidden = field("status").hidden = false;
+  field("choose").open = innerWidth > 600;
   read(); apply(); follow();
 })();
