@@ -128,7 +128,7 @@ def test_the_second_judge_shows_its_rates_and_leaves_ranks(pictured: Reader) -> 
 
 
 def test_the_address_brings_the_same_view_back(browser: Browser, site: Path) -> None:
-    address = "?q=wanda&budget=480&sort=gap.down&hide=transfer#wanda-0567e73c"
+    address = "?q=sparsity%3D0.4&budget=480&sort=gap.down&hide=transfer#wanda-0567e73c"
     with reading(browser) as reader:
         reader.open(site / "tiny" / "index.html", address)
         page = reader.page

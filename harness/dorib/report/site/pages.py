@@ -136,7 +136,6 @@ def _environment() -> Environment:
     environment.filters |= {"range": _range, "pieces": _pieces, "shown": shown}
     environment.globals |= {
         "card_of": card_of,
-        "entry_file": entry_file,
         "chart": charts,
         "margin": MARGIN,
         "agreement_bar": AGREEMENT,

@@ -41,6 +41,11 @@ class BoardRow:
         """Its place in the page's address, and in names of files."""
         return Path(entry_file(self.first)).stem.split(".")[0]
 
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Its entries' files by the attack's label."""
+        return {cell.attack: cell.entry for cell in self.row.cells}
+
     @property
     def first(self) -> Entry:
         """One of its entries: what is of the mitigation stands alike in all."""

@@ -30,7 +30,12 @@
     open(row, false);
   }
 
-  const two = (value) => value.toFixed(2);
+  // Ties to even, as the rest of the page has them.
+  const two = (value) => {
+    const size = Math.abs(value) * 100, floor = Math.floor(size);
+    const whole = size - floor === 0.5 ? floor + floor % 2 : Math.round(size);
+    return `${value < 0 && whole ? "-" : ""}${(whole / 100).toFixed(2)}`;
+  };
   // A cell's numbers at the chosen budget, by the chosen judge: [low, rate, high, oracle, controls].
   const chosen = (cell) => {
     if (!cell) return null;
