@@ -106,38 +106,38 @@ def test_columns_go_by_choice_and_by_what_the_attacker_holds(tiny: Reader) -> No
 
 
 def test_a_smaller_budget_shows_its_own_rates(tiny: Reader) -> None:
-    cell = tiny.page.locator("#wanda-0567e73c td[data-attack='1']")
+    cell = tiny.page.locator("#row-wanda-0567e73c td[data-attack='1']")
     largest = cell.inner_text().split()
     assert largest[:4] == ["0.75", "0.43", "to", "0.95"]
     tiny.page.select_option("#budget", "240")
     assert cell.inner_text().split()[0] == "0.50"
-    gap = tiny.page.locator("#wanda-0567e73c td.gap")
+    gap = tiny.page.locator("#row-wanda-0567e73c td.gap")
     assert gap.inner_text().split() == ["0.50", "without", "interval", "dori"]
     tiny.page.select_option("#budget", "")
     assert cell.inner_text().split() == largest
 
 
 def test_the_second_judge_shows_its_rates_and_leaves_ranks(pictured: Reader) -> None:
-    cell = pictured.page.locator("#hide td[data-attack='1']")
+    cell = pictured.page.locator("#row-hide td[data-attack='1']")
     assert cell.inner_text().split()[0] == "0.75"
-    rank = pictured.page.inner_text("#hide .rank")
+    rank = pictured.page.inner_text("#row-hide .rank")
     pictured.page.select_option("#judge", "second")
     assert cell.inner_text().split()[0] == "0.62"
-    assert pictured.page.inner_text("#hide .rank") == rank
+    assert pictured.page.inner_text("#row-hide .rank") == rank
     assert pictured.query == "judge=second"
 
 
 def test_the_address_brings_the_same_view_back(browser: Browser, site: Path) -> None:
-    address = "?q=sparsity%3D0.4&budget=480&sort=gap.down&hide=transfer#wanda-0567e73c"
+    address = "?q=sparsity%3D0.4&budget=480&sort=gap.down&hide=transfer#row-wanda-0567e73c"
     with reading(browser) as reader:
         reader.open(site / "tiny" / "index.html", address)
         page = reader.page
         assert reader.titles() == ["wanda (scope=global)", "wanda (scope=per_sample)"]
         assert page.input_value("#budget") == "480"
-        assert page.locator("#wanda-0567e73c-details").is_visible()
-        assert "9 of 12 images come back" in page.inner_text("#wanda-0567e73c-details")
+        assert page.locator("#row-wanda-0567e73c-details").is_visible()
+        assert "9 of 12 images come back" in page.inner_text("#row-wanda-0567e73c-details")
         assert not page.locator("th[data-key=a4]").is_visible()
-        assert page.url.endswith("#wanda-0567e73c")
+        assert page.url.endswith("#row-wanda-0567e73c")
 
 
 def test_nonsense_in_the_address_is_nothing(browser: Browser, site: Path) -> None:
@@ -152,20 +152,20 @@ def test_the_keyboard_does_what_the_mouse_does(tiny: Reader) -> None:
     page.keyboard.press("/")
     page.keyboard.type("filter")
     assert tiny.titles() == ["prompt-filter"]
-    page.focus("#prompt-filter .open")
+    page.focus("#row-prompt-filter .open")
     page.keyboard.press("Enter")
-    assert page.locator("#prompt-filter-details").is_visible()
-    assert page.locator("#prompt-filter .open").get_attribute("aria-expanded") == "true"
-    assert page.url.endswith("#prompt-filter")
+    assert page.locator("#row-prompt-filter-details").is_visible()
+    assert page.locator("#row-prompt-filter .open").get_attribute("aria-expanded") == "true"
+    assert page.url.endswith("#row-prompt-filter")
     page.keyboard.press("Enter")
-    assert not page.locator("#prompt-filter-details").is_visible()
+    assert not page.locator("#row-prompt-filter-details").is_visible()
 
 
 def test_the_first_column_stays_in_a_narrow_window(browser: Browser, site: Path) -> None:
     with reading(browser, NARROW) as reader:
         reader.open(site / "tiny" / "index.html")
         region = reader.page.locator(".wide:has(#rows)")
-        head = reader.page.locator("#prompt-filter th")
+        head = reader.page.locator("#row-prompt-filter th")
         before = head.bounding_box()
         region.evaluate("element => { element.scrollLeft = 400; }")
         after = head.bounding_box()
@@ -179,7 +179,7 @@ def test_without_scripts_all_rows_and_reasons_are_there(browser: Browser, site: 
     with reading(browser, scripts=False) as reader:
         reader.open(site / "tiny" / "index.html")
         assert len(reader.titles("#rows tr.row a.name")) == 9
-        assert reader.page.locator("#wanda-0567e73c-details").is_visible()
+        assert reader.page.locator("#row-wanda-0567e73c-details").is_visible()
         assert not reader.page.locator("#tools").is_visible()
 
 

@@ -38,8 +38,8 @@ class BoardRow:
 
     @cached_property
     def anchor(self) -> str:
-        """Its place in the page's address, and in names of files."""
-        return Path(entry_file(self.first)).stem.split(".")[0]
+        """Its place in the page's address; a method's name alone might be that of a section."""
+        return "row-" + Path(entry_file(self.first)).stem.split(".")[0]
 
     @cached_property
     def files(self) -> dict[str, str]:
