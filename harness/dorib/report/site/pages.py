@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAGE = "index.html"
 LOCALITY = f"locality/*/{PAGE}"
 """Where `dorib locality` leaves its pages below a run's folder: one for each attack."""
-META = "meta/trust.svg"
+META = "meta/meta.svg"
 """Where `dorib meta --out FOLDER/meta` leaves its figure."""
 
 
