@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from dorib.cli.app import main
 from fixtures.browser import NARROW, WIDE, Reader, chromium, reading, violations
-from fixtures.site import pictured_board
+from fixtures.site import large_board, pictured_board
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards"
 FIRST_VIEW = 3_000_000
@@ -206,6 +206,19 @@ def test_a_sample_s_page_shows_what_broke_or_what_held(browser: Browser, site: P
         assert reader.page.locator(cells).count() == 6 - broken
         assert reader.query == "show=held"
         assert not reader.complaints
+
+
+def test_five_hundred_rows_are_one_light_page(browser: Browser, tmp_path: Path) -> None:
+    large_board(tmp_path, 500)
+    with pytest.raises(SystemExit) as ended:
+        main(["site", str(tmp_path)])
+    assert not ended.value.code
+    assert (tmp_path / "index.html").stat().st_size < FIRST_VIEW
+    with reading(browser) as reader:
+        reader.open(tmp_path / "index.html", "?sort=gap.down")
+        assert len(of_group(reader)) == 500
+        reader.page.fill("#q", "v=499")
+        assert of_group(reader) == ["Hide and seek (v=499)"]
 
 
 KINDS = ("index.html", "tiny/index.html", "pictured/index.html", "pictured/samples/m0.html")
