@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dorib.cli.app import main
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.facts import RunFacts, SampleFacts
 from dorib.ranking.rates import UtilityShare
@@ -197,3 +198,28 @@ def test_published_rows_are_what_they_are_known_to_be(slug: str, expected: str, 
     found = verdict(published(slug))
     assert word(found) == expected
     assert said in str(found)
+
+
+def test_a_run_ends_with_its_verdicts(
+    tiny_suite_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--suite", str(tiny_suite_folder), "--out", str(tmp_path)]
+    methods = ["-m", "prompt-filter", "-m", "wanda:sparsity=0.1", "-a", "dori"]
+    extent = ["--limit", "1", "--seeds", "1", "--budgets", "24", "--metric", "sscd"]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *where, *methods, *extent])
+    assert not ended.value.code
+    said = capsys.readouterr().out.splitlines()
+    for place, label in ((-5, "prompt-filter"), (-2, "wanda:sparsity=0.1")):
+        found = verdict([e for e in left(tmp_path) if e.mitigation.label == label])
+        assert found is not None
+        assert said[place : place + 2 or None] == [f"{found.word}: {label}", f"  {found.sentence}."]
+
+
+def left(out: Path) -> list[Entry]:
+    return [read_entry(path) for path in sorted((out / "entries").glob("*.json"))]
+
+
+def test_the_order_of_cells_decides_nothing() -> None:
+    cells = made({"none": 5, "dori": 20, "transfer": 20})
+    assert verdict(cells) == verdict(cells[::-1])

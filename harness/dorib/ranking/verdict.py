@@ -156,9 +156,9 @@ def _nothing_left(cells: Sequence[Entry]) -> Iterator[str]:
 
 
 def _worst(cells: Sequence[Entry]) -> Entry:
-    """The cell of the largest gap; of equal ones the one that surely has it."""
+    """The cell of the largest gap; of equal ones that of the highest bound, then by name."""
     gaps = [(cell.erasure_gap, cell) for cell in cells if cell.erasure_gap]
-    return max(gaps, key=lambda found: (found[0].value, found[0].low))[1]
+    return min(gaps, key=lambda found: (-found[0].value, -found[0].low, found[1].attack.label))[1]
 
 
 def _beside(cell: Entry) -> str:
