@@ -87,7 +87,15 @@ def test_words_and_choices_filter_rows(tiny: Reader) -> None:
 def test_a_damaged_model_in_first_place_bears_its_mark(tiny: Reader) -> None:
     first = tiny.page.locator("tr.row").first
     assert first.locator(".rank").inner_text() == "1"
-    assert first.locator(".mark").inner_text() == "damaged"
+    assert first.locator("td .mark").inner_text() == "damaged"
+
+
+def test_the_mark_goes_with_the_rank_in_a_narrow_window(browser: Browser, site: Path) -> None:
+    for width, beside in ((WIDE, False), (NARROW, True)):
+        with reading(browser, width) as reader:
+            reader.open(site / "tiny" / "index.html")
+            first = reader.page.locator("tr.row").first
+            assert first.locator("th .mark").is_visible() == beside
 
 
 def test_columns_go_by_choice_and_by_what_the_attacker_holds(tiny: Reader) -> None:

@@ -89,7 +89,9 @@ def write_gallery(this: Run) -> Path:
     }
     path = this.out / GALLERY_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
+    for folder in (path.parent, *(path.parent / subject.id for subject in this.subjects)):
+        folder.mkdir(exist_ok=True)
+        sweep(folder)
     gallery = Gallery(
         samples=tuple(_sample(this, subject) for subject in this.subjects),
         pictures=tuple(
@@ -154,7 +156,6 @@ def _known(likeness: float | None) -> float:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if max(picture.size) > SIDE:
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     with whole_file(path, durable=False) as temporary:
