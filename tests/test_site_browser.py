@@ -202,6 +202,15 @@ def test_the_theme_is_the_system_s_until_it_is_changed(browser: Browser, site: P
         assert reader.page.evaluate(paper) == "rgb(255, 255, 255)"
 
 
+def test_paper_is_white_and_has_no_tools(browser: Browser, site: Path) -> None:
+    with reading(browser, scheme="dark") as reader:
+        reader.open(site / "tiny" / "index.html")
+        reader.page.emulate_media(media="print")
+        assert reader.page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert not reader.page.locator("#tools").is_visible()
+        assert not reader.page.locator("nav").is_visible()
+
+
 def test_a_sample_s_page_shows_what_broke_or_what_held(browser: Browser, site: Path) -> None:
     with reading(browser) as reader:
         reader.open(site / "pictured" / "samples" / "m0.html")
