@@ -86,7 +86,7 @@ def test_there_are_at_least_seventy() -> None:
 
 
 def test_the_honest_ones_are_shown(honest: Path, registry: Registry) -> None:
-    assert read_board(honest, registry).entries[0].schema_version == 3
+    assert read_board(honest, registry).entries[0].schema_version == 4
     assert read_board(PUBLISHED, registry).entries[0].schema_version == 1
 
 

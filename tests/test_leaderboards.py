@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,8 @@ def test_a_published_leaderboard_is_that_of_its_entries(name: str) -> None:
     )
     entries = [read_entry(folder / entry) for entry in named]
     again = leaderboard(entries, board.required_attacks)
-    assert again.model_dump(mode="json") == json.loads((folder / "leaderboard.json").read_text())
+    # As models: a file of an older version lacks the names that came later.
+    assert again == board
 
 
 def test_the_embedded_suite_s_has_every_required_attack_and_no_errors() -> None:

@@ -16,6 +16,7 @@ from .cli.terminal import say as say
 
 # For an analysis that brings a command of its own: what it opens, and what it is handed.
 from .config import RunConfig as RunConfig
+from .contracts.cards import MethodCard as MethodCard
 from .contracts.edit_files import load_edit as load_edit
 from .contracts.edit_files import save_edit as save_edit
 from .contracts.edits import AddLowRank as AddLowRank

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dorib import MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
+from dorib import MethodCard, MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
 
 dorib_contract = 2
 
@@ -119,4 +119,15 @@ def register_mitigations(register: Register) -> None:
         "dorib_adversarial_finetune.mitigation:AdversarialFinetune",
         params=AdversarialFinetuneParams,
         summary="trains the U-Net against embeddings that a search finds",
+        card=MethodCard(
+            title="Adversarial fine-tuning",
+            sentence="Trains the whole U-Net on the embeddings that an attack "
+            "still finds, towards pictures that are no copies.",
+            authors="Kowalczuk et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2507.16880",
+            code="https://github.com/sprintml/finding_dori",
+            family="fine-tuning",
+            access="training images",
+        ),
     )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -72,6 +72,16 @@ def register_mitigations(register: Register) -> None:
         "dorib_attention.mitigation:Attention",
         params=AttentionParams,
         summary="scales attention to the begin token or to keys that stand out, masks padding",
+        card=MethodCard(
+            title="Cross-attention masking",
+            sentence="Gives the begin token more attention, and padding none.",
+            authors="Ren et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2403.11052",
+            code="https://github.com/renjie3/MemAttn",
+            family="while sampling",
+            access="nothing",
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import Params, PathParam, Register, hookimpl
+from dorib import MethodCard, Params, PathParam, Register, hookimpl
 
 dorib_contract = 2
 
@@ -29,4 +29,9 @@ def register_mitigations(register: Register) -> None:
         "dorib_checkpoint.mitigation:Checkpoint",
         params=CheckpointParams,
         summary="a model that was mitigated elsewhere: weights, a LoRA or a PEFT adapter",
+        card=MethodCard(
+            title="A checkpoint",
+            sentence="A model that was mitigated elsewhere, scored as it is.",
+            family="from elsewhere",
+        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import ModelParam, Params, Register, hookimpl
+from dorib import MethodCard, ModelParam, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -28,4 +28,11 @@ def register_metrics(register: Register) -> None:
         "dorib_clip.metric:Clip",
         params=ClipParams,
         summary="alignment of images with their captions, and with shuffled captions",
+        card=MethodCard(
+            title="CLIP score",
+            sentence="How well an image follows its caption.",
+            authors="Hessel et al.",
+            year=2021,
+            paper="https://arxiv.org/abs/2104.08718",
+        ),
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dorib import Register, TrainingParams, hookimpl
+from dorib import MethodCard, Register, TrainingParams, hookimpl
 
 dorib_contract = 2
 
@@ -138,4 +138,37 @@ def register_mitigations(register: Register) -> None:
         "dorib_concept.mitigation:Concept",
         params=ConceptParams,
         summary="erases memorized captions as concepts: UCE, ESD or concept ablation",
+        card=MethodCard(
+            title="UCE",
+            sentence="Solves in closed form for cross-attention maps that read "
+            "memorized captions as another one.",
+            authors="Gandikota et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2308.14761",
+            code="https://github.com/rohitgandikota/unified-concept-editing",
+            family="closed form",
+            access="captions",
+        ),
+        variants={
+            "method=esd": MethodCard(
+                title="ESD",
+                sentence="Trains the model away from what a memorized caption adds to its output.",
+                authors="Gandikota et al.",
+                year=2023,
+                paper="https://arxiv.org/abs/2303.07345",
+                code="https://github.com/rohitgandikota/erasing",
+                family="fine-tuning",
+                access="captions",
+            ),
+            "method=ablation": MethodCard(
+                title="Concept ablation",
+                sentence="Trains a memorized caption to give what a general one gives.",
+                authors="Kumari et al.",
+                year=2023,
+                paper="https://arxiv.org/abs/2303.13516",
+                code="https://github.com/nupurkmr2/concept-ablation",
+                family="fine-tuning",
+                access="captions",
+            ),
+        },
     )

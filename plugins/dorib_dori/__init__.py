@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import EmbeddingSearchParams, Register, hookimpl
+from dorib import EmbeddingSearchParams, MethodCard, Register, hookimpl
 
 dorib_contract = 2
 
@@ -24,4 +24,12 @@ def register_attacks(register: Register) -> None:
         "dorib_dori.attack:Dori",
         params=DoriParams,
         summary="optimises the text embedding on the denoising loss of the original image",
+        card=MethodCard(
+            title="Dori",
+            sentence="Optimises a text embedding until the model draws the original again.",
+            authors="Kowalczuk et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2507.16880",
+            code="https://github.com/sprintml/finding_dori",
+        ),
     )

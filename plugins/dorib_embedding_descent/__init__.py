@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -106,18 +106,60 @@ def register_mitigations(register: Register) -> None:
         "dorib_embedding_descent.mitigations:EmbeddingDescent",
         params=EmbeddingDescentParams,
         summary="moves embeddings until the prompt's share of the first output is an ordinary one",
+        card=MethodCard(
+            title="Prompt embedding descent",
+            sentence="Moves each prompt's embedding until its share of the first "
+            "output is an ordinary one.",
+            authors="Wen et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2407.21720",
+            code="https://github.com/YuxinWenRick/diffusion_memorization",
+            family="while sampling",
+            access="nothing",
+        ),
     )
     register(
         "noise-descent",
         "dorib_embedding_descent.mitigations:NoiseDescent",
         params=NoiseDescentParams,
         summary="moves the initial noise until the prompt's share of the first output is ordinary",
+        card=MethodCard(
+            title="Initial noise, per sample",
+            sentence="Moves the initial noise until the prompt's share of the "
+            "first output is an ordinary one.",
+            authors="Han et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2510.08625",
+            family="while sampling",
+            access="nothing",
+        ),
+        variants={
+            "loss=sharpness": MethodCard(
+                title="SAIL",
+                sentence="Moves the initial noise to where the prompt's share of the "
+                "output is not sharp.",
+                authors="Jeon et al.",
+                year=2025,
+                paper="https://arxiv.org/abs/2412.04140",
+                family="while sampling",
+                access="nothing",
+            ),
+        },
     )
     register(
         "noise-adjustment",
         "dorib_embedding_descent.mitigations:NoiseAdjustment",
         params=NoiseAdjustmentParams,
         summary="moves the initial noise by finite differences, and guides late",
+        card=MethodCard(
+            title="Initial noise, batch-wise",
+            sentence="Moves the initial noise by finite differences, and guides late.",
+            authors="Han et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2510.08625",
+            family="while sampling",
+            access="nothing",
+        ),
     )
 
 

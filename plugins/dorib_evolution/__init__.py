@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import EmbeddingSearchParams, Register, hookimpl
+from dorib import EmbeddingSearchParams, MethodCard, Register, hookimpl
 
 dorib_contract = 2
 
@@ -41,4 +41,12 @@ def register_attacks(register: Register) -> None:
         "dorib_evolution.attack:Evolution",
         params=EvolutionParams,
         summary="searches the text embedding without gradients, by an evolution strategy",
+        card=MethodCard(
+            title="Evolution strategy",
+            sentence="Searches the text embedding without gradients, so that "
+            "broken gradients pass for no erasure.",
+            authors="Salimans et al.",
+            year=2017,
+            paper="https://arxiv.org/abs/1703.03864",
+        ),
     )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -55,6 +55,17 @@ def register_mitigations(register: Register) -> None:
         "dorib_guidance.mitigation:Guidance",
         params=GuidanceParams,
         summary="no guidance, or the opposite, until sampling has left the memorized image's basin",
+        card=MethodCard(
+            title="Guidance outside the attraction basin",
+            sentence="Leaves guidance out, or turns it round, until sampling has "
+            "left the memorized image's basin.",
+            authors="Jain et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2411.16738",
+            code="https://github.com/SonyResearch/mitigating_memorization",
+            family="while sampling",
+            access="nothing",
+        ),
     )
 
 

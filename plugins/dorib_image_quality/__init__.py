@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dorib import FileParam, FolderParam, ModelParam, Params, Register, hookimpl
+from dorib import FileParam, FolderParam, MethodCard, ModelParam, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -53,4 +53,12 @@ def register_metrics(register: Register) -> None:
         "dorib_image_quality.metric:ImageQuality",
         params=ImageQualityParams,
         summary="FID, CLIP-FID and KID of the utility prompts' images",
+        card=MethodCard(
+            title="FID, CLIP-FID and KID",
+            sentence="How far the utility prompts' images lie from the reference ones.",
+            authors="Heusel et al.",
+            year=2017,
+            paper="https://arxiv.org/abs/1706.08500",
+            code="https://github.com/GaParmar/clean-fid",
+        ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -19,4 +19,8 @@ def register_metrics(register: Register) -> None:
         "dorib_image_similarity.metric:ImageSimilarity",
         params=ImageSimilarityParams,
         summary="MS-SSIM and pixel distance to the original and to the unmitigated image",
+        card=MethodCard(
+            title="MS-SSIM and pixel distance",
+            sentence="How much an image's structure is that of another.",
+        ),
     )

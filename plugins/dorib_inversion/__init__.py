@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Register, SearchParams, hookimpl
+from dorib import MethodCard, Register, SearchParams, hookimpl
 
 dorib_contract = 2
 
@@ -31,4 +31,11 @@ def register_attacks(register: Register) -> None:
         "dorib_inversion.attack:Inversion",
         params=InversionParams,
         summary="optimises the vector of one made-up word, which the text encoder reads",
+        card=MethodCard(
+            title="Textual inversion",
+            sentence="Optimises the vector of one made-up word, which the text encoder reads.",
+            authors="Pham et al.",
+            year=2023,
+            paper="https://arxiv.org/abs/2308.01508",
+        ),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -58,4 +58,15 @@ def register_mitigations(register: Register) -> None:
         "dorib_nemo.mitigation:Nemo",
         params=NemoParams,
         summary="blocks the cross-attention value neurons that a memorized prompt relies on",
+        card=MethodCard(
+            title="NeMo",
+            sentence="Blocks the few cross-attention neurons without which a "
+            "memorized caption loses its image.",
+            authors="Hintersdorf et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2406.02366",
+            code="https://github.com/ml-research/localizing_memorization_in_diffusion_models",
+            family="pruning",
+            access="captions",
+        ),
     )

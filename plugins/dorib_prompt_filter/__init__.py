@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -33,6 +33,12 @@ def register_mitigations(register: Register) -> None:
         "dorib_prompt_filter.mitigation:PromptFilter",
         params=PromptFilterParams,
         summary="answers a known prompt with the image of another one; erases nothing",
+        card=MethodCard(
+            title="Prompt filter",
+            sentence="Answers a known caption with the image of another one; no weight is changed.",
+            family="prompt",
+            access="captions",
+        ),
     )
 
 

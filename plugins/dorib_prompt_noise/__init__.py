@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -36,6 +36,16 @@ def register_mitigations(register: Register) -> None:
         "dorib_prompt_noise.mitigation:PromptNoise",
         params=PromptNoiseParams,
         summary="puts random words or numbers into each prompt, or repeats or drops words",
+        card=MethodCard(
+            title="Random token addition",
+            sentence="Puts random words or numbers into each prompt, or repeats or drops words.",
+            authors="Somepalli et al.",
+            year=2023,
+            paper="https://arxiv.org/abs/2305.20086",
+            code="https://github.com/somepago/DCR",
+            family="prompt",
+            access="nothing",
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Register, SearchParams, hookimpl
+from dorib import MethodCard, Register, SearchParams, hookimpl
 
 dorib_contract = 2
 
@@ -32,4 +32,11 @@ def register_attacks(register: Register) -> None:
         "dorib_prompt_walk.attack:PromptWalk",
         params=PromptWalkParams,
         summary="edits words of the caption by signs of memorization, without the original image",
+        card=MethodCard(
+            title="Prompt walk",
+            sentence="Edits words of the caption by signs of memorization, without the original.",
+            authors="Hong et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2407.17095",
+        ),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import MethodChoice, MethodSpec, Params, Register, hookimpl
+from dorib import MethodCard, MethodChoice, MethodSpec, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -28,4 +28,13 @@ def register_mitigations(register: Register) -> None:
         "dorib_quantize.mitigation:Quantize",
         params=QuantizeParams,
         summary="another mitigation, its weights rounded to 8 or 4 bits",
+        card=MethodCard(
+            title="Quantised weights",
+            sentence="Rounds the weights that another mitigation leaves to 8 or 4 bits.",
+            authors="Dorna et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2506.12618",
+            code="https://github.com/locuslab/open-unlearning",
+            family="wrapper",
+        ),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -32,4 +32,11 @@ def register_attacks(register: Register) -> None:
         "dorib_relearn.attack:Relearn",
         params=RelearnParams,
         summary="fine-tunes low-rank additions to the attention weights for a few steps",
+        card=MethodCard(
+            title="Relearning",
+            sentence="Fine-tunes low-rank additions to the attention weights for a few steps.",
+            authors="Lynch et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2402.16835",
+        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -35,4 +35,11 @@ def register_attacks(register: Register) -> None:
         "dorib_seeds.attack:FreshSeeds",
         params=SeedsParams,
         summary="draws many images of the caption and goes on from the most typical one",
+        card=MethodCard(
+            title="Many seeds",
+            sentence="Draws many images of the caption and goes on from the most typical one.",
+            authors="Carlini et al.",
+            year=2023,
+            paper="https://arxiv.org/abs/2301.13188",
+        ),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dorib import FileParam, Params, Register, hookimpl
+from dorib import FileParam, MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -101,10 +101,25 @@ def register_metrics(register: Register) -> None:
         "dorib_sscd.metric:Sscd",
         params=SscdParams,
         summary="copy detection: likeness to the original, replicas, diversity",
+        card=MethodCard(
+            title="SSCD",
+            sentence="Copy detection: is an image a copy of the original?",
+            authors="Pizzi et al.",
+            year=2022,
+            paper="https://arxiv.org/abs/2202.10261",
+            code="https://github.com/facebookresearch/sscd-copy-detection",
+        ),
     )
     register(
         "sscd-agreement",
         "dorib_sscd.agreement:SscdAgreement",
         params=SscdAgreementParams,
         summary="a second descriptor beside the suite's: Cohen's kappa of what replicates",
+        card=MethodCard(
+            title="Agreement of two descriptors",
+            sentence="Cohen's kappa between the suite's descriptor and a second one.",
+            authors="Pizzi et al.",
+            year=2022,
+            paper="https://arxiv.org/abs/2202.10261",
+        ),
     )

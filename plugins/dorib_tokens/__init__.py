@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Register, SearchParams, hookimpl
+from dorib import MethodCard, Register, SearchParams, hookimpl
 
 dorib_contract = 2
 
@@ -46,4 +46,23 @@ def register_attacks(register: Register) -> None:
         "dorib_tokens.attack:TokenSearch",
         params=TokensParams,
         summary="searches words to put before the caption, by gradients",
+        card=MethodCard(
+            title="UnlearnDiffAtk",
+            sentence="Searches words to put before the caption, on a relaxed simplex.",
+            authors="Zhang et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2310.11868",
+            code="https://github.com/OPTML-Group/Diffusion-MU-Attack",
+        ),
+        variants={
+            "optimiser=projection": MethodCard(
+                title="P4D",
+                sentence="Searches words to put before the caption, projecting "
+                "vectors on the vocabulary.",
+                authors="Chin et al.",
+                year=2024,
+                paper="https://arxiv.org/abs/2309.06135",
+                code="https://github.com/joycenerd/P4D",
+            ),
+        },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dorib import MethodChoice, MethodSpec, Params, Register, hookimpl
+from dorib import MethodCard, MethodChoice, MethodSpec, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -25,4 +25,8 @@ def register_attacks(register: Register) -> None:
         "dorib_transfer.attack:Transfer",
         params=TransferParams,
         summary="replays the triggers that another attack found on the unmitigated model",
+        card=MethodCard(
+            title="Transferred triggers",
+            sentence="Replays what another attack found on the unmitigated model.",
+        ),
     )

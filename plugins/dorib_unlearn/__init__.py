@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
+from dorib import MethodCard, MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
 
 dorib_contract = 2
 
@@ -109,4 +109,56 @@ def register_mitigations(register: Register) -> None:
         "dorib_unlearn.mitigation:Unlearn",
         params=UnlearnParams,
         summary="unlearns the memorized images: naive, NegGrad, EraseDiff, SISS or ReTrack",
+        card=MethodCard(
+            title="SISS",
+            sentence="Unlearns images by importance weights on a mixture of "
+            "those to forget and those to keep.",
+            authors="Alberti et al.",
+            year=2025,
+            paper="https://arxiv.org/abs/2503.01034",
+            code="https://github.com/claserken/SISS",
+            family="fine-tuning",
+            access="training images",
+        ),
+        variants={
+            "loss=naive": MethodCard(
+                title="Naive deletion",
+                sentence="Goes on training on the kept images alone.",
+                authors="Alberti et al.",
+                year=2025,
+                paper="https://arxiv.org/abs/2503.01034",
+                code="https://github.com/claserken/SISS",
+                family="fine-tuning",
+                access="training images",
+            ),
+            "loss=neggrad": MethodCard(
+                title="NegGrad",
+                sentence="Climbs the loss of the images to forget while it goes down "
+                "on those to keep.",
+                authors="Golatkar et al.",
+                year=2020,
+                paper="https://arxiv.org/abs/1911.04933",
+                family="fine-tuning",
+                access="training images",
+            ),
+            "loss=erasediff": MethodCard(
+                title="EraseDiff",
+                sentence="Leads images to forget to noise, as far as the loss on kept ones allows.",
+                authors="Wu et al.",
+                year=2024,
+                paper="https://arxiv.org/abs/2401.05779",
+                family="fine-tuning",
+                access="training images",
+            ),
+            "loss=retrack": MethodCard(
+                title="ReTrack",
+                sentence="Leads noisy images to forget to their nearest kept neighbours.",
+                authors="Shi et al.",
+                year=2025,
+                paper="https://arxiv.org/abs/2509.13007",
+                code="https://github.com/sqt24/ReTrack",
+                family="fine-tuning",
+                access="training images",
+            ),
+        },
     )

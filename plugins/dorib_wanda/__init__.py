@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import Params, Register, hookimpl
+from dorib import MethodCard, Params, Register, hookimpl
 
 dorib_contract = 2
 
@@ -53,4 +53,15 @@ def register_mitigations(register: Register) -> None:
         "dorib_wanda.mitigation:Wanda",
         params=WandaParams,
         summary="zeroes feed-forward weights by magnitude times activation norm",
+        card=MethodCard(
+            title="Wanda for memorization",
+            sentence="Sets feed-forward weights to zero that memorized captions "
+            "lean on more than others do.",
+            authors="Chavhan et al.",
+            year=2024,
+            paper="https://arxiv.org/abs/2406.18566",
+            code="https://github.com/ruchikachavhan/concept-prune",
+            family="pruning",
+            access="captions",
+        ),
     )

@@ -15,7 +15,7 @@ from rich.text import Text
 from dorib.cli import terminal
 from dorib.cli.tables import longest_line
 from dorib.printable import printable
-from dorib.report.overview import counted, footnotes, scale, table_lines, titles
+from dorib.report.overview import counted, footnotes, scale, table_lines, titles, verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def show_result(result: RunResult, console: Console) -> None:
     """Print the table of a run and what belongs below it."""
     terminal.say(console, "")
     terminal.show_table(console, results_table(result.entries))
-    terminal.say(console, *_explanations(result), *_places(result))
+    terminal.say(console, *_explanations(result), *_places(result), *_verdicts(result))
 
 
 def results_table(entries: Sequence[Entry]) -> Table:
@@ -99,6 +99,14 @@ def _places(result: RunResult) -> Iterator[str]:
     if result.pictures:
         *_, last = result.pictures.values()
         yield f"for example  {last / 'overview.png'}"
+
+
+def _verdicts(result: RunResult) -> Iterator[str]:
+    """The last lines: what it all comes to."""
+    for label, found in verdicts(result.entries):
+        yield ""
+        yield f"{found.word}: {label}"
+        yield f"  {found.sentence}."
 
 
 def _unique(items: Iterable[Path]) -> list[Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from dorib.contracts.cards import MethodCard
 from dorib.contracts.params import Params
 
 MethodKind: TypeAlias = Literal["mitigation", "attack", "metric", "rule", "probe"]
@@ -31,9 +33,20 @@ class Register(Protocol):
     """What a hook calls for each method it brings."""
 
     def __call__(
-        self, name: str, target: str, *, params: type[Params] = Params, summary: str = ""
+        self,
+        name: str,
+        target: str,
+        *,
+        params: type[Params] = Params,
+        summary: str = "",
+        card: MethodCard | None = None,
+        variants: Mapping[str, MethodCard] | None = None,
     ) -> None:
-        """Register `name`, implemented by the class at `target` ("package.module:Class")."""
+        """Register `name`, implemented by the class at `target` ("package.module:Class").
+
+        `card` is what leaderboards show of it; `variants` holds cards of its own for settings that
+        people know as another method, by the parameter that makes them so: `{"loss=siss": ...}`.
+        """
 
 
 class RegisterSuite(Protocol):

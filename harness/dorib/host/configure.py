@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from dorib.contracts.cards import MethodCard, card_for
 from dorib.contracts.methods import Attack, Method, Metric, Mitigation, Probe
 from dorib.contracts.params import Params
 from dorib.contracts.registration import MethodKind
@@ -64,6 +65,12 @@ class Configured:
         own = [self.registration.kind, self.name, self.params, package_digest(package)]
         parts = {role: part.fingerprint for role, part in self.parts.items()}
         return digest([*own, parts] if parts else own)
+
+    @property
+    def card(self) -> MethodCard | None:
+        """What leaderboards show of it with these parameters; None where there is none."""
+        registration = self.registration
+        return card_for(registration.card, dict(registration.variants), self.params)
 
     @property
     def slug(self) -> str:

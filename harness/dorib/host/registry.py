@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pluggy
 
 from dorib.contracts import hookspecs
+from dorib.contracts.cards import MethodCard
 from dorib.contracts.params import Params
 from dorib.contracts.registration import BUILT_IN_COMMANDS, PluginKind
 from dorib.errors import DoribError
@@ -49,6 +50,9 @@ class Registration:
     """Brought by the distribution `dorib` itself."""
     inline: bool = False
     """Of a file that was named, and of no installed package."""
+    card: MethodCard | None = None
+    variants: Mapping[str, MethodCard] = field(default_factory=dict)
+    """Cards of settings that people know as another method, by `parameter=value`."""
 
     def load(self) -> Any:
         """Import what `target` names: a method's class, a command's function.
@@ -197,14 +201,21 @@ def _taker(
     registry: Registry, plugin: str, kind: PluginKind, built_in: bool, inline: bool
 ) -> Callable[..., None]:
     def register(
-        name: str, target: str | Path, *, params: type[Params] = Params, summary: str = ""
+        name: str,
+        target: str | Path,
+        *,
+        params: type[Params] = Params,
+        summary: str = "",
+        card: MethodCard | None = None,
+        variants: Mapping[str, MethodCard] | None = None,
     ) -> None:
-        reason = _refusal(registry, kind, name, params)
+        cards = dict(variants or {})
+        reason = _refusal(registry, kind, name, params) or _card_refusal(card, cards, params)
         if reason is not None:
             registry.broken.append(BrokenPlugin(plugin, f"{kind} {name!r}{reason}"))
             return
         registry.registrations[kind, name] = Registration(
-            kind, name, plugin, str(target), params, summary, built_in, inline
+            kind, name, plugin, str(target), params, summary, built_in, inline, card, cards
         )
 
     return register
@@ -220,3 +231,12 @@ def _refusal(registry: Registry, kind: PluginKind, name: object, params: object)
         return " is one of dorib's own"
     taken = registry.registrations.get((kind, name))
     return f" is already registered by plugin {taken.plugin}" if taken is not None else None
+
+
+def _card_refusal(card: object, variants: Mapping[str, object], params: type[Params]) -> str | None:
+    if not all(
+        isinstance(one, MethodCard) for one in (card, *variants.values()) if one is not None
+    ):
+        return ": its card is no dorib.MethodCard"
+    unknown = [name for name in variants if name.partition("=")[0] not in params.model_fields]
+    return f": its card's variant {unknown[0]!r} names no parameter" if unknown else None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from dorib.contracts.cards import MethodCard
 from dorib.contracts.params import Scope
 from dorib.ranking.rates import (
     Count,
@@ -116,6 +117,8 @@ class MethodFacts(Facts):
     plugin: str
     params: Annotated[dict[str, Any], AfterValidator(_plain)]
     fingerprint: Sha256
+    card: MethodCard | None = None
+    """Title, authors and references, as its plugin brings them; None before version 4."""
 
 
 class Samples(Facts):
@@ -160,9 +163,10 @@ class Digests(Facts):
 class EntryFields(Facts):
     """The fields of an entry, each by itself; `Entry` sees to it that they agree."""
 
-    schema_version: Literal[1, 2, 3] = 3
+    schema_version: Literal[1, 2, 3, 4] = 4
     """Since version 2, rates are of the samples broken within a budget (`curve`), and
-    `required_attacks` are stated; since version 3, `second_judge` is."""
+    `required_attacks` are stated; since version 3, `second_judge` is; since version 4, methods may
+    have their cards."""
     suite: SuiteFacts
     split: str
     profile: ProfileName

@@ -12,6 +12,7 @@ from itertools import groupby
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import BudgetPoint, ProfileName, Summary
 from dorib.ranking.rates import Rate
+from dorib.ranking.verdict import Verdict, verdict
 
 ABSENT = "-"
 FIGURES = ("memorized", "controls", "oracle", "utility", "work")
@@ -98,6 +99,17 @@ def footnotes(entries: Sequence[Entry]) -> Iterator[str]:
     if first.samples.unscorable:
         lacking = counted(first.samples.unscorable, "sample")
         yield f"unscorable: {lacking} without an original image, in no rate"
+
+
+def verdicts(entries: Sequence[Entry]) -> Iterator[tuple[str, Verdict]]:
+    """A verdict on each mitigation, by its label; reference lines have none."""
+    of_mitigation: dict[str, list[Entry]] = {}
+    for entry in entries:
+        of_mitigation.setdefault(entry.mitigation.label, []).append(entry)
+    for label, cells in of_mitigation.items():
+        found = verdict(cells)
+        if found is not None:
+            yield label, found
 
 
 def scale(entries: Sequence[Entry], profile: ProfileName) -> str:

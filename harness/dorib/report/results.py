@@ -22,6 +22,7 @@ from dorib.report.board.computing import processor_name
 from dorib.report.board.kept import KeptCell, KeptFacts
 from dorib.report.board.publishing import RECORDS_FILE, Publisher, name_of
 from dorib.report.failures import failed_altogether
+from dorib.report.gallery import write_gallery
 from dorib.report.pictures import draw_original
 from dorib.report.run import Run
 from dorib.report.run_result import RunResult
@@ -195,8 +196,14 @@ def _computed(this: Run, name: str) -> dict[str, dict[str, Any]]:
 
 
 def finish(this: Run, *, reused: bool) -> RunResult:
-    """What the run leaves behind: all of it is written by now."""
+    """What the run leaves behind: all of it but the gallery is written by now.
+
+    Raises:
+        DoribError: the disk is full or not writable.
+    """
     assert this.publisher is not None
+    with named_write_errors(this.out):
+        write_gallery(this, set(this.publisher.board.cells))
     entries, out = this.publisher.board.entries, this.out
     required = this.context.suite.manifest.required_attacks
     ran = {entry.attack.label for entry in entries}
@@ -295,4 +302,5 @@ def _method_facts(method: Configured) -> MethodFacts:
         plugin=method.registration.plugin,
         params=method.params,
         fingerprint=method.fingerprint,
+        card=method.card,
     )

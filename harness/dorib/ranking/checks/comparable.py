@@ -58,8 +58,9 @@ def contradictions(
         cells[cell] = entry
     yield from _different(entries)
     yield from _doubly_named(entries)
+    oracles = [entry for entry in entries if entry.mitigation.name == ORACLE]
     for entry in entries:
-        yield from _beside_references(entry, cells, to_come)
+        yield from _beside_references(entry, cells, oracles, to_come)
 
 
 def _different(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
@@ -123,13 +124,12 @@ def _doubly_named(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
 
 
 def _beside_references(
-    entry: Entry, cells: Cells, to_come: Collection[tuple[str, str]]
+    entry: Entry, cells: Cells, oracles: Sequence[Entry], to_come: Collection[tuple[str, str]]
 ) -> Iterator[tuple[Entry, str]]:
     """The oracle's rate is the oracle's own row, and every run has the unmitigated model's."""
     attack = entry.attack.label
     if (NONE, attack) not in cells:
         yield entry, f"the unmitigated model under {attack} is not on the leaderboard"
-    oracles = [cell for cell in cells.values() if cell.mitigation.name == ORACLE]
     if len({cell.mitigation.label for cell in oracles}) > 1:
         yield entry, "mitigation: two oracles; leave one out"
     oracle = next((cell for cell in oracles if cell.attack.label == attack), None)

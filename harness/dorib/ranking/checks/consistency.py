@@ -22,6 +22,9 @@ from dorib.ranking.rates import (
 )
 from dorib.ranking.statistics import FEWEST_PROMPTS
 
+FIRST_WITH_CARDS = 4
+"""Version of entries."""
+
 Arm = Callable[..., "Rate | None"]
 
 
@@ -58,6 +61,8 @@ def _check_names(entry: EntryFields) -> None:
         raise ValueError(
             f"reference_line: {entry.reference_line}, but the mitigation is {entry.mitigation.name}"
         )
+    if entry.schema_version < FIRST_WITH_CARDS and (entry.mitigation.card or entry.attack.card):
+        raise ValueError(f"card: methods have theirs since version {FIRST_WITH_CARDS}")
     if list(entry.knows) != sorted(set(entry.knows)):
         raise ValueError("knows: not in order, each once")
     required = entry.required_attacks

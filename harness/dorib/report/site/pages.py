@@ -1,39 +1,71 @@
-"""The pages: one for each board, and a list of them where there are several."""
+"""The pages: one for each board and each of its samples, and one that lists several boards."""
 
 from __future__ import annotations
 
+import datetime
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dorib.host.registry import Registry, discover
-from dorib.ranking.entries import Entry
-from dorib.ranking.leaderboard import CellSummary, Row, entry_file
+from dorib.ranking.leaderboard import entry_file
 from dorib.ranking.rates import Interval, Rate, UtilityShare
-from dorib.report.figures import house_style, require_figures, save_figure
+from dorib.ranking.verdict import AGREEMENT, MARGIN, WORDS
+from dorib.report.figures import require_figures
+from dorib.report.site import charts
 from dorib.report.site.boards import Board, find_boards, read_board
+from dorib.report.site.downloads import CSV_FILE, TEX_FILE, as_csv, as_latex, numbers
+from dorib.report.site.history import Change, read_history, record_changes
+from dorib.report.site.pictures import Pictures, read_pictures
+from dorib.report.site.rows import GROUPS, BoardRow, attacks_of, board_rows, card_of, shown
+from dorib.report.site.samples import SAMPLES, write_samples
 from dorib.report.webpages import template_environment
 from dorib.store.files import named_write_errors, write_text
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 PAGE = "index.html"
-FIGURE = "rates.svg"
 LOCALITY = f"locality/*/{PAGE}"
 """Where `dorib locality` leaves its pages below a run's folder: one for each attack."""
+META = "meta/meta.svg"
+"""Where `dorib meta --out FOLDER/meta` leaves its figure."""
 
 
 @dataclass(frozen=True)
-class Section:
-    """A table of the page."""
+class Site:
+    """One board with all that its pages show."""
 
-    title: str
-    about: str
-    rows: tuple[Row, ...]
+    board: Board
+    rows: list[BoardRow]
+    pictures: Pictures | None
+    history: list[Change]
+
+    @property
+    def verdicts(self) -> list[tuple[str, int]]:
+        """How many rows have each verdict."""
+        counts = Counter(row.verdict.word for row in self.rows if row.verdict)
+        return [(word, counts[word]) for word in WORDS if counts[word]]
+
+    @property
+    def first(self) -> BoardRow | None:
+        """The row of rank 1."""
+        return next((row for row in self.rows if row.row.rank == 1), None)
+
+    def last_change(self, row: BoardRow) -> Change | None:
+        """Who measured a row, and when."""
+        label = row.method.label
+        return next((c for c in reversed(self.history) if c.row == label), None)
 
 
-def write_site(root: Path, registry: Registry | None = None) -> list[Path]:
-    """Write `index.html` into each board's folder, and one that lists them into `root`.
+def write_site(root: Path, registry: Registry | None = None, by: str | None = None) -> list[Path]:
+    """Write the pages into each board's folder, and one that lists the boards into `root`.
 
-    Leaderboards of suites in `registry` (None: all installed) are held against them.
+    Leaderboards of suites in `registry` (None: all installed) are held against them. Where `by` is
+    given, rows that are new or changed enter the board's history under that name.
 
     Gives the pages, the one to open first at the front.
 
@@ -44,78 +76,82 @@ def write_site(root: Path, registry: Registry | None = None) -> list[Path]:
     # All are read before anything is written.
     known = registry or discover()
     boards = [read_board(folder, known) for folder in find_boards(root)]
-    pages = []
+    found = [(board, read_pictures(board.folder, board.entries)) for board in boards]
+    _ = [read_history(board.folder) for board in boards]
+    environment = _environment()
+    pages, sites = [], []
     with named_write_errors(root):
-        for board in boards:
-            pages.append(_write_board(board))
+        for board, pictures in found:
+            rows = board_rows(board.leaderboard, board.entries)
+            if by is not None:
+                record_changes(board.folder, rows, by, datetime.datetime.now(datetime.UTC).date())
+            site = Site(board, rows, pictures, read_history(board.folder))
+            sites.append(site)
+            pages.append(_write_board(site, environment))
         if boards[0].folder != root:
-            page = template_environment("dorib.report.site").get_template("boards.html")
-            write_text(root / PAGE, page.render(boards=boards, page=PAGE))
+            page = environment.get_template("boards.html").render(sites=sites, page=PAGE)
+            write_text(root / PAGE, page)
             pages.insert(0, root / PAGE)
     return pages
 
 
-def _write_board(board: Board) -> Path:
-    from dorib.report.site.curves import rates_over_budgets
-
-    with house_style():
-        figure = rates_over_budgets(board.entries)
-        if figure is not None:
-            save_figure(figure, board.folder / FIGURE)
-    environment = template_environment("dorib.report.site")
-    environment.filters |= {"range": _range, "pieces": _pieces}
+def _write_board(site: Site, environment: Environment) -> Path:
+    board, folder, rows = site.board.leaderboard, site.board.folder, site.rows
+    columns = attacks_of(board, site.board.entries)
+    attacks = [entry.attack.label for entry in columns]
+    budgets = sorted({p.budget for e in site.board.entries for p in e.curve if e.searches})
     text = environment.get_template("board.html").render(
-        board=board.leaderboard,
-        first=board.entries[0],
-        sections=_sections(board),
-        attacks=_attacks(board),
-        figure=FIGURE if figure is not None else None,
-        studies=_studies(board),
-        strips=_strips(board),
-        cell_of=_cell_of,
+        site=site,
+        board=board,
+        first=site.board.entries[0],
+        groups=_groups(rows),
+        columns=columns,
+        required=board.required_attacks,
+        budgets=budgets,
+        knowledge=sorted({known for entry in columns for known in entry.knows}),
+        families=_choices(row.card.family for row in rows),
+        accesses=_choices(row.card.access for row in rows),
+        judged_twice=any(entry.second_judge for entry in site.board.entries),
+        numbers=numbers(rows, attacks),
+        curves=charts.curve_panels(rows, columns),
+        pareto=charts.utility_over_gap(rows),
+        studies=_studies(site.board),
+        meta=META if (folder / META).is_file() else None,
+        samples=SAMPLES,
+        csv_file=CSV_FILE,
+        tex_file=TEX_FILE,
     )
-    write_text(board.folder / PAGE, text)
-    return board.folder / PAGE
+    write_text(folder / PAGE, text)
+    suite = board.suite
+    caption = f"{suite.name} {suite.version}, split {board.split}: memorization rate@{board.k}"
+    write_text(folder / CSV_FILE, as_csv(rows, board.required_attacks))
+    write_text(folder / TEX_FILE, as_latex(rows, board.required_attacks, caption))
+    if site.pictures:
+        write_samples(folder, board, rows, columns, site.pictures, environment)
+    return folder / PAGE
 
 
-def _sections(board: Board) -> list[Section]:
-    found = board.leaderboard
-    sections = [
-        Section(
-            "Mitigations",
-            "By their worst erasure gap, the smallest first.",
-            found.rows,
-        ),
-        Section(
-            "Mitigations for one image each",
-            "These presuppose knowing which image is asked for, and are ranked among themselves.",
-            found.per_sample_rows,
-        ),
-        Section(
-            "Reference lines",
-            "The model as it is, and a model trained without the memorized images.",
-            found.reference_rows,
-        ),
+def _environment() -> Environment:
+    environment = template_environment("dorib.report.site")
+    environment.filters |= {"range": _range, "pieces": _pieces, "shown": shown}
+    environment.globals |= {
+        "card_of": card_of,
+        "chart": charts,
+        "margin": MARGIN,
+        "agreement_bar": AGREEMENT,
+    }
+    return environment
+
+
+def _groups(rows: Sequence[BoardRow]) -> list[tuple[str, str, list[BoardRow]]]:
+    found = [
+        (group, about, [r for r in rows if r.group == group]) for group, about in GROUPS.items()
     ]
-    return [section for section in sections if section.rows]
+    return [(group, about, of_group) for group, about, of_group in found if of_group]
 
 
-def _attacks(board: Board) -> list[str]:
-    """The columns: attacks that were run, required ones first."""
-    ran = list(dict.fromkeys(entry.attack.label for entry in board.entries))
-    required = [attack for attack in board.leaderboard.required_attacks if attack in ran]
-    return list(dict.fromkeys([*required, *ran]))
-
-
-def _strips(board: Board) -> list[tuple[Entry, str]]:
-    """Overviews of pictures, where a run left them beside its leaderboard."""
-    found = []
-    for entry in board.entries:
-        slug = Path(entry_file(entry)).stem
-        path = f"pictures/{slug}/overview.png"
-        if (board.folder / path).is_file():
-            found.append((entry, path))
-    return found
+def _choices(values: Any) -> list[str]:
+    return sorted({value for value in values if value})
 
 
 def _studies(board: Board) -> dict[str, str]:
@@ -127,10 +163,6 @@ def _studies(board: Board) -> dict[str, str]:
         labels.get(page.parent.name, page.parent.name): page.relative_to(board.folder).as_posix()
         for page in pages
     }
-
-
-def _cell_of(row: Row, attack: str) -> CellSummary | None:
-    return next((cell for cell in row.cells if cell.attack == attack), None)
 
 
 def _range(value: Interval | Rate | UtilityShare) -> str:

@@ -1,0 +1,103 @@
+"""When a board's rows came and changed, and who measured them: lines beside the leaderboard."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from dorib.contracts.cards import Line
+from dorib.errors import DoribError
+from dorib.ranking.rates import Facts, Sha256
+from dorib.reading import Malformed, read_text
+from dorib.report.site.rows import BoardRow
+from dorib.store.files import write_text
+from dorib.store.fingerprint import digest
+from dorib.validation import first_problem
+
+HISTORY_FILE = "history.jsonl"
+
+
+class Change(Facts):
+    """One line: what happened to one row."""
+
+    date: datetime.date
+    row: str
+    """The mitigation's label."""
+    change: Literal["new", "measured again", "withdrawn"]
+    by: Annotated[Line, Field(min_length=1)]
+    """Whoever measured it."""
+    note: Line = ""
+    digest: Sha256
+    """Of the row's entries as they were then."""
+
+
+def read_history(folder: Path) -> list[Change]:
+    """All changes, the oldest first; none where there is no file.
+
+    Raises:
+        DoribError: a line is no change.
+    """
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return []
+    changes = []
+    try:
+        lines = read_text(path).splitlines()
+    except Malformed as error:
+        raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            changes.append(Change.model_validate_json(line))
+        except ValidationError as error:
+            raise DoribError(
+                f"{path}, line {number}: {first_problem(error)}; mend or remove it"
+            ) from error
+    return changes
+
+
+def record_changes(
+    folder: Path, rows: Sequence[BoardRow], by: str, date: datetime.date
+) -> list[Change]:
+    """Append a line for each row that is new, other than recorded, or gone; gives these.
+
+    Raises:
+        DoribError: the file is damaged, or `by` is no name.
+    """
+    history = read_history(folder)
+    last = {change.row: change for change in history}
+    now = {row.method.label: _digest(row) for row in rows}
+    found: list[tuple[str, Literal["new", "measured again", "withdrawn"], str]] = []
+    for label, of_row in now.items():
+        before = last.get(label)
+        if before is None or before.change == "withdrawn":
+            found.append((label, "new", of_row))
+        elif before.digest != of_row:
+            found.append((label, "measured again", of_row))
+    found += [
+        (label, "withdrawn", before.digest)
+        for label, before in last.items()
+        if label not in now and before.change != "withdrawn"
+    ]
+    try:
+        new = [Change(date=date, row=r, change=c, by=by, digest=d) for r, c, d in found]
+    except ValidationError as error:
+        raise DoribError(f"--by: {first_problem(error)}; give a name in one line") from error
+    if new:
+        lines = [json.dumps(change.model_dump(mode="json")) + "\n" for change in (*history, *new)]
+        write_text(folder / HISTORY_FILE, "".join(lines))
+    return new
+
+
+def _digest(row: BoardRow) -> str:
+    """Of what was measured: it stays where a card or a version of Python changes."""
+    return digest(
+        {
+            attack: [entry.mitigation.fingerprint, entry.digests.model_dump(mode="json")]
+            for attack, entry in sorted(row.cells.items())
+        }
+    )
