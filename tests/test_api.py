@@ -48,7 +48,7 @@ def test_the_options_are_those_of_the_command_line() -> None:
     shown = inspect.signature(dorib.run).parameters
     typed = set(inspect.signature(command).parameters)
     # In Python a reporter is handed the exception itself.
-    assert set(shown) - {"reporter"} == typed - {"traceback"}
+    assert set(shown) - {"reporter"} == typed - {"traceback", "plan", "json"}
     assert set(get_type_hints(dorib.RunOptions)) == set(RunConfig.model_fields)
     assert shown["suite"].default == "tiny"
     assert shown["limit"].default is None

@@ -61,12 +61,13 @@ def refused(capfd: pytest.CaptureFixture[str], out: Path) -> Refused:
 
 
 def half_written(out: Path) -> Iterator[Path]:
-    """Results of a run that did not end well, and whatever is on its way to its place."""
+    """Results without the leaderboard of finished cells, and whatever is on its way to its place."""
     if not out.is_dir():
         return
+    finished = (out / "leaderboard.json").exists()
     for path in out.rglob("*"):
-        result = path.name in ("leaderboard.json", "entries", "records.jsonl", "pictures")
-        if result and path.parent == out:
+        result = path.name in ("entries", "records.jsonl", "pictures")
+        if result and path.parent == out and not finished:
             yield path
         if path.name.startswith("."):
             yield path

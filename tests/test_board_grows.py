@@ -36,13 +36,16 @@ def cells(out: Path) -> list[tuple[str, str]]:
 
 
 def for_readers(out: Path) -> dict[str, bytes]:
-    """All that a run leaves beside its store; of `run.json`, which tells of time, nothing."""
+    """All that a run leaves beside its store.
+
+    Left out are `run.json`, which tells of time, and the gallery, which a run alone makes.
+    """
     files = (path for path in out.rglob("*") if path.is_file())
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
     return {
         name: content
         for name, content in found.items()
-        if name != "run.json" and not name.startswith("store/")
+        if name != "run.json" and not name.startswith(("store/", "gallery/"))
     }
 
 

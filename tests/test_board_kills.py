@@ -60,7 +60,7 @@ def test_killed_at_any_point_a_run_leaves_a_board_with_all_finished_cells(
         opened = open_results(out)
         there = [(entry.mitigation.label, entry.attack.label) for entry in opened.entries]
         # The next one may be whole as well, if the kill came right behind it.
-        assert there[: len(finished)] == finished
+        assert set(finished) <= set(there)
         assert len(there) <= len(finished) + 1
         missing = {(cell.mitigation, cell.attack) for cell in opened.leaderboard.unfinished}
         assert missing == PLANNED - set(there)

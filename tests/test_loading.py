@@ -171,9 +171,11 @@ def test_a_pipeline_of_the_hub_s_cache_is_known_by_its_commit(
 
     def digests(commit: str) -> tuple[str, str]:
         (cached / "refs" / "main").write_text(commit)
-        run = [*command, str(tmp_path / "out")]
+        # Results of two models stand on no board together.
+        out = tmp_path / commit[:4]
+        run = [*command, str(out)]
         subprocess.run(run, check=True, capture_output=True, env=os.environ | environment)
-        entry = json.loads((tmp_path / "out" / "entries" / "none.none.json").read_text())
+        entry = json.loads((out / "entries" / "none.none.json").read_text())
         return entry["digests"]["model"], entry["digests"]["images"]
 
     first, second = digests("1" * 40), digests("2" * 40)
