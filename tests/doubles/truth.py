@@ -68,7 +68,7 @@ class GradientMasking(Truth):
     expected = "hidden"
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
-        return Edit(SamplingRule("gradient-masking"))
+        return Edit(SamplingRule("gradient-masking", {}))
 
 
 class Masking(Rule[Params]):
