@@ -79,7 +79,7 @@ class MaskingParams(Params):
 
 
 class Masking(Rule[MaskingParams]):
-    """Asks with no words for a known caption, and rounds embeddings: a search that follows gradients stands still."""
+    """Asks with no words for a known caption; rounds embeddings, where gradients come to an end."""
 
     acts_on = frozenset({"prompt", "embeddings"})
 
