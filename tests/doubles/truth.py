@@ -68,18 +68,25 @@ class GradientMasking(Truth):
     expected = "hidden"
 
     def fit(self, model: TargetModel, view: DefenderView, seeds: Seeds, ledger: Ledger) -> Edit:
-        return Edit(SamplingRule("gradient-masking"))
+        captions = [target.caption for target in view.memorized]
+        return Edit(SamplingRule("gradient-masking", {"captions": captions}))
 
 
-class Masking(Rule[Params]):
-    """Asks with no words, and rounds embeddings: a search that follows gradients stands still."""
+class MaskingParams(Params):
+    """What it knows."""
+
+    captions: tuple[str, ...]
+
+
+class Masking(Rule[MaskingParams]):
+    """Asks with no words for a known caption; rounds embeddings, where gradients come to an end."""
 
     acts_on = frozenset({"prompt", "embeddings"})
 
     def rewrite(
         self, model: TargetModel, prompts: Sequence[str], generators: Sequence[torch.Generator]
     ) -> list[str]:
-        return ["" for _ in prompts]
+        return ["" if prompt in self.params.captions else prompt for prompt in prompts]
 
     def embed(
         self, model: TargetModel, embeddings: Embeddings, noise: Tensor, samples: Tensor
@@ -102,4 +109,4 @@ def register_mitigations(register: Register) -> None:
 
 @hookimpl
 def register_rules(register: Register) -> None:
-    register("gradient-masking", f"{__name__}:Masking")
+    register("gradient-masking", f"{__name__}:Masking", params=MaskingParams)
