@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,13 +72,13 @@ def _ray() -> Any:
 
 @contextmanager
 def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
+    # It warns of its own precaution, a token without which nobody can send it work.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if config.ray is None:
             # Ray tells its makers how it is used, unless it is told not to.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # Nobody else on this machine may send it work; so it is anyway, but then it says so.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
             ray.init(
                 address="local",
                 num_cpus=max(_processors(), config.workers or 1),
