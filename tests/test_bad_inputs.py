@@ -61,7 +61,7 @@ def refused(capfd: pytest.CaptureFixture[str], out: Path) -> Refused:
 
 
 def half_written(out: Path) -> Iterator[Path]:
-    """Results without the leaderboard of finished cells, and whatever is on its way to its place."""
+    """Results without a leaderboard of finished cells, and what is on its way to its place."""
     if not out.is_dir():
         return
     finished = (out / "leaderboard.json").exists()
