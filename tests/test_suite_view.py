@@ -88,6 +88,8 @@ def test_values_depend_on_the_originals_only_where_they_are_asked_for(
     before, shelves = values(out), kept(out)
     # Of a sample that this run neither attacks nor generates: the mean picture is near to all.
     Image.new("RGB", (32, 32), (128, 128, 128)).save(suite_copy / "images/dev-memorized-1.png")
+    # A new board on the same store: the suite is another one now.
+    (out / "leaderboard.json").unlink()
     scored(suite_copy, out, registry)
     assert values(out)["nothing"] == before["nothing"]
     assert values(out)["nearest_of_all"] != before["nearest_of_all"]
