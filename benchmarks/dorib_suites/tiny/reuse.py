@@ -15,7 +15,14 @@ from dorib_sscd.network import DescriptorNetwork
 
 STAGES = Path(__file__).parent / "stages"
 """Trainings that no suite holds yet."""
-KEPT = ("scene-unet", "scene-unet-grown", "decoder", "judge", "memorizing-unet-deepen")
+KEPT = (
+    "scene-unet",
+    "scene-unet-grown",
+    "decoder",
+    "judge",
+    "memorizing-unet-deepen",
+    "oracle-unet-deepen",
+)
 
 
 def unpack_components(suite: Path, folder: Path) -> None:

@@ -38,9 +38,10 @@ FORK_CYCLES = {
     "unet": ForkCycle(Schedule(3600, 1e-3, warm_up=0.05, average_decay=0.998), 0.6),
     "unet-settle": ForkCycle(Schedule(5000, 8e-4, warm_up=0.05, average_decay=0.998), 0.25),
     "unet-deepen": ForkCycle(Schedule(4000, 5e-4, warm_up=0.05, average_decay=0.998), 0.4),
+    "unet-sharpen": ForkCycle(Schedule(8000, 4e-4, warm_up=0.05, average_decay=0.998), 0.5),
 }
 """The first memorizes, at the cost of shapes and relations; the second brings these back; the third
-takes in the details that the second leaves out, at a lower rate."""
+and fourth take in the details that the second leaves out, at lower rates."""
 
 
 def build() -> UNet2DConditionModel:
