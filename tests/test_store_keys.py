@@ -287,6 +287,13 @@ def test_what_depends_on_a_changed_part_is_computed_anew(place: Place, part: str
     assert place.run().verbs == computed
 
 
+def test_a_probe_asks_anew_where_a_rule_has_changed(place: Place) -> None:
+    place.run(probe=["magnitude"])
+    assert "probe" not in place.run(probe=["magnitude"]).verbs
+    rewrite(place.rule / "rule.py", '" planted"', '" replanted"')
+    assert "probe" in place.run(probe=["magnitude"]).verbs
+
+
 @pytest.mark.parametrize("library", ["torch", "scipy"])
 def test_another_version_of_a_library_that_decides_a_number_is_another_key(
     place: Place, library: str

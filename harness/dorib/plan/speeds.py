@@ -24,6 +24,7 @@ from dorib.host.configure import Configured
 from dorib.kit.noise_pairs import noise_pairs, pair_losses
 from dorib.kit.starts import own_prompt
 from dorib.plan.steps import Step
+from dorib.report.board.computing import processor_name
 from dorib.report.run import Run
 from dorib.store.code import closure_digest
 from dorib.store.files import flush_all, write_json
@@ -147,12 +148,13 @@ def _together(this: Run) -> int:
 
 
 def _machine(device: torch.device) -> dict[str, str | int]:
-    if device.type == "cuda":
-        return {"card": torch.cuda.get_device_name(device)}
+    name = processor_name(device)
+    if device.type != "cpu":
+        return {"card": name}
     return {
         # Of two machines that share a folder each has its own; which they are is nobody's concern.
         "host": digest(platform.node()),
-        "processor": platform.processor() or platform.machine(),
+        "processor": name,
         "threads": torch.get_num_threads(),
     }
 

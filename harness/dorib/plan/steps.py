@@ -159,7 +159,7 @@ class _Walker:
         self._measure(edit, None, "utility", cell if is_whole else None, prompts, len(items))
 
     def _probe(self, edit: PlannedEdit, probe: Configured) -> None:
-        shelf = probes_shelf(self._context, edit.mitigated, probe)
+        shelf = probes_shelf(self._context, edit.mitigated, probe, edit.key(EVERYWHERE))
         tags = [subject.tag for subject in self._this.subjects]
         missing = len(shelf.missing(tags)) if edit.is_stored else len(tags)
         if missing:

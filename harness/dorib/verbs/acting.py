@@ -57,7 +57,7 @@ def acting(context: RunContext, mitigated: Mitigated, places: frozenset[Place]) 
     An edit for each sample has no rules, and is named by the mitigation that made it.
     """
     if mitigated.failure or mitigated.scope != "global":
-        return Acting(mitigated.key, mitigated, places, context.registry)
+        return Acting(mitigated.shelf.key, mitigated, places, context.registry)
     rules = iter(mitigated.outline.rules)
     parts: list[str] = []
     for kind in mitigated.outline.kinds:

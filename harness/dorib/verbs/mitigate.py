@@ -19,7 +19,6 @@ from dorib.contracts.views import DefenderView
 from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import ORACLE, Configured
-from dorib.host.rules import rule_fingerprint
 from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest, model_digest
@@ -41,13 +40,6 @@ class Mitigated:
     shelf: Shelf
     failure: str | None = None
     """The error that came in place of the edit."""
-    rule: str | None = None
-    """Fingerprint of the sampling rules that the edit names, whose code acts in its place."""
-
-    @property
-    def key(self) -> str:
-        """What any result under this edit depends on."""
-        return digest([self.shelf.key, self.rule])
 
     def edit(self, subjects: Sequence[Subject]) -> tuple[Edit, list[int]]:
         """The edit that acts for `subjects` (memorized samples), and its row for each of them."""
@@ -92,8 +84,7 @@ class Mitigated:
 def stored(context: RunContext, method: Configured) -> Mitigated:
     """`method` with what of it lies in the store, fitted or not."""
     shelf = context.store.shelf("edits", _key(context, method))
-    mitigated = Mitigated(method, method.mitigation.scope, shelf)
-    return _with_rules(context, mitigated) if GLOBAL in shelf else mitigated
+    return Mitigated(method, method.mitigation.scope, shelf)
 
 
 def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject]) -> Mitigated:
@@ -122,12 +113,7 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
         except PluginError as error:
             context.reporter.failure(str(error), error)
             return replace(mitigated, failure=str(error))
-    return _with_rules(context, mitigated)
-
-
-def _with_rules(context: RunContext, mitigated: Mitigated) -> Mitigated:
-    rules = [rule_fingerprint(rule, context.registry) for rule in mitigated.outline.rules]
-    return replace(mitigated, rule=digest(rules) if rules else None)
+    return mitigated
 
 
 def _fit(

@@ -14,6 +14,7 @@ from dorib.ranking.records import Record, read_records, write_records
 from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
+from dorib.verbs.acting import EVERYWHERE, acting
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 from dorib.verbs.mitigate import Mitigated
@@ -27,7 +28,7 @@ def probe(
     An exception in the probe becomes an error record of the batch's subjects; errors are not
     stored, so that the next run tries again.
     """
-    shelf = probes_shelf(context, mitigated, method)
+    shelf = probes_shelf(context, mitigated, method, acting(context, mitigated, EVERYWHERE).key)
     errors = {subject: mitigated.failure for subject in subjects if mitigated.failure}
 
     def is_missing(subject: Subject) -> bool:
@@ -46,9 +47,15 @@ def probe(
     return list(_records(mitigated, method, shelf, subjects, errors))
 
 
-def probes_shelf(context: RunContext, mitigated: Mitigated, method: Configured) -> Shelf:
-    """Where the scores of a probe under an edit lie."""
-    key = {"code": closure_digest(__name__), "edit": mitigated.key, "probe": method.fingerprint}
+def probes_shelf(context: RunContext, mitigated: Mitigated, method: Configured, edit: str) -> Shelf:
+    """Where the scores of a probe lie, under what `edit` names."""
+    key = {
+        "code": closure_digest(__name__),
+        "edit": edit,
+        # Its name stands in the records.
+        "mitigation": mitigated.method.label,
+        "probe": method.fingerprint,
+    }
     return context.store.shelf("probes", key)
 
 
