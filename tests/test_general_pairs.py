@@ -50,7 +50,7 @@ def context_of(folder: Path) -> RunContext:
 def key_of_a_fit(folder: Path) -> str:
     context = context_of(folder)
     none = configure(REGISTRY, "mitigation", MethodSpec(name="none"))
-    return mitigate(context, none, context.memorized_of_split).key
+    return mitigate(context, none, context.memorized_of_split).shelf.key
 
 
 def refusal(folder: Path, **row: Any) -> str:
