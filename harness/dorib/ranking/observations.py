@@ -14,6 +14,7 @@ from dorib.ranking.entry_fields import Summary
 from dorib.ranking.records import Record
 
 LIKENESS = "sscd_original"
+SECOND_LIKENESS = f"{LIKENESS}_second"
 """What `replicates` is decided by: an image's cosine with the nearest original."""
 
 UNSCORABLE = "unscorable"

@@ -37,3 +37,8 @@ def stub_place(place: PurePosixPath) -> PurePosixPath:
 def has_own_edit(entry: Entry) -> bool:
     """Whether its edit is published: that of a reference line comes with dorib or the suite."""
     return entry.mitigation.name not in (NONE, ORACLE) and bool(entry.digests.edit)
+
+
+def has_own_triggers(entry: Entry) -> bool:
+    """Whether its triggers are published: without an attack they are the suite's own captions."""
+    return entry.attack.name != NONE and bool(entry.digests.edit)

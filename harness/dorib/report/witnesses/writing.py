@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from dorib.report.opened import open_results
 from dorib.report.witnesses.places import (
     edit_place,
     has_own_edit,
+    has_own_triggers,
     stub_place,
     triggers_place,
     values_place,
@@ -58,10 +60,11 @@ def write_witnesses(
     with named_write_errors(writer.folder):
         for entry in results.entries:
             if has_own_edit(entry):
-                writer.pack(edit_place(entry), lambda e=entry: locate_edit(results, e, store))
+                writer.pack(edit_place(entry), partial(locate_edit, results, entry, store))
+            if has_own_triggers(entry):
+                writer.pack(triggers_place(entry), partial(locate_triggers, results, entry, store))
             if not entry.digests.edit:
                 continue
-            writer.pack(triggers_place(entry), lambda e=entry: locate_triggers(results, e, store))
             records = of_cell[entry.mitigation.label, entry.attack.label]
             _refuse_others(entry, records, out)
             path = writer.place(values_place(entry))
@@ -90,12 +93,12 @@ class _Writer:
         self.files.append(path)
         return path
 
-    def pack(self, place: PurePosixPath, locate: Any) -> None:
+    def pack(self, place: PurePosixPath, locate: Callable[[], Located]) -> None:
         """Write what `locate` finds, once for all entries that share it."""
         stub = stub_place(place)
         if {self.folder / place, self.folder / stub} & {*self.files}:
             return
-        found: Located = locate()
+        found = locate()
         files = [
             name
             for item in found.folders
