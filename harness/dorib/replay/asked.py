@@ -72,4 +72,3 @@ def _counts(suite: Suite, split: str, profile: Profile, limit: int | None) -> tu
         asked = (roles.count(role), of_profile, limit)
         samples += min(count for count in asked if count is not None)
     return samples, len(suite.utility_prompts[: profile.utility])
-

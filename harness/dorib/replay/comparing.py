@@ -45,6 +45,11 @@ class Outcome(IntEnum):
         """As people read it."""
         return ("same", "within tolerance", "not so")[self]
 
+    @property
+    def is_lie(self) -> bool:
+        """Whether what is published did not come out."""
+        return self is Outcome.NOT_SO
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -104,7 +109,7 @@ def compare_sample(
         elif bool((apart <= EXACT).all()):
             continue
         else:
-            is_near = bool((apart <= tolerance).all())
+            is_near = bool((apart <= max(tolerance, EXACT)).all())
             outcome = Outcome.WITHIN_TOLERANCE if is_near else Outcome.NOT_SO
         if outcome >= worst and outcome != Outcome.SAME:
             at = int(apart.nan_to_num(math.inf).argmax())

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dorib.contracts.edit_files import load_edit
+from dorib.contracts.specs import MethodSpec
 from dorib.contracts.triggers import load_trigger
 from dorib.errors import DoribError
 from dorib.host.admission import AdmissionError, admit_edit, admit_trigger, embedding_shapes
 from dorib.host.calls import before_work, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure, configure_all
-from dorib.contracts.specs import MethodSpec
 from dorib.ranking.entries import Entry
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
+from dorib.reading import Malformed, parse_json
+from dorib.replay.stated import stated_attack, stated_mitigation
 from dorib.report.results import run_facts
 from dorib.report.run import Run
 from dorib.report.witnesses.places import has_own_edit, has_own_triggers
@@ -26,11 +28,9 @@ from dorib.runner import fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
 from dorib.store.packs import Pack
 from dorib.store.store import Shelf
-from dorib.replay.stated import stated_attack, stated_mitigation
 from dorib.verbs.acting import acting
 from dorib.verbs.attack import budgets_of, trigger_item, triggers_shelf
 from dorib.verbs.context import Subject
-from dorib.reading import Malformed, parse_json
 from dorib.verbs.mitigate import FIT, GLOBAL, Mitigated, refuse_oracle, stored
 
 Labels = tuple[str, str]
@@ -63,13 +63,13 @@ class Replay:
             with before_work(), of_plugin(metric):
                 session.prepare(metric)
         mitigations = {e.mitigation.label: self._mitigation(session, e) for e in entries}
-        attacks = {e.attack.label: self._attack(session, e) for e in entries}
+        # Which attack it is is known by cell: its triggers are part of it.
         self._run = Run(
             session,
             settings.out,
             settings.profile_name,
             list(mitigations.values()),
-            list(attacks.values()),
+            [],
             metrics,
             probes,
         )
@@ -77,16 +77,15 @@ class Replay:
 
     @staticmethod
     def _mitigation(session: Session, entry: Entry) -> Configured:
-        """Reference lines are dorib's own and are made anew; of the others the edit is published."""
+        """Reference lines are dorib's own and made anew; of others the edit is published."""
         if entry.mitigation.name in (NONE, ORACLE):
             return configure(session.registry, "mitigation", MethodSpec(name=entry.mitigation.name))
         return stated_mitigation(entry)
 
-    @staticmethod
-    def _attack(session: Session, entry: Entry) -> Configured:
+    def _attack(self, entry: Entry) -> Configured:
         """Without an attack the suite's captions are asked with, whatever is published."""
         if entry.attack.name == NONE:
-            return configure(session.registry, "attack", MethodSpec(name=NONE))
+            return configure(self._run.context.registry, "attack", MethodSpec(name=NONE))
         return stated_attack(entry)
 
     def replay(self) -> Replayed:
@@ -104,13 +103,11 @@ class Replay:
             except DoribError as error:
                 found.refused |= dict.fromkeys(cells, str(error))
                 continue
-            for method in run.attacks:
-                place = mitigation.label, method.label
-                if place not in cells:
-                    continue
+            for place, entry in cells.items():
+                method = self._attack(entry)
                 try:
-                    if has_own_triggers(cells[place]):
-                        self._place_triggers(cells[place], row.mitigated, method)
+                    if has_own_triggers(entry):
+                        self._place_triggers(entry, row.mitigated, method)
                 except DoribError as error:
                     found.refused[place] = str(error)
                     continue

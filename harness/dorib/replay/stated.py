@@ -23,6 +23,7 @@ from dorib.host.registry import Registration
 from dorib.host.spelling import Spelling
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import MethodFacts
+from dorib.store.fingerprint import digest
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Stated(Configured):
     """A method as an entry names it."""
 
     facts: MethodFacts | None = None
+    content: str = ""
+    """Digest of what is published of it."""
 
     @property
     def _facts(self) -> MethodFacts:
@@ -49,7 +52,8 @@ class Stated(Configured):
     @property
     @override
     def fingerprint(self) -> str:  # type: ignore[override]
-        return self._facts.fingerprint
+        """Of what is published as well: another edit under the same name is another method."""
+        return digest([self._facts.fingerprint, self.content])
 
     @property
     @override
@@ -76,7 +80,7 @@ def stated_mitigation(entry: Entry) -> Configured:
     """What stands for the mitigation of an entry."""
     method = _Published(Params())
     method.stated_scope = entry.scope
-    return _stated("mitigation", entry.mitigation, method)
+    return _stated("mitigation", entry.mitigation, method, entry.digests.edit)
 
 
 def stated_attack(entry: Entry) -> Configured:
@@ -93,10 +97,15 @@ def stated_attack(entry: Entry) -> Configured:
         def search(self, *_: object) -> Iterator[Trigger]:
             raise DoribError("its trigger is not among the witnesses")
 
-    return _stated("attack", entry.attack, PublishedAttack(Params()))
+    return _stated("attack", entry.attack, PublishedAttack(Params()), entry.digests.triggers)
 
 
-def _stated(kind: MethodKind, facts: MethodFacts, method: Mitigation[Any] | Attack[Any]) -> Stated:
+def _stated(
+    kind: MethodKind,
+    facts: MethodFacts,
+    method: Mitigation[Any] | Attack[Any],
+    content: str = "",
+) -> Stated:
     registration = Registration(kind, facts.name, facts.plugin, __name__)
     spelling = Spelling.of(MethodSpec(name=facts.name), Params(), lambda _: None)
-    return Stated(registration, method, spelling, facts=facts)
+    return Stated(registration, method, spelling, facts=facts, content=content)

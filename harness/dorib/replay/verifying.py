@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dorib.config import make_config
 from dorib.errors import DoribError
@@ -68,7 +70,8 @@ def verify(
     suite: str | None = None,
     large: Path | None = None,
     device: str = "auto",
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
+    out: Path | None = None,
 ) -> Verified:
     """Replay an entry, or all of a leaderboard, from the witnesses beside it.
 
@@ -80,7 +83,9 @@ def verify(
         suite: a folder, where the suite is not registered by the name that entries give.
         large: where those witnesses lie that are too large to be published.
         device: where the model runs.
-        tolerance: by which numbers may differ on another machine.
+        tolerance: by which numbers may differ (None: where the entry was made by another machine
+            or other versions `TOLERANCE`, else not at all).
+        out: keeps what is replayed, so that a stopped verification goes on (None: nothing is).
 
     Raises:
         DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
@@ -95,8 +100,8 @@ def verify(
             "witnesses; run the rows again"
         )
     options = options_of(first, load_suite(suite or first.suite.name, registry))
-    with TemporaryDirectory(prefix="dorib-verify-") as place:
-        config = make_config(options | {"out": place, "device": device}, "entry")
+    with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
+        config = make_config(options | {"out": str(place), "device": device}, "entry")
         session = Session.open(config, registry, reporter)
         replayed = Replay(session, folder, _needed(board, wanted), large).replay()
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
@@ -134,7 +139,9 @@ def _needed(board: Board, wanted: Sequence[Entry]) -> list[Entry]:
     return [e for e in (*lines, *others) if e.attack.label in attacks]
 
 
-def _verified(folder: Path, entry: Entry, replayed: Replayed, tolerance: float) -> CellVerified:
+def _verified(
+    folder: Path, entry: Entry, replayed: Replayed, tolerance: float | None
+) -> CellVerified:
     labels: Labels = (entry.mitigation.label, entry.attack.label)
     try:
         if labels in replayed.refused:
@@ -143,6 +150,8 @@ def _verified(folder: Path, entry: Entry, replayed: Replayed, tolerance: float) 
     except DoribError as error:
         return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {})
     found = replayed.entries[labels]
+    if tolerance is None:
+        tolerance = 0 if entry.environment == found.environment else TOLERANCE
     samples, flips = _samples(published, found, replayed.records[labels], tolerance)
     same_images = entry.digests.images == found.digests.images
     differing = [
@@ -175,3 +184,23 @@ def _samples(
 
 def _budgets(values: Values, sample: str) -> list[int]:
     return [budget for name, budget in values.places if name == sample]
+
+
+def as_json(found: Verified) -> dict[str, Any]:
+    """What was found, in JSON's types."""
+    return {
+        "outcome": found.outcome.words,
+        "cells": [
+            {
+                "mitigation": cell.mitigation,
+                "attack": cell.attack,
+                "outcome": cell.outcome.words,
+                "reasons": list(cell.reasons),
+                "samples": {
+                    sample: {"outcome": finding.outcome.words, "what": finding.what}
+                    for sample, finding in cell.samples.items()
+                },
+            }
+            for cell in found.cells
+        ],
+    }

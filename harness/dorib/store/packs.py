@@ -140,9 +140,7 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             names = list(file.keys())
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DoribError(
-            f"{path}: no readable safetensors ({error}); restore the file"
-        ) from error
+        raise DoribError(f"{path}: no readable safetensors ({error}); restore the file") from error
 
 
 def _places(path: Path, listed: str | None) -> list[str]:
