@@ -63,7 +63,7 @@ class Finding:
 def compare_entries(
     published: Entry, found: Entry, tolerance: float = TOLERANCE, flips: int = 0
 ) -> Iterator[tuple[str, Finding]]:
-    """Every number of an entry that differs, by its path.
+    """Every number of an entry that differs, by its path; digests too where none may.
 
     Args:
         published: what is claimed.
@@ -75,13 +75,19 @@ def compare_entries(
     other = dict(_numbers(found.model_dump(mode="json")))
     samples = max(1, min(published.samples.memorized, published.samples.controls or math.inf))
     for path in dict.fromkeys((*one, *other)):
-        if path.startswith(NOT_COMPARED):
+        if path.startswith(NOT_COMPARED) or (tolerance and path.startswith("digests.")):
             continue
         claimed, came = one.get(path), other.get(path)
         slack = flips if path.endswith(".hits") else tolerance and tolerance + flips / samples
         outcome = _outcome(claimed, came, slack)
         if outcome != Outcome.SAME and not (slack and _is_sentence(path)):
             yield path, Finding(outcome, f"{path} is {_shown(came)}, not {_shown(claimed)}")
+
+
+def compared(entry: Entry) -> int:
+    """How many numbers of an entry are held against others."""
+    paths = (path for path, _ in _numbers(entry.model_dump(mode="json")))
+    return sum(not path.startswith(NOT_COMPARED) for path in paths)
 
 
 def compare_sample(

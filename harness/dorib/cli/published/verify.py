@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 NOT_SO = 1
 """Exit code where something that is published is not so."""
+TOLERANCE = typer.Option(
+    help="By which numbers may differ (default: 0.02 where the entry was made on another machine "
+    "or with other versions, else 0)."
+)
 
 
 def verify(
@@ -30,13 +34,7 @@ def verify(
         typer.Option(help="A folder with the witnesses that are too large to be published."),
     ] = None,
     device: Annotated[str, typer.Option(help="For example cuda:0.")] = "auto",
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            help="By which numbers may differ (default: 0.02 where the entry was made on another "
-            "machine or with other versions, else 0)."
-        ),
-    ] = None,
+    tolerance: Annotated[float | None, TOLERANCE] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Keep what is replayed here: stopped, it goes on (default: not kept)."),
@@ -53,8 +51,7 @@ def verify(
     from dorib.host.registry import discover
     from dorib.replay import verifying
 
-    if tolerance is not None and not 0 <= tolerance < 1:
-        raise DoribError(f"--tolerance {tolerance}: give a number from 0 to below 1")
+    check_tolerance(tolerance)
     with progress.reporter_for(terminal.progress_console()) as reporter:
         found = verifying.verify(
             published,
@@ -73,6 +70,16 @@ def verify(
         terminal.say(terminal.results_console(), *lines, "", _last(found))
     if found.outcome.is_lie:
         raise typer.Exit(NOT_SO)
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse what is none.
+
+    Raises:
+        DoribError: it is not from 0 to below 1.
+    """
+    if tolerance is not None and not 0 <= tolerance < 1:
+        raise DoribError(f"--tolerance {tolerance}: give a number from 0 to below 1")
 
 
 def _lines(cell: CellVerified, *, every_sample: bool) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,9 +35,15 @@ LARGE = "large-witnesses"
 
 
 def write_witnesses(
-    out: Path, note: Note, *, to: Path | None = None, hub: str | None = None, largest: int = LARGEST
+    out: Path,
+    note: Note,
+    *,
+    to: Path | None = None,
+    hub: str | None = None,
+    largest: int = LARGEST,
+    mitigations: Collection[str] | None = None,
 ) -> list[Path]:
-    """Write the witnesses of all entries of a run; gives their files.
+    """Write the witnesses of a run's entries; gives their files.
 
     Args:
         out: the folder of a run, with its store and records.
@@ -45,6 +51,7 @@ def write_witnesses(
         to: the folder of the leaderboard that they are published with (None: `out`).
         hub: where on the hub the large ones will lie, as `owner/name`.
         largest: bytes of a pack that is published beside its entry.
+        mitigations: labels of those whose entries are meant (None: all).
 
     Raises:
         DoribError: there is no such run, its store no longer holds what the entries state, or the
@@ -59,6 +66,8 @@ def write_witnesses(
     writer = _Writer(to or out, hub, largest, note)
     with named_write_errors(writer.folder):
         for entry in results.entries:
+            if mitigations is not None and entry.mitigation.label not in mitigations:
+                continue
             if has_own_edit(entry):
                 writer.pack(edit_place(entry), partial(locate_edit, results, entry, store))
             if has_own_triggers(entry):
