@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
@@ -41,7 +41,7 @@ class Mark(Facts):
 class Marks(Facts):
     """By a mitigation's label, its row's mark; a row that is not named is unverified."""
 
-    rows: dict[str, Mark] = {}
+    rows: dict[str, Mark] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
