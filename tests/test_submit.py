@@ -13,7 +13,7 @@ import yaml
 from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.host.registry import discover
-from dorib.replay.reviewing import Mark, read_marks, write_marks
+from dorib.replay.reviewing import Mark, Placed, read_marks, settled, write_marks
 from dorib.runner import run
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
@@ -147,3 +147,21 @@ def test_a_method_without_a_card_must_bring_one(
         main(["submit", str(out), "-m", "halve", "--suite", str(tiny_suite_folder)])
     assert exit.value.code == 2
     assert "brings no card" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stays"),
+    [(0.5, 0.4, True), (0.5, None, True), (0.5, 0.5, False), (0.5, 0.6, False), (None, 0.1, False)],
+)
+def test_a_re_evaluation_may_only_lower_robustness(
+    before: float | None, after: float | None, stays: bool
+) -> None:
+    there, other, new = (row(gap, label) for gap, label in ((before, "a"), (0, "b"), (after, "a")))
+    rows, note = settled([there, other], new)
+    assert rows == ([there, other] if stays else [other, new])
+    assert note
+    assert ("the board's row stays" in note) == stays
+
+
+def row(gap: float | None, label: str) -> Placed:
+    return Placed(label, gap, gap, gap, None, None, "hidden", "verified", is_new=False)

@@ -104,22 +104,30 @@ def review(
     marks = _marks(new, found, by)
     known = read_marks(board).rows
     rows = [_placed(row, there, _state(known, row), is_new=False) for row in _rows(there)]
-    notes = []
-    former = {row.label: row for row in rows}
+    notes: list[str] = []
     for row in _rows(new):
         placed = _placed(row, new, marks[row.mitigation.label].state, is_new=True)
-        before = former.get(placed.label)
-        if before and before.gap is not None and (placed.gap is None or placed.gap < before.gap):
-            notes.append(
-                f"{placed.label}: the board's row stays, with a worst gap of {before.gap:.3f}; "
-                "a re-evaluation may only lower a robustness figure"
-            )
-            continue
-        if before:
-            notes.append(f"{placed.label}: takes the place of the board's row")
-            rows.remove(before)
-        rows.append(placed)
+        rows, note = settled(rows, placed)
+        notes += [note] if note else []
     return Review(marks, _around(rows), tuple(notes))
+
+
+def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | None]:
+    """The rows of a board once a new one has come, and what is to be said of that.
+
+    A row that is measured again takes the place of the one that is there only where its worst gap
+    is no smaller: a re-evaluation may lower a robustness figure, and not raise it.
+    """
+    before = next((row for row in rows if row.label == new.label), None)
+    if before is None:
+        return [*rows, new], None
+    if before.gap is not None and (new.gap is None or new.gap < before.gap):
+        return [*rows], (
+            f"{new.label}: the board's row stays, with a worst gap of {before.gap:.3f}; "
+            "a re-evaluation may only lower a robustness figure"
+        )
+    others = [row for row in rows if row is not before]
+    return [*others, new], f"{new.label}: takes the place of the board's row"
 
 
 def read_marks(board: Path) -> Marks:
