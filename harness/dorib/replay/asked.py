@@ -66,7 +66,7 @@ def _stated(entry: Entry) -> tuple[int, int]:
 
 
 def _counts(suite: Suite, split: str, profile: Profile, limit: int | None) -> tuple[int, int]:
-    roles = [sample.role for sample in suite.split(split)]
+    roles: list[str] = [sample.role for sample in suite.split(split)]
     samples = 0
     for role, of_profile in (("memorized", profile.memorized), ("control", profile.controls)):
         asked = (roles.count(role), of_profile, limit)

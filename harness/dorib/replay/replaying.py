@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dorib.config import RunConfig
 from dorib.contracts.edit_files import load_edit
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.triggers import load_trigger
@@ -51,14 +52,18 @@ class Replay:
     """One session in which published rows are made again from their witnesses."""
 
     def __init__(
-        self, session: Session, folder: Path, entries: Sequence[Entry], large: Path | None
+        self,
+        session: Session,
+        config: RunConfig,
+        folder: Path,
+        entries: Sequence[Entry],
+        large: Path | None,
     ) -> None:
         self._folder, self._large = folder, large
         self._entries = {(e.mitigation.label, e.attack.label): e for e in entries}
         self._cells: list[CellFacts] = []
-        settings = session.settings
-        metrics = configure_all(session.registry, "metric", settings.metric)
-        probes = configure_all(session.registry, "probe", settings.probe)
+        metrics = configure_all(session.registry, "metric", config.metric)
+        probes = configure_all(session.registry, "probe", config.probe)
         for metric in metrics:
             with before_work(), of_plugin(metric):
                 session.prepare(metric)
@@ -66,8 +71,8 @@ class Replay:
         # Which attack it is is known by cell: its triggers are part of it.
         self._run = Run(
             session,
-            settings.out,
-            settings.profile_name,
+            config.out,
+            config.profile_name,
             list(mitigations.values()),
             [],
             metrics,

@@ -41,17 +41,17 @@ class Stated(Configured):
 
     @property
     @override
-    def label(self) -> str:  # type: ignore[override]
+    def label(self) -> str:
         return self._facts.label
 
     @property
     @override
-    def params(self) -> dict[str, Any]:  # type: ignore[override]
+    def params(self) -> dict[str, Any]:
         return self._facts.params
 
     @property
     @override
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """Of what is published as well: another edit under the same name is another method."""
         return digest([self._facts.fingerprint, self.content])
 

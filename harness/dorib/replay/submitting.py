@@ -70,9 +70,9 @@ def submit(
     entries = open_results(out).entries
     row = [entry for entry in entries if _is_meant(entry, mitigation)]
     if not row:
-        labels = dict.fromkeys(e.mitigation.label for e in entries if not e.reference_line)
+        there = dict.fromkeys(e.mitigation.label for e in entries if not e.reference_line)
         raise DoribError(
-            f"{out}: no mitigation {mitigation} to submit; choose from: {', '.join(labels)}"
+            f"{out}: no mitigation {mitigation} to submit; choose from: {', '.join(there)}"
         )
     own = _card(row[0], card)
     row = [_with_card(entry, own) for entry in row]

@@ -103,7 +103,7 @@ def verify(
     with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
         config = make_config(options | {"out": str(place), "device": device}, "entry")
         session = Session.open(config, registry, reporter)
-        replayed = Replay(session, folder, _needed(board, wanted), large).replay()
+        replayed = Replay(session, config, folder, _needed(board, wanted), large).replay()
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
     return Verified(folder, cells)
 
