@@ -21,6 +21,9 @@ from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
 from dorib.cli.authors import kit as cli_authoring
 from dorib.cli.commands import WithPlugins
+from dorib.cli.published import reproduce as cli_reproduce
+from dorib.cli.published import submit as cli_submit
+from dorib.cli.published import verify as cli_verify
 from dorib.cli.stored import report as cli_report
 from dorib.cli.stored import store as cli_store
 from dorib.errors import DoribError
@@ -50,6 +53,9 @@ app = typer.Typer(
 )
 app.command("run")(cli_run.run)
 app.command("report")(cli_report.report)
+app.command("reproduce")(cli_reproduce.reproduce)
+app.command("verify")(cli_verify.verify)
+app.command("submit")(cli_submit.submit)
 app.command("site")(cli_site.site)
 app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)

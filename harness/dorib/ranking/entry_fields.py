@@ -149,6 +149,16 @@ class Environment(Facts):
     """Threads of a processor that one operation may take."""
 
 
+class RunSettings(Facts):
+    """What a run was told that decides numbers, and that stands nowhere else in an entry."""
+
+    root_seed: Count
+    limit: Positive | None = None
+    """At most so many memorized samples, and as many controls."""
+    batch_size: Positive | None = None
+    """In place of the suite's."""
+
+
 class Digests(Facts):
     """sha256 of what the entry was made from."""
 
@@ -231,6 +241,8 @@ class EntryFields(Facts):
     """By metric: descriptor weights' hash, resize rule, normalisation, threshold."""
     environment: Environment
     digests: Digests
+    settings: RunSettings | None = Field(default=None, exclude_if=is_absent)
+    """Left out where an earlier dorib made the entry."""
     older: str | None = Field(default=None, exclude_if=is_absent)
     """What has changed since another run made this cell of the leaderboard; left out where
     nothing has."""

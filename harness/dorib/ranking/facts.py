@@ -12,6 +12,7 @@ from dorib.ranking.entry_fields import (
     Environment,
     MethodFacts,
     ProfileName,
+    RunSettings,
     SuiteFacts,
 )
 
@@ -84,5 +85,7 @@ class CellFacts:
     """Why the combination cannot be run at all, where it cannot."""
     environment: Environment | None = None
     """Where it was made, if not where the run as a whole was."""
+    settings: RunSettings | None = None
+    """What its run was told."""
     older: str | None = None
     """What has changed since it was made; None where nothing has."""

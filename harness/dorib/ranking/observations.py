@@ -15,6 +15,8 @@ from dorib.ranking.records import Record
 
 LIKENESS = "sscd_original"
 """What `replicates` is decided by: an image's cosine with the nearest original."""
+SECOND_LIKENESS = f"{LIKENESS}_second"
+"""The same of the second judge."""
 
 UNSCORABLE = "unscorable"
 """In a metric's place in the records of samples without an original: no fault of the cell."""

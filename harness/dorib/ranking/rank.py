@@ -117,6 +117,7 @@ def _entry(
         stack={metric: dict(stack) for metric, stack in sorted(run.stack.items())},
         environment=cell.environment or run.environment,
         digests=cell.digests,
+        settings=cell.settings,
         older=cell.older,
     )
 

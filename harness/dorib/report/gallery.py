@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from dorib.contracts.methods import REPLICATES, SECOND_REPLICATES
-from dorib.ranking.observations import LIKENESS
+from dorib.ranking.observations import LIKENESS, SECOND_LIKENESS
 from dorib.ranking.rates import Count, Facts, Positive
 from dorib.report.run import Run
 from dorib.store.files import sweep, whole_file, write_json
@@ -20,7 +20,6 @@ from dorib.verbs.generate import Request
 from dorib.verbs.judging import Cell
 
 GALLERY_FILE = "gallery/gallery.json"
-SECOND_LIKENESS = f"{LIKENESS}_second"
 SIDE = 160
 """Pixels: larger pictures are made smaller, smaller ones are kept."""
 QUALITY = 82

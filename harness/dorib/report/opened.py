@@ -83,6 +83,16 @@ class Results:
         return strips
 
     @cached_property
+    def samples(self) -> frozenset[str]:
+        """Ids of the samples that were attacked.
+
+        Raises:
+            DoribError: as `records`.
+        """
+        found = (record.sample for record in self.records() if record.role != "utility")
+        return frozenset(sample for sample in found if sample is not None)
+
+    @cached_property
     def _memorized(self) -> tuple[str, ...]:
         """Ids of the memorized samples of this run: the folder may hold strips of former ones."""
         found = (record.sample for record in self.records() if record.role == "memorized")

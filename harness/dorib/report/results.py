@@ -14,7 +14,13 @@ import torch
 from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import is_adaptive, is_bypassed
-from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, SuiteFacts
+from dorib.ranking.entry_fields import (
+    Digests,
+    Environment,
+    MethodFacts,
+    RunSettings,
+    SuiteFacts,
+)
 from dorib.ranking.facts import CellFacts, RunFacts, SampleFacts
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
 from dorib.ranking.records import Record
@@ -33,6 +39,7 @@ from dorib.verbs.context import Subject
 from dorib.verbs.generate import Request
 from dorib.verbs.judging import Cell
 from dorib.verbs.memory import smallest_batch
+from dorib.verbs.settings import Settings
 
 LITERATURE_THRESHOLDS = 0.5, 0.7
 """Cosines of the official SSCD from which an image is called a copy: Somepalli et al., arXiv
@@ -94,6 +101,13 @@ def cell_facts(
         bypass=bool(passing["bypass"]),
         adaptive=passing["adaptive"],
         rule_work=_rule_work(cell, images),
+        settings=_settings(this.context.settings),
+    )
+
+
+def _settings(settings: Settings) -> RunSettings:
+    return RunSettings(
+        root_seed=settings.root_seed, limit=settings.limit, batch_size=settings.batch_size
     )
 
 
@@ -131,7 +145,7 @@ def open_board(this: Run) -> None:
     """
     context = this.context
     this.publisher = Publisher.open(
-        this.out, context.store, _run_facts(this), context.model_key, context.reporter.note
+        this.out, context.store, run_facts(this), context.model_key, context.reporter.note
     )
     this.publisher.planned = [(m.label, a.label) for m in this.mitigations for a in this.attacks]
 
@@ -243,7 +257,8 @@ def _best_images(this: Run, cell: Cell, records: Sequence[Record]) -> dict[str, 
     return best
 
 
-def _run_facts(this: Run) -> RunFacts:
+def run_facts(this: Run) -> RunFacts:
+    """What all cells of a run share."""
     context = this.context
     manifest = context.suite.manifest
     prompts = context.utility_prompts if this.needs_utility else ()

@@ -29,6 +29,8 @@ from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.guarding import guarded
 
 GLOBAL = "global"
+FIT = "fit.json"
+"""In an edit's folder: the work of its fit, in U-Net items."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Mitigated:
         if self.failure:
             return 0
         items = [GLOBAL] if self.scope == "global" else list({s.tag: None for s in subjects})
-        files = [self._folder(item) / "fit.json" for item in items]
+        files = [self._folder(item) / FIT for item in items]
         work: int = round(sum(json.loads(file.read_text())["work"] for file in files))
         return work
 
@@ -137,7 +139,7 @@ def _fit(
         with of_plugin(method):
             samples = [target.sample for target in view.memorized]
             edit = admit_edit(handed, context.model, mitigated.scope, samples)
-            _refuse_oracle(context, method, edit)
+            refuse_oracle(context, method, edit)
     if ledger.stray:
         context.reporter.note(
             f"{method.title} calls the U-Net around the target model: {ledger.stray} U-Net items, "
@@ -157,7 +159,7 @@ def _fit(
         for item, part in parts.items():
             (folder / item).mkdir()
             save_edit(part, folder / item)
-            (folder / item / "fit.json").write_text(json.dumps({"work": work[item]}) + "\n")
+            (folder / item / FIT).write_text(json.dumps({"work": work[item]}) + "\n")
 
 
 def _expected_items(context: RunContext, method: Configured, memorized: int) -> int:
@@ -199,7 +201,7 @@ def _oracle_of(suite: Suite) -> Path | None:
     return Path(suite.component(reference)) if reference else None
 
 
-def _refuse_oracle(context: RunContext, method: Configured, edit: Edit) -> None:
+def refuse_oracle(context: RunContext, method: Configured, edit: Edit) -> None:
     """Refuse an edit that is the oracle itself: no defender has a model trained without."""
     folder = _oracle_of(context.suite)
     if folder is None or _oracle(context, method):

@@ -19,15 +19,33 @@ def report(
         str | None,
         typer.Option(help="Which board, where the store holds several: how its name begins."),
     ] = None,
+    witnesses: Annotated[
+        bool,
+        typer.Option(
+            "--witnesses",
+            help="Write edits and triggers as well, from which others replay the entries.",
+        ),
+    ] = False,
+    hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Where on the Hugging Face hub those will be that are too large to be published.",
+        ),
+    ] = None,
 ) -> None:
     """Make entries, leaderboard, records and pictures anew from a store: no GPU, no model."""
     quiet_libraries()
     from dorib.cli import display, terminal
     from dorib.report.board.again import report_again
+    from dorib.report.witnesses.writing import write_witnesses
 
     progress = terminal.progress_console()
 
     def note(text: str) -> None:
         terminal.say(progress, text)
 
-    display.show_result(report_again(out, note, board), terminal.results_console())
+    result = report_again(out, note, board)
+    if witnesses:
+        write_witnesses(out, note, hub=hub)
+    display.show_result(result, terminal.results_console())

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dorib.contracts.params import Scope
 from dorib.errors import DoribError
-from dorib.ranking.entry_fields import Digests, Environment, MethodFacts
+from dorib.ranking.entry_fields import Digests, Environment, MethodFacts, RunSettings
 from dorib.ranking.facts import CellFacts, RunFacts
 from dorib.ranking.leaderboard import PlannedCell
 from dorib.ranking.rates import Sha256
@@ -41,6 +41,7 @@ class KeptFacts(StrictModel):
     rule_work: float
     not_applicable: str | None
     environment: Environment
+    settings: RunSettings | None = None
 
     @classmethod
     def of(cls, facts: CellFacts) -> KeptFacts:

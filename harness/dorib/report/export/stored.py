@@ -47,6 +47,17 @@ class StoredTriggers:
     """By sample and budget, as their folders are to be called."""
 
 
+@dataclass(frozen=True)
+class Located:
+    """Where artefacts of a run lie, as an entry's digests state them."""
+
+    key: dict[str, Any]
+    """Of the shelf."""
+    shelf: Shelf
+    folders: dict[str, Path]
+    """By item, the batch folder that its own folder lies in."""
+
+
 def find_edit(out: Path, mitigation: str, note: Note) -> StoredEdit:
     """The edit of a mitigation, by its label.
 
@@ -61,12 +72,24 @@ def find_edit(out: Path, mitigation: str, note: Note) -> StoredEdit:
     """
     results = open_results(out)
     entry = _of_mitigation(results, mitigation)[0]
+    found = locate_edit(results, entry, Store(out / "store", note))
+    parts = {_sample(item): load_edit(folder / item) for item, folder in found.folders.items()}
+    return StoredEdit(entry, found.key["model"], parts)
+
+
+def locate_edit(results: Results, entry: Entry, store: Store) -> Located:
+    """Where the edit lies that an entry was made under.
+
+    Raises:
+        DoribError: the mitigation failed, or the store no longer holds what the entry states.
+    """
+    out = results.folder
     if not entry.digests.edit:
         raise DoribError(
             f"{out}: {entry.mitigation.label} failed in that run, so there is no edit; mend what "
             "its records say and run again"
         )
-    for key, shelf in Store(out / "store", note).shelves("edits"):
+    for key, shelf in store.shelves("edits"):
         if key.get("mitigation") != entry.mitigation.fingerprint:
             continue
         if digest(key.get("model")) != entry.digests.model:
@@ -75,8 +98,7 @@ def find_edit(out: Path, mitigation: str, note: Note) -> StoredEdit:
         if shelf.missing(items):
             continue
         if digest([shelf.digest(item) for item in items]) == entry.digests.edit:
-            parts = {_sample(item): load_edit(shelf[item] / item) for item in items}
-            return StoredEdit(entry, key["model"], parts)
+            return Located(key, shelf, {item: shelf[item] for item in items})
     raise _gone(out, f"the edit of {entry.mitigation.label}")
 
 
@@ -89,29 +111,37 @@ def find_triggers(out: Path, mitigation: str, attack: str, note: Note) -> Stored
     results = open_results(out)
     entries = {entry.attack.label: entry for entry in _of_mitigation(results, mitigation)}
     entry = entries[_known(attack, list(entries), f"{out}: no attack")]
+    found = locate_triggers(results, entry, Store(out / "store", note))
+    named = [load_trigger(folder / item) for item, folder in found.folders.items()]
+    return StoredTriggers(entry, {f"{one.sample}.b{one.budget}": one for one in named})
+
+
+def locate_triggers(results: Results, entry: Entry, store: Store) -> Located:
+    """Where the triggers lie that an entry was made from.
+
+    Raises:
+        DoribError: the store no longer holds what the entry states.
+    """
     budgets = {point.budget for point in entry.curve}
-    samples = {record.sample for record in results.records() if record.role != "utility"}
+    samples = results.samples
 
     def is_of_run(item: str) -> bool:
         found = _TRIGGER.fullmatch(item)
         return bool(found and _sample(found["tag"]) in samples and int(found["budget"]) in budgets)
 
-    for shelf, items in _of_attack(Store(out / "store", note), entry, is_of_run):
+    for key, shelf, items in _of_attack(store, entry, is_of_run):
         if digest({item: shelf.digest(item) for item in items}) == entry.digests.triggers:
-            named = {item: load_trigger(shelf[item] / item) for item in items}
-            return StoredTriggers(
-                entry, {f"{one.sample}.b{one.budget}": one for one in named.values()}
-            )
-    raise _gone(out, f"what {entry.attack.label} found under {entry.mitigation.label}")
+            return Located(key, shelf, {item: shelf[item] for item in items})
+    raise _gone(results.folder, f"what {entry.attack.label} found under {entry.mitigation.label}")
 
 
 def _of_attack(
     store: Store, entry: Entry, is_of_run: Callable[[str], bool]
-) -> Iterator[tuple[Shelf, list[str]]]:
+) -> Iterator[tuple[dict[str, Any], Shelf, list[str]]]:
     for key, shelf in store.shelves("triggers"):
         items = sorted(filter(is_of_run, shelf.items))
         if key.get("attack") == entry.attack.fingerprint and items:
-            yield shelf, items
+            yield key, shelf, items
 
 
 def _of_mitigation(results: Results, label: str) -> list[Entry]:

@@ -1,0 +1,1 @@
+"""Commands on published rows: verified, reproduced, submitted."""

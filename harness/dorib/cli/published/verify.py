@@ -1,0 +1,99 @@
+"""`dorib verify`: rows replayed from their witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dorib.cli.options import PLUGIN, quiet_libraries
+from dorib.errors import DoribError
+
+if TYPE_CHECKING:
+    from dorib.replay.verifying import CellVerified, Verified
+
+NOT_SO = 1
+"""Exit code where something that is published is not so."""
+TOLERANCE = typer.Option(
+    help="By which numbers may differ (default: 0.02 where the entry was made on another machine "
+    "or with other versions, else 0)."
+)
+
+
+def verify(
+    published: Annotated[
+        Path, typer.Argument(help="A leaderboard's folder, or one of the files in its entries/.")
+    ],
+    suite: Annotated[
+        str | None, typer.Option(help="The suite, where it is none of the registered ones.")
+    ] = None,
+    large: Annotated[
+        Path | None,
+        typer.Option(help="A folder with the witnesses that are too large to be published."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="For example cuda:0.")] = "auto",
+    tolerance: Annotated[float | None, TOLERANCE] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is replayed here: stopped, it goes on (default: not kept)."),
+    ] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Name every sample, and not only those not so.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+    plugin: Annotated[list[Path] | None, PLUGIN] = None,
+) -> None:
+    """Replay rows from their witnesses: same, within tolerance, or not so, sample by sample."""
+    quiet_libraries()
+    from dorib.cli import progress, terminal
+    from dorib.host.registry import discover
+    from dorib.replay import verifying
+
+    check_tolerance(tolerance)
+    with progress.reporter_for(terminal.progress_console()) as reporter:
+        found = verifying.verify(
+            published,
+            discover(files=plugin or ()),
+            reporter,
+            suite=suite,
+            large=large,
+            device=device,
+            tolerance=tolerance,
+            out=out,
+        )
+    if json:
+        terminal.show_json(verifying.as_json(found))
+    else:
+        lines = [line for cell in found.cells for line in _lines(cell, every_sample=samples)]
+        terminal.say(terminal.results_console(), *lines, "", _last(found))
+    if found.outcome.is_lie:
+        raise typer.Exit(NOT_SO)
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse what is none.
+
+    Raises:
+        DoribError: it is not from 0 to below 1.
+    """
+    if tolerance is not None and not 0 <= tolerance < 1:
+        raise DoribError(f"--tolerance {tolerance}: give a number from 0 to below 1")
+
+
+def _lines(cell: CellVerified, *, every_sample: bool) -> Iterator[str]:
+    label = f"{cell.mitigation} x {cell.attack}"
+    first = f": {cell.reasons[0]}" if cell.reasons else ""
+    more = f" (and {len(cell.reasons) - 1} more)" if len(cell.reasons) > 1 else ""
+    yield f"{cell.outcome.words}: {label}{first}{more}"
+    for sample, finding in cell.samples.items():
+        if every_sample or finding.outcome.is_lie:
+            yield f"  {finding.outcome.words}: {finding.what or sample}"
+
+
+def _last(found: Verified) -> str:
+    counts: dict[str, int] = {}
+    for cell in found.cells:
+        counts[cell.outcome.words] = counts.get(cell.outcome.words, 0) + 1
+    return f"{found.folder}: " + ", ".join(f"{n} {words}" for words, n in counts.items())

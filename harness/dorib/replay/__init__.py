@@ -1,0 +1,1 @@
+"""Published rows held against what a model does: verified from their witnesses, or run again."""

@@ -1,0 +1,204 @@
+"""Replaying rows: published edits and triggers put in a store, and a run's verbs on top of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dorib.config import RunConfig
+from dorib.contracts.edit_files import load_edit
+from dorib.contracts.specs import MethodSpec
+from dorib.contracts.triggers import load_trigger
+from dorib.errors import DoribError
+from dorib.host.admission import AdmissionError, admit_edit, admit_trigger, embedding_shapes
+from dorib.host.calls import before_work, of_plugin
+from dorib.host.configure import NONE, ORACLE, Configured, configure, configure_all
+from dorib.ranking.entries import Entry
+from dorib.ranking.facts import CellFacts
+from dorib.ranking.rank import rank
+from dorib.ranking.records import Record
+from dorib.reading import Malformed, parse_json
+from dorib.replay.stated import stated_attack, stated_mitigation
+from dorib.report.results import run_facts
+from dorib.report.run import Run
+from dorib.report.witnesses.places import has_own_edit, has_own_triggers
+from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witness
+from dorib.runner import fit_row, judge_cell, judge_without_attack
+from dorib.session import Session
+from dorib.store.packs import Pack
+from dorib.store.store import Shelf
+from dorib.verbs.acting import acting
+from dorib.verbs.attack import budgets_of, trigger_item, triggers_shelf
+from dorib.verbs.context import Subject
+from dorib.verbs.mitigate import FIT, GLOBAL, Mitigated, refuse_oracle, stored
+
+Labels = tuple[str, str]
+"""Of mitigation and attack."""
+
+
+@dataclass
+class Replayed:
+    """What came of a replay."""
+
+    entries: dict[Labels, Entry] = field(default_factory=dict)
+    records: dict[Labels, list[Record]] = field(default_factory=dict)
+    refused: dict[Labels, str] = field(default_factory=dict)
+    """Cells that could not be replayed, and why: their witnesses are missing or are not theirs."""
+
+
+class Replay:
+    """One session in which published rows are made again from their witnesses."""
+
+    def __init__(
+        self,
+        session: Session,
+        config: RunConfig,
+        folder: Path,
+        entries: Sequence[Entry],
+        large: Path | None,
+    ) -> None:
+        self._folder, self._large = folder, large
+        self._entries = {(e.mitigation.label, e.attack.label): e for e in entries}
+        self._cells: list[CellFacts] = []
+        metrics = configure_all(session.registry, "metric", config.metric)
+        probes = configure_all(session.registry, "probe", config.probe)
+        for metric in metrics:
+            with before_work(), of_plugin(metric):
+                session.prepare(metric)
+        mitigations = {e.mitigation.label: self._mitigation(session, e) for e in entries}
+        # Which attack it is is known by cell: its triggers are part of it.
+        self._run = Run(
+            session,
+            config.out,
+            config.profile_name,
+            list(mitigations.values()),
+            [],
+            metrics,
+            probes,
+        )
+        self.found = Replayed()
+
+    @staticmethod
+    def _mitigation(session: Session, entry: Entry) -> Configured:
+        """Reference lines are dorib's own and made anew; of others the edit is published."""
+        if entry.mitigation.name in (NONE, ORACLE):
+            return configure(session.registry, "mitigation", MethodSpec(name=entry.mitigation.name))
+        return stated_mitigation(entry)
+
+    def _attack(self, entry: Entry) -> Configured:
+        """Without an attack the suite's captions are asked with, whatever is published."""
+        if entry.attack.name == NONE:
+            return configure(self._run.context.registry, "attack", MethodSpec(name=NONE))
+        return stated_attack(entry)
+
+    def replay(self) -> Replayed:
+        """Make every cell again, and rank them."""
+        run, found = self._run, self.found
+        for mitigation in run.mitigations:
+            cells = {p: e for p, e in self._entries.items() if p[0] == mitigation.label}
+            first = next(iter(cells.values()))
+            try:
+                if has_own_edit(first):
+                    self._place_edit(first, mitigation)
+                row = fit_row(run, mitigation)
+                _refuse_failed(first, row.mitigated)
+                judge_without_attack(run, row)
+            except DoribError as error:
+                found.refused |= dict.fromkeys(cells, str(error))
+                continue
+            for place, entry in cells.items():
+                method = self._attack(entry)
+                try:
+                    if has_own_triggers(entry):
+                        self._place_triggers(entry, row.mitigated, method)
+                except DoribError as error:
+                    found.refused[place] = str(error)
+                    continue
+                _, facts, found.records[place] = judge_cell(run, row, method)
+                self._cells.append(facts)
+        ranked = rank(run_facts(run), self._cells, run.records)
+        found.entries = {(e.mitigation.label, e.attack.label): e for e in ranked}
+        return found
+
+    def _place_edit(self, entry: Entry, method: Configured) -> None:
+        context = self._run.context
+        pack = read_edit_witness(self._folder, entry, self._large)
+        tags = {subject.tag: subject.id for subject in context.memorized_of_split}
+        known = {GLOBAL} if entry.scope == "global" else set(tags)
+        _refuse_unknown(entry, pack, known)
+
+        def check(item: str, folder: Path) -> None:
+            edit = load_edit(folder)
+            samples = [] if entry.scope == "global" else [tags[item]]
+            _refuse_work(folder)
+            admit_edit(edit, context.model, entry.scope, samples)
+            refuse_oracle(context, method, edit)
+
+        _put(stored(context, method).shelf, pack, check, f"the edit of {entry.mitigation.label}")
+
+    def _place_triggers(self, entry: Entry, mitigated: Mitigated, method: Configured) -> None:
+        run, context = self._run, self._run.context
+        pack = read_triggers_witness(self._folder, entry, self._large)
+        budgets = budgets_of(context, method)
+        items: dict[str, tuple[Subject, int]] = {
+            trigger_item(subject, budget): (subject, budget)
+            for subject in run.subjects
+            for budget in budgets
+        }
+        _refuse_unknown(entry, pack, set(items))
+        shapes = embedding_shapes(context.model)
+
+        def check(item: str, folder: Path) -> None:
+            subject, budget = items[item]
+            trigger = load_trigger(folder)
+            admit_trigger(trigger, context.model, shapes, [subject.id], [budget])
+            if not isinstance(trigger.work, int) or trigger.work < 0:
+                raise AdmissionError(f"the trigger for {subject.id} states no work")
+            if entry.searches and trigger.work > budget:
+                raise AdmissionError(
+                    f"the trigger for {subject.id} took {trigger.work} U-Net items, and its "
+                    f"budget is {budget}"
+                )
+
+        felt = acting(context, mitigated, method.attack.feels)
+        shelf = triggers_shelf(context, method, felt.key, None)
+        of = f"the triggers of {entry.mitigation.label} x {entry.attack.label}"
+        _put(shelf, pack, check, of)
+
+
+def _put(shelf: Shelf, pack: Pack, check: Callable[[str, Path], None], what: str) -> None:
+    """Store a witness, once each of its items has been read back and admitted."""
+    if not shelf.missing(pack.items):
+        return
+    with shelf.batch(pack.items) as folder:
+        for item in pack.items:
+            pack.unpack(item, folder)
+            try:
+                check(item, folder / item)
+            except (AdmissionError, DoribError, Malformed, TypeError, ValueError) as error:
+                raise DoribError(f"{what}: {error}") from error
+
+
+def _refuse_unknown(entry: Entry, pack: Pack, known: set[str]) -> None:
+    if strange := sorted(set(pack.items) - known):
+        raise DoribError(
+            f"{entry.mitigation.label} x {entry.attack.label}: its witness is for {strange[0]!r}, "
+            f"which suite {entry.suite.name} does not have at these budgets"
+        )
+
+
+def _refuse_failed(entry: Entry, mitigated: Mitigated) -> None:
+    if not entry.digests.edit:
+        raise DoribError("the mitigation failed in its run, so there is nothing to replay")
+    if mitigated.failure:
+        raise DoribError(mitigated.failure)
+
+
+def _refuse_work(folder: Path) -> None:
+    """Refuse an edit that does not say what its fit cost."""
+    content = parse_json((folder / FIT).read_text()) if (folder / FIT).is_file() else None
+    work = content.get("work") if isinstance(content, dict) else None
+    if isinstance(work, bool) or not isinstance(work, int | float) or not 0 <= work < math.inf:
+        raise AdmissionError(f"{FIT} does not state the work of the fit")

@@ -1,0 +1,206 @@
+"""`dorib verify`: rows replayed from what is published beside them, and what is so and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dorib.config import make_config
+from dorib.errors import DoribError
+from dorib.host.configure import NONE, ORACLE
+from dorib.host.registry import Registry
+from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
+from dorib.ranking.records import Record
+from dorib.replay.asked import options_of
+from dorib.replay.comparing import (
+    TOLERANCE,
+    Finding,
+    Outcome,
+    compare_entries,
+    compare_sample,
+)
+from dorib.replay.replaying import Labels, Replay, Replayed
+from dorib.report.site.boards import Board, read_board
+from dorib.report.witnesses.places import values_place
+from dorib.report.witnesses.values import Values, read_values, values_of
+from dorib.reporting import Reporter
+from dorib.session import Session
+from dorib.suites.suite import load_suite
+
+OLDEST = 4
+"""Version of entries that have witnesses."""
+
+
+@dataclass(frozen=True)
+class CellVerified:
+    """What came of replaying one cell."""
+
+    mitigation: str
+    attack: str
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    """What is not so, the plainest first; nothing where all is."""
+    samples: Mapping[str, Finding]
+    """Each sample by itself; none where the cell could not be replayed."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of replaying rows of a leaderboard."""
+
+    folder: Path
+    cells: tuple[CellVerified, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of its cells'."""
+        return max((cell.outcome for cell in self.cells), default=Outcome.NOT_SO)
+
+
+def verify(
+    path: Path,
+    registry: Registry,
+    reporter: Reporter,
+    *,
+    suite: str | None = None,
+    large: Path | None = None,
+    device: str = "auto",
+    tolerance: float | None = None,
+    out: Path | None = None,
+) -> Verified:
+    """Replay an entry, or all of a leaderboard, from the witnesses beside it.
+
+    Args:
+        path: a leaderboard's folder, or the file of one of its entries.
+        registry: where metrics, probes and sampling rules are looked up. Mitigations and attacks
+            need not be installed.
+        reporter: hears of each verb that has work to do.
+        suite: a folder, where the suite is not registered by the name that entries give.
+        large: where those witnesses lie that are too large to be published.
+        device: where the model runs.
+        tolerance: by which numbers may differ (None: where the entry was made by another machine
+            or other versions `TOLERANCE`, else not at all).
+        out: keeps what is replayed, so that a stopped verification goes on (None: nothing is).
+
+    Raises:
+        DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
+    """
+    folder, asked = _folder_of(path)
+    board = read_board(folder, registry)
+    wanted = _wanted(board, asked)
+    first = next((e for e in board.entries if e.searches), board.entries[0])
+    if first.schema_version < OLDEST:
+        raise DoribError(
+            f"{folder}: its entries are of version {first.schema_version}, which have no "
+            "witnesses; run the rows again"
+        )
+    options = options_of(first, load_suite(suite or first.suite.name, registry))
+    with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
+        config = make_config(options | {"out": str(place), "device": device}, "entry")
+        session = Session.open(config, registry, reporter)
+        replayed = Replay(session, config, folder, _needed(board, wanted), large).replay()
+    cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
+    return Verified(folder, cells)
+
+
+def _folder_of(path: Path) -> tuple[Path, str | None]:
+    """The leaderboard's folder, and the entry's file relative to it."""
+    if path.is_dir():
+        return path, None
+    folder = path.parent.parent
+    if not path.is_file() or not (folder / LEADERBOARD_FILE).is_file():
+        raise DoribError(
+            f"{path}: no leaderboard's folder, and no entry in one; give a folder with "
+            f"{LEADERBOARD_FILE}, or one of the files in its entries/"
+        )
+    return folder, f"{path.parent.name}/{path.name}"
+
+
+def _wanted(board: Board, asked: str | None) -> list[Entry]:
+    wanted = [entry for entry in board.entries if asked in (None, entry_file(entry))]
+    if not wanted:
+        raise DoribError(f"{board.folder / str(asked)}: is none of its leaderboard's entries")
+    return wanted
+
+
+def _needed(board: Board, wanted: Sequence[Entry]) -> list[Entry]:
+    """Those wanted and those that their numbers are told against, reference lines first."""
+    mitigations = {entry.mitigation.label for entry in wanted}
+    attacks = {entry.attack.label for entry in wanted} | {NONE}
+    lines = [e for e in board.entries if e.mitigation.name in (NONE, ORACLE)]
+    others = [e for e in board.entries if e.mitigation.name not in (NONE, ORACLE)]
+    lines.sort(key=lambda e: (e.mitigation.name != NONE, e.attack.name != NONE))
+    others = [e for e in others if e.mitigation.label in mitigations]
+    return [e for e in (*lines, *others) if e.attack.label in attacks]
+
+
+def _verified(
+    folder: Path, entry: Entry, replayed: Replayed, tolerance: float | None
+) -> CellVerified:
+    labels: Labels = (entry.mitigation.label, entry.attack.label)
+    try:
+        if labels in replayed.refused:
+            raise DoribError(replayed.refused[labels])
+        published = read_values(folder / values_place(entry))
+    except DoribError as error:
+        return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {})
+    found = replayed.entries[labels]
+    if tolerance is None:
+        tolerance = 0 if entry.environment == found.environment else TOLERANCE
+    samples, flips = _samples(published, found, replayed.records[labels], tolerance)
+    same_images = entry.digests.images == found.digests.images
+    differing = [
+        finding
+        for _, finding in compare_entries(entry, found, 0 if same_images else tolerance, flips)
+    ]
+    findings = [*differing, *samples.values()]
+    outcome = max((finding.outcome for finding in findings), default=Outcome.SAME)
+    reasons = tuple(f.what for f in findings if f.outcome == Outcome.NOT_SO)
+    return CellVerified(*labels, outcome, reasons, samples)
+
+
+def _samples(
+    published: Values, found: Entry, records: Sequence[Record], tolerance: float
+) -> tuple[dict[str, Finding], int]:
+    """Each sample's finding, and how many verdicts have turned over within the tolerance."""
+    made = values_of(records)
+    samples: dict[str, Finding] = {}
+    flips = 0
+    for sample in dict.fromkeys((*made.samples, *published.samples)):
+        if _budgets(made, sample) != _budgets(published, sample):
+            what = f"{sample}: is published at other budgets, or not at all"
+            samples[sample] = Finding(Outcome.NOT_SO, what)
+            continue
+        finding, flipped = compare_sample(published, made, sample, found.stack, tolerance)
+        samples[sample] = finding
+        flips += flipped and finding.outcome == Outcome.WITHIN_TOLERANCE
+    return samples, flips
+
+
+def _budgets(values: Values, sample: str) -> list[int]:
+    return [budget for name, budget in values.places if name == sample]
+
+
+def as_json(found: Verified) -> dict[str, Any]:
+    """What was found, in JSON's types."""
+    return {
+        "outcome": found.outcome.words,
+        "cells": [
+            {
+                "mitigation": cell.mitigation,
+                "attack": cell.attack,
+                "outcome": cell.outcome.words,
+                "reasons": list(cell.reasons),
+                "samples": {
+                    sample: {"outcome": finding.outcome.words, "what": finding.what}
+                    for sample, finding in cell.samples.items()
+                },
+            }
+            for cell in found.cells
+        ],
+    }

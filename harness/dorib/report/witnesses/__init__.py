@@ -1,0 +1,1 @@
+"""Witnesses: edits, triggers and values published beside entries, that rows are replayed from."""

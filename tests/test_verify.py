@@ -1,0 +1,105 @@
+"""Published rows replayed: an honest one is the same, and a lie about one is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dorib.cli.app import main
+from dorib.config import make_config
+from dorib.host.registry import discover
+from dorib.replay.comparing import Outcome
+from dorib.replay.verifying import verify
+from dorib.report.witnesses.writing import write_witnesses
+from dorib.reporting import Silent
+from dorib.runner import run
+from fixtures.lies import ENTRY, LIES, ROW
+
+OPTIONS = {
+    "mitigation": [ROW, "prompt-filter"],
+    "attack": ["dori"],
+    "limit": 1,
+    "seeds": 1,
+    "budgets": [24],
+}
+
+
+@pytest.fixture(scope="module")
+def published(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A leaderboard with its entries and witnesses, and nothing else."""
+    out = tmp_path_factory.mktemp("run")
+    run(make_config(OPTIONS | {"suite": str(tiny_suite_folder), "out": str(out)}), discover())
+    folder = tmp_path_factory.mktemp("published")
+    write_witnesses(out, pytest.fail, to=folder)
+    shutil.copy(out / "leaderboard.json", folder)
+    shutil.copytree(out / "entries", folder / "entries")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What verifications have replayed: keyed by content, no lie finds what is not its own."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def copy(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "copy"))
+
+
+def test_an_honest_leaderboard_is_the_same(
+    published: Path, tiny_suite_folder: Path, kept: Path
+) -> None:
+    suite = str(tiny_suite_folder)
+    found = verify(published, discover(), Silent(), suite=suite, out=kept)
+    assert [(c.mitigation, c.attack, c.outcome, c.reasons) for c in found.cells] == [
+        (mitigation, attack, Outcome.SAME, ())
+        for mitigation in ("none", "retrain", "prompt-filter", ROW)
+        for attack in ("none", "dori")
+    ]
+    assert all(len(cell.samples) == 2 for cell in found.cells)
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_is_found(name: str, copy: Path, tiny_suite_folder: Path, kept: Path) -> None:
+    lie, giveaway = LIES[name]
+    lie(copy)
+    suite = str(tiny_suite_folder)
+    found = verify(copy / ENTRY, discover(), Silent(), suite=suite, out=kept)
+    [cell] = found.cells
+    assert cell.outcome == Outcome.NOT_SO
+    assert giveaway in " ".join(cell.reasons)
+    assert all("\n" not in reason for reason in cell.reasons)
+
+
+def test_the_command_ends_with_1_where_something_is_not_so(
+    copy: Path, tiny_suite_folder: Path, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["verify", str(copy / ENTRY), "--suite", str(tiny_suite_folder)]
+    arguments += ["--out", str(kept)]
+    with pytest.raises(SystemExit) as honest:
+        main([*arguments, "--samples"])
+    printed = capsys.readouterr().out
+    assert honest.value.code == 0
+    assert f"same: {ROW} x dori\n" in printed
+    assert "  same: test-memorized-0\n" in printed
+    LIES["an edited value"][0](copy)
+    with pytest.raises(SystemExit) as lied:
+        main([*arguments, "--json"])
+    assert lied.value.code == 1
+    [cell] = json.loads(capsys.readouterr().out)["cells"]
+    assert cell["samples"]["test-memorized-0"]["outcome"] == "not so"
+
+
+def test_a_row_of_another_suite_is_refused(
+    copy: Path, suite_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = suite_copy / "utility.jsonl"
+    captions.write_text(captions.read_text().replace("utility view 0", "another view"))
+    with pytest.raises(SystemExit) as refused:
+        main(["verify", str(copy), "--suite", str(suite_copy)])
+    assert refused.value.code == 2
+    assert "is not the one of the entry" in capsys.readouterr().err
