@@ -21,6 +21,7 @@ from dorib.cli import site as cli_site
 from dorib.cli import suites as cli_suites
 from dorib.cli.authors import kit as cli_authoring
 from dorib.cli.commands import WithPlugins
+from dorib.cli.stored import compare as cli_compare
 from dorib.cli.stored import report as cli_report
 from dorib.cli.stored import store as cli_store
 from dorib.errors import DoribError
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command("run")(cli_run.run)
 app.command("report")(cli_report.report)
 app.command("site")(cli_site.site)
+app.command("compare")(cli_compare.compare)
 app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)
