@@ -65,6 +65,9 @@ def _columns(compared: Compared, entries: Sequence[Entry]) -> Iterator[Column]:
     first = compared.first
     originals = {sample.id: first.folder / sample.original for sample in _of(first).samples}
     yield Column("original", originals)
+    by_attack = entries[0].mitigation.label == entries[1].mitigation.label and (
+        entries[0].attack.label != entries[1].attack.label
+    )
     for letter, side, entry in zip("AB", (first, compared.second), entries, strict=True):
         labels = entry.mitigation.label, entry.attack.label
         found = {sample.id: _of(side).of(sample.id, *labels) for sample in _of(side).samples}
@@ -73,7 +76,7 @@ def _columns(compared: Compared, entries: Sequence[Entry]) -> Iterator[Column]:
             for sample, shown in found.items()
             if shown and shown.pictured.picture
         }
-        yield Column(f"{letter}: {labels[0]}", drawn)
+        yield Column(f"{letter}: {labels[1 if by_attack else 0]}", drawn)
 
 
 def _of(side: Side) -> Pictures:
