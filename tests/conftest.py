@@ -83,6 +83,20 @@ def tiny_suite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_suite(tmp_path_factory.mktemp("suite") / "random")
 
 
+@pytest.fixture(scope="session")
+def small_board(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run on the random suite leaves, pictures and all; not to be changed."""
+    from dorib.config import make_config
+    from dorib.host.registry import discover
+    from dorib.runner import run
+
+    out = tmp_path_factory.mktemp("board")
+    config = {"suite": str(tiny_suite_folder), "out": str(out), "metric": ["sscd"]}
+    methods = {"mitigation": ["wanda:sparsity=0.1"], "attack": ["dori"]}
+    run(make_config({**config, **methods, "seeds": 1, "budgets": [24]}), discover())
+    return out
+
+
 @pytest.fixture
 def suite_copy(tiny_suite_folder: Path, tmp_path: Path) -> Path:
     """The test's own copy of the suite folder."""

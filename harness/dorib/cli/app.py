@@ -24,6 +24,7 @@ from dorib.cli.commands import WithPlugins
 from dorib.cli.published import reproduce as cli_reproduce
 from dorib.cli.published import submit as cli_submit
 from dorib.cli.published import verify as cli_verify
+from dorib.cli.stored import compare as cli_compare
 from dorib.cli.stored import report as cli_report
 from dorib.cli.stored import store as cli_store
 from dorib.errors import DoribError
@@ -57,6 +58,7 @@ app.command("reproduce")(cli_reproduce.reproduce)
 app.command("verify")(cli_verify.verify)
 app.command("submit")(cli_submit.submit)
 app.command("site")(cli_site.site)
+app.command("compare")(cli_compare.compare)
 app.command("export")(cli_export.export)
 app.command("fetch")(cli_fetch.fetch)
 app.command("plugins")(cli_plugins.plugins)

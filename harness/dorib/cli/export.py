@@ -1,7 +1,8 @@
-"""`dorib export`: an edit or the triggers of a run, as other programs load them."""
+"""`dorib export`: an edit, the triggers or the tables of a run, as other programs load them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -22,10 +23,20 @@ class FormName(StrEnum):
 
 
 def export(
-    out: Annotated[Path, typer.Argument(help="What `dorib run --out` wrote.")],
-    mitigation: Annotated[
-        str, typer.Option("--mitigation", "-m", help="Its label in that run, with its parameters.")
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="What `dorib run --out` wrote; of tables, a published leaderboard too."
+        ),
     ],
+    mitigation: Annotated[
+        str | None,
+        typer.Option(
+            "--mitigation",
+            "-m",
+            help="Its label in that run, with its parameters: the edit is exported.",
+        ),
+    ] = None,
     attack: Annotated[
         str | None,
         typer.Option(
@@ -39,6 +50,22 @@ def export(
             "as safetensors, or a whole pipeline (default: what suits it)."
         ),
     ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="The leaderboard as a CSV file, a line for each cell.")
+    ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="The leaderboard as a LaTeX table for a paper.")
+    ] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Leaderboard and records as Parquet files.")
+    ] = False,
+    hf: Annotated[
+        bool,
+        typer.Option(
+            "--hf",
+            help="Pictures, records and leaderboard for `datasets.load_dataset`, with a card.",
+        ),
+    ] = False,
     to: Annotated[
         Path | None, typer.Option(help="A folder that is not there yet (default: one in OUT).")
     ] = None,
@@ -46,8 +73,19 @@ def export(
         str | None, typer.Option(help="The run's suite, where it is none of the registered ones.")
     ] = None,
 ) -> None:
-    """Write an edit of a run as weights, or an attack's triggers, with a README."""
+    """Write an edit of a run as weights, an attack's triggers, or the leaderboard as tables."""
     quiet_libraries()
+    asked = {"csv": csv, "latex": latex, "parquet": parquet, "hf": hf}
+    tables = [name for name, wanted in asked.items() if wanted]
+    if tables:
+        _refuse_beside_tables(f"--{tables[0]}", mitigation, attack, form)
+        _export_tables(out, tables, to, suite)
+        return
+    if mitigation is None:
+        raise DoribError(
+            "export: nothing is asked for; give --mitigation for its edit, with --attack what that "
+            f"found, or tables by {', '.join(f'--{name}' for name in asked)}"
+        )
     from dorib.cli import terminal
     from dorib.report.export.export import export_edit, export_triggers
     from dorib.report.export.weights import FORMS
@@ -58,8 +96,8 @@ def export(
         terminal.say(progress, text)
 
     if attack is None:
-        asked = next((one for one in FORMS if one == form), None)
-        folder = export_edit(out, mitigation, note, form=asked, to=to, suite=suite)
+        weights = next((one for one in FORMS if one == form), None)
+        folder = export_edit(out, mitigation, note, form=weights, to=to, suite=suite)
     elif form is not None:
         raise DoribError(
             f"--form {form.value}: is how an edit is written, and with --attack it is triggers "
@@ -68,3 +106,23 @@ def export(
     else:
         folder = export_triggers(out, mitigation, attack, note, to=to)
     terminal.say(terminal.results_console(), str(folder))
+
+
+def _refuse_beside_tables(
+    table: str, mitigation: str | None, attack: str | None, form: FormName | None
+) -> None:
+    others = {"--mitigation": mitigation, "--attack": attack, "--form": form}
+    for option, value in others.items():
+        if value is not None:
+            raise DoribError(
+                f"{option}: is of an edit or of triggers, and {table} of the whole leaderboard; "
+                "leave one of them out"
+            )
+
+
+def _export_tables(out: Path, asked: Collection[str], to: Path | None, suite: str | None) -> None:
+    from dorib.cli import terminal
+    from dorib.report.export.tables import TABLE_FORMS, export_tables
+
+    forms = [form for form in TABLE_FORMS if form in asked]
+    terminal.say(terminal.results_console(), str(export_tables(out, forms, to=to, suite=suite)))

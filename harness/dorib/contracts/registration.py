@@ -17,6 +17,7 @@ BUILT_IN_COMMANDS = (
     "run",
     "report",
     "site",
+    "compare",
     "export",
     "verify",
     "reproduce",

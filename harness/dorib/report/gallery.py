@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from dorib.contracts.methods import REPLICATES, SECOND_REPLICATES
 from dorib.ranking.observations import LIKENESS, SECOND_LIKENESS
-from dorib.ranking.rates import Count, Facts, Positive
+from dorib.ranking.rates import Count, Facts, Positive, is_absent
 from dorib.report.run import Run
 from dorib.store.files import sweep, whole_file, write_json
 from dorib.suites.images import to_picture
@@ -34,6 +34,8 @@ class PicturedSample(Facts):
     caption: str
     original: str
     """File of its first original, relative to the leaderboard's folder, as all are."""
+    cluster: str | None = Field(default=None, exclude_if=is_absent)
+    """The source photograph; None in galleries from before it was stated."""
 
 
 class Pictured(Facts):
@@ -124,7 +126,13 @@ def _sample(this: Run, subject: Subject) -> PicturedSample:
     file = f"gallery/{subject.id}/original.webp"
     _save(to_picture(this.context.originals(subject)[0]), this.out / file)
     assert subject.role != "utility"
-    return PicturedSample(id=subject.id, role=subject.role, caption=subject.caption, original=file)
+    return PicturedSample(
+        id=subject.id,
+        role=subject.role,
+        caption=subject.caption,
+        original=file,
+        cluster=subject.cluster,
+    )
 
 
 def _pictured(this: Run, cell: Cell, subject: Subject, values: dict[_Place, float]) -> Pictured:

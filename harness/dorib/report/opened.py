@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.host.registry import discover
+from dorib.printable import shortened
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, entry_file
 from dorib.ranking.records import Record, read_records
@@ -130,3 +132,17 @@ def open_results(folder: Path) -> Results:
         raise DoribError(f"{folder}: no {LEADERBOARD_FILE} in it; {advice}")
     board = read_board(folder, discover())
     return Results(folder, board.leaderboard, board.entries)
+
+
+def known_label(asked: str, labels: Sequence[str], problem: str) -> str:
+    """The label that is meant: as it stands, or in the form in which labels are written.
+
+    Raises:
+        DoribError: there is none; `problem` opens the line.
+    """
+    if asked in labels:
+        return asked
+    written = str(MethodSpec.parse(asked))
+    if written in labels:
+        return written
+    raise DoribError(f"{problem} {shortened(asked)} in that run; choose from: {', '.join(labels)}")

@@ -64,7 +64,7 @@ def _tile(path: Path | None) -> Image.Image:
         missing = Image.new("RGB", (TILE, TILE), "lightgrey")
         ImageDraw.Draw(missing).text((GAP, GAP), "error", fill=INK)
         return missing
-    with Image.open(path, formats=("PNG",)) as picture:
+    with Image.open(path, formats=("PNG", "WEBP")) as picture:
         return _enlarged(picture.convert("RGB"))
 
 

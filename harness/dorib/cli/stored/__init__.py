@@ -1,1 +1,1 @@
-"""Commands on what earlier runs have left: their boards made anew, their stores looked after."""
+"""Commands on what earlier runs have left: boards made anew or compared, stores looked after."""

@@ -1,1 +1,1 @@
-"""What a run has made, in the forms that other programs load."""
+"""What a run has made, edits, triggers and tables, in the forms that other programs load."""

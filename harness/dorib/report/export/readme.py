@@ -54,6 +54,11 @@ def edit_readme(stored: StoredEdit, form: Form, files: Mapping[str, str]) -> str
     return "\n\n".join(paragraphs) + "\n"
 
 
+def as_code(text: str, language: str = "python") -> str:
+    """Lines of code as Markdown shows them; `text` ends with a line break."""
+    return f"```{language}\n{text}```"
+
+
 def trigger_readme(stored: StoredTriggers, files: Mapping[str, str]) -> str:
     """Of exported triggers."""
     entry = stored.entry
@@ -66,14 +71,14 @@ def trigger_readme(stored: StoredTriggers, files: Mapping[str, str]) -> str:
         "`start`: the latents of an image to start from). An edit of the attacker's own lies in "
         "`edit`.",
         "## Loading one",
-        _code(
+        as_code(
             "from dorib import load_trigger\n\n"
             f'trigger = load_trigger("{min(stored.triggers, default="SAMPLE")}")\n'
             "print(trigger.kind, trigger.prompt, trigger.embeddings)\n"
         ),
         "Without dorib, embeddings are what a pipeline takes as `prompt_embeds`, with a batch axis "
         "in front:",
-        _code(
+        as_code(
             "from safetensors.torch import load_file\n\n"
             'tensors = load_file("SAMPLE.bBUDGET/trigger.safetensors")\n'
             "embeddings = {name: value[None] for name, value in tensors.items()}\n"
@@ -95,9 +100,9 @@ def _origin(entry: Entry) -> str:
 def _how_to_load(form: Form, files: Mapping[str, str], *, per_sample: bool) -> list[str]:
     heading = "## Loading it"
     if form == "pipeline":
-        return [heading, _code(_WHOLE)]
+        return [heading, as_code(_WHOLE)]
     if form == "unet":
-        return [heading, _code(_UNET)]
+        return [heading, as_code(_UNET)]
     if form == "lora":
         components = sorted({name.split("/")[1] for name in files if name.startswith(f"{PEFT}/")})
         adapters = "".join(
@@ -106,9 +111,9 @@ def _how_to_load(form: Form, files: Mapping[str, str], *, per_sample: bool) -> l
         )
         return [
             heading,
-            _code(f'{_PIPELINE}pipeline.load_lora_weights(".", weight_name="{LORA_FILE}")\n'),
+            as_code(f'{_PIPELINE}pipeline.load_lora_weights(".", weight_name="{LORA_FILE}")\n'),
             f"Or as PEFT's adapters, which lie in `{PEFT}`:",
-            _code(f"from peft import PeftModel\n\n{adapters}"),
+            as_code(f"from peft import PeftModel\n\n{adapters}"),
             "The scale of the method is part of the matrices: alpha equals the rank.",
         ]
     folder = f"{min(name.split('/')[0] for name in files)}/" if per_sample else ""
@@ -121,7 +126,7 @@ def _how_to_load(form: Form, files: Mapping[str, str], *, per_sample: bool) -> l
     text = "Only the tensors that the mitigation changes are here; the others stay as they are."
     if per_sample:
         text += " There is a folder for each sample: the edit was made for knowing which is asked."
-    return [heading, text, _code(code + loads)]
+    return [heading, text, as_code(code + loads)]
 
 
 def _how_to_score(form: Form, *, per_sample: bool) -> str:
@@ -166,10 +171,6 @@ def _method(kind: str, method: MethodFacts) -> dict[str, str]:
 def _files(files: Mapping[str, str]) -> str:
     lines = [f"| {_cell(name)} | {sha256} |" for name, sha256 in files.items()]
     return "\n".join(["## Files", "", "| file | sha256 |", "|---|---|", *lines])
-
-
-def _code(text: str) -> str:
-    return f"```python\n{text}```"
 
 
 def _shown(text: str) -> str:

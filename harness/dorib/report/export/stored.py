@@ -11,12 +11,10 @@ from typing import Any
 from dorib.contracts.edit_files import load_edit
 from dorib.contracts.edits import Edit
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.specs import MethodSpec
 from dorib.contracts.triggers import Trigger, load_trigger
 from dorib.errors import DoribError
-from dorib.printable import shortened
 from dorib.ranking.entries import Entry
-from dorib.report.opened import Results, open_results
+from dorib.report.opened import Results, known_label, open_results
 from dorib.store.fingerprint import digest
 from dorib.store.store import Note, Shelf, Store
 from dorib.verbs.context import assigned
@@ -110,7 +108,7 @@ def find_triggers(out: Path, mitigation: str, attack: str, note: Note) -> Stored
     """
     results = open_results(out)
     entries = {entry.attack.label: entry for entry in _of_mitigation(results, mitigation)}
-    entry = entries[_known(attack, list(entries), f"{out}: no attack")]
+    entry = entries[known_label(attack, list(entries), f"{out}: no attack")]
     found = locate_triggers(results, entry, Store(out / "store", note))
     named = [load_trigger(folder / item) for item, folder in found.folders.items()]
     return StoredTriggers(entry, {f"{one.sample}.b{one.budget}": one for one in named})
@@ -148,17 +146,7 @@ def _of_mitigation(results: Results, label: str) -> list[Entry]:
     by_label: dict[str, list[Entry]] = {}
     for entry in results.entries:
         by_label.setdefault(entry.mitigation.label, []).append(entry)
-    return by_label[_known(label, list(by_label), f"{results.folder}: no mitigation")]
-
-
-def _known(asked: str, labels: list[str], problem: str) -> str:
-    """The label that is meant: as it stands, or in the form in which labels are written."""
-    if asked in labels:
-        return asked
-    written = str(MethodSpec.parse(asked))
-    if written in labels:
-        return written
-    raise DoribError(f"{problem} {shortened(asked)} in that run; choose from: {', '.join(labels)}")
+    return by_label[known_label(label, list(by_label), f"{results.folder}: no mitigation")]
 
 
 def _items(results: Results, key: dict[str, Any]) -> list[str]:

@@ -8,17 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import Leaderboard
 from dorib.ranking.rates import Interval, Rate, UtilityShare
 from dorib.report.site.rows import BoardRow
 
 CSV_FILE, TEX_FILE = "leaderboard.csv", "leaderboard.tex"
-COLUMNS = (
-    *("group", "rank", "title", "mitigation", "authors", "year", "scope", "verdict", "reason"),
-    *("attack", "required", "budget", "memorized", "memorized_low", "memorized_high", "oracle"),
-    *("controls", "gap", "gap_low", "gap_high", "second_judge", "agreement", "utility"),
-    *("utility_low", "utility_high", "worst_kind", "utility_of_worst_kind", "work", "errors"),
-    "entry",
-)
+COLUMNS: dict[str, type] = {
+    **{"group": str, "rank": int, "title": str, "mitigation": str, "authors": str, "year": int},
+    **dict.fromkeys(("scope", "verdict", "reason", "attack"), str),
+    **{"required": bool, "budget": int},
+    **dict.fromkeys(("memorized", "memorized_low", "memorized_high", "oracle"), float),
+    **dict.fromkeys(("controls", "gap", "gap_low", "gap_high", "second_judge"), float),
+    **dict.fromkeys(("agreement", "utility", "utility_low", "utility_high"), float),
+    **{"worst_kind": str, "utility_of_worst_kind": float, "work": float, "errors": int},
+    "entry": str,
+}
+"""Of a board's lines, with the types of their values; each may be None."""
 _TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -27,17 +32,19 @@ _TEX = {
 }
 
 
+def board_lines(rows: Sequence[BoardRow], required: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The values of `COLUMNS` for each mitigation and attack."""
+    for row in rows:
+        for attack, entry in row.cells.items():
+            yield tuple(_fields(row, entry, attack in required, row.files[attack]))
+
+
 def as_csv(rows: Sequence[BoardRow], required: Sequence[str]) -> str:
     """A line for each mitigation and attack; an empty field is a number that there is none of."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in rows:
-        entries = {cell.attack: cell.entry for cell in row.row.cells}
-        for attack, entry in row.cells.items():
-            writer.writerow(
-                map(_harmless, _fields(row, entry, attack in required, entries[attack]))
-            )
+    writer.writerows(map(_harmless, line) for line in board_lines(rows, required))
     return text.getvalue()
 
 
@@ -70,8 +77,10 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
 
 
-def as_latex(rows: Sequence[BoardRow], required: Sequence[str], caption: str) -> str:
+def as_latex(rows: Sequence[BoardRow], board: Leaderboard) -> str:
     """A table for a paper (booktabs): verdict, utility, and the rate under each required attack."""
+    suite, required = board.suite, board.required_attacks
+    caption = f"{suite.name} {suite.version}, split {board.split}: memorization rate@{board.k}"
     attacks = [a for a in required if any(a in row.cells for row in rows)]
     lines = [
         "% \\usepackage{booktabs}",
@@ -105,6 +114,17 @@ def _grouped(rows: Sequence[BoardRow]) -> Iterator[tuple[str, list[BoardRow]]]:
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def citation(board: Leaderboard, first: Entry) -> str:
+    """A BibTeX entry of a board; `first` is one of its entries."""
+    suite = board.suite
+    return (
+        f"@misc{{dorib-{suite.name},\n"
+        f"  title = {{dorib leaderboard: {suite.name} {suite.version}, split {board.split}}},\n"
+        f"  note  = {{dorib {first.environment.dorib}, suite sha256 {suite.digest}}}\n"
+        "}"
+    )
 
 
 def numbers(rows: Sequence[BoardRow], attacks: Sequence[str]) -> dict[str, Any]:

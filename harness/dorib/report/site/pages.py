@@ -17,7 +17,14 @@ from dorib.ranking.verdict import AGREEMENT, MARGIN, WORDS
 from dorib.report.figures import require_figures
 from dorib.report.site import charts
 from dorib.report.site.boards import Board, find_boards, read_board
-from dorib.report.site.downloads import CSV_FILE, TEX_FILE, as_csv, as_latex, numbers
+from dorib.report.site.downloads import (
+    CSV_FILE,
+    TEX_FILE,
+    as_csv,
+    as_latex,
+    citation,
+    numbers,
+)
 from dorib.report.site.history import Change, read_history, record_changes
 from dorib.report.site.pictures import Pictures, read_pictures
 from dorib.report.site.rows import GROUPS, BoardRow, attacks_of, board_rows, card_of, shown
@@ -120,12 +127,11 @@ def _write_board(site: Site, environment: Environment) -> Path:
         samples=SAMPLES,
         csv_file=CSV_FILE,
         tex_file=TEX_FILE,
+        citation=citation(board, site.board.entries[0]),
     )
     write_text(folder / PAGE, text)
-    suite = board.suite
-    caption = f"{suite.name} {suite.version}, split {board.split}: memorization rate@{board.k}"
     write_text(folder / CSV_FILE, as_csv(rows, board.required_attacks))
-    write_text(folder / TEX_FILE, as_latex(rows, board.required_attacks, caption))
+    write_text(folder / TEX_FILE, as_latex(rows, board))
     if site.pictures:
         write_samples(folder, board, rows, columns, site.pictures, environment)
     return folder / PAGE

@@ -84,6 +84,14 @@ class Pictures:
         entry = self._entries[mitigation, attack]
         return Shown(title, found, entry, threshold(entry))
 
+    def replicating(self, sample: str, mitigation: str, attack: str) -> list[int]:
+        """The budgets at which one of the sample's k images in a cell replicates."""
+        found = self._by_place.get((sample, mitigation, attack))
+        if found is None:
+            return []
+        budgets = [point.budget for point in self._entries[mitigation, attack].curve]
+        return [b for b, copies in zip(budgets, found.copies, strict=True) if copies]
+
     def strips(self, row: BoardRow) -> Iterator[Strip]:
         """Unmitigated, mitigated and attacked: by the attack of the worst gap, of each sample."""
         attack = row.row.worst_attack or next(iter(row.cells))

@@ -22,13 +22,14 @@ def check_against_suite(
     Raises:
         DoribError: names the field, and what the suite has.
     """
-    suite = _installed(board, registry)
+    suite = installed_suite(board, registry)
     problem = next(_problems(suite, board, entries[0], entries), None) if suite else None
     if problem:
         raise DoribError(f"{path}: {problem} of suite {board.suite.name}; restore it, or run again")
 
 
-def _installed(board: Leaderboard, registry: Registry) -> Suite | None:
+def installed_suite(board: Leaderboard, registry: Registry) -> Suite | None:
+    """The suite that a leaderboard is of; None where it is not here, or is another by that name."""
     registered = {suite.name: suite for suite in registry.of_kind("suite")}
     if board.suite.name not in registered:
         return None
