@@ -7,16 +7,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dorib.cli.app import main
 from dorib.config import make_config
+from dorib.errors import DoribError
 from dorib.host.registry import discover
-from dorib.replay.comparing import Outcome
+from dorib.ranking.entries import read_entry
+from dorib.replay.comparing import Outcome, compare_sample
 from dorib.replay.verifying import verify
+from dorib.report.witnesses.reading import read_edit_witness
+from dorib.report.witnesses.values import Values
 from dorib.report.witnesses.writing import write_witnesses
 from dorib.reporting import Silent
 from dorib.runner import run
-from fixtures.lies import ENTRY, LIES, ROW
+from dorib.store.fingerprint import digest
+from fixtures.lies import ENTRY, FILES, LIES, ROW, witness
 
 OPTIONS = {
     "mitigation": [ROW, "prompt-filter"],
@@ -28,11 +34,16 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def published(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A leaderboard with its entries and witnesses, and nothing else."""
+def finished(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     run(make_config(OPTIONS | {"suite": str(tiny_suite_folder), "out": str(out)}), discover())
-    folder = tmp_path_factory.mktemp("published")
+    return out
+
+
+@pytest.fixture(scope="module")
+def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A leaderboard with its entries and witnesses, and nothing else."""
+    out, folder = finished, tmp_path_factory.mktemp("published")
     write_witnesses(out, pytest.fail, to=folder)
     shutil.copy(out / "leaderboard.json", folder)
     shutil.copytree(out / "entries", folder / "entries")
@@ -103,3 +114,52 @@ def test_a_row_of_another_suite_is_refused(
         main(["verify", str(copy), "--suite", str(suite_copy)])
     assert refused.value.code == 2
     assert "is not the one of the entry" in capsys.readouterr().err
+
+
+def test_a_large_witness_is_named_by_its_sha256(
+    finished: Path, published: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    write_witnesses(finished, notes.append, to=tmp_path, hub="someone/rows", largest=10_000)
+    entry = read_entry(finished / ENTRY)
+    assert any("wanda-6e180b13.edit.safetensors" in note for note in notes)
+    with pytest.raises(DoribError, match=r"from huggingface\.co/someone/rows/wanda"):
+        read_edit_witness(tmp_path, entry)
+    large = tmp_path / "large-witnesses"
+    pack = read_edit_witness(tmp_path, entry, large)
+    assert digest([pack.digest(item) for item in pack.items]) == entry.digests.edit
+    shutil.copy(witness(published, "triggers"), large / FILES["edit"])
+    with pytest.raises(DoribError, match="is not the file whose sha256"):
+        read_edit_witness(tmp_path, entry, large)
+
+
+def test_witnesses_are_written_by_report(finished: Path, published: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "store", tmp_path / "store")
+    with pytest.raises(SystemExit) as exit:
+        main(["report", str(tmp_path), "--witnesses"])
+    assert exit.value.code == 0
+    written = {p.name: p.read_bytes() for p in (tmp_path / "witnesses").iterdir()}
+    assert written == {p.name: p.read_bytes() for p in (published / "witnesses").iterdir()}
+
+
+def test_a_verdict_turns_over_only_near_the_threshold() -> None:
+    stack = {"sscd": {"threshold": 0.5}}
+
+    def values(likeness: float) -> Values:
+        copies = float(likeness >= 0.5)
+        return Values(
+            (("m", 24),),
+            {
+                "sscd_original": torch.tensor([[likeness]], dtype=torch.float64),
+                "replicates": torch.tensor([[copies]], dtype=torch.float64),
+            },
+        )
+
+    near, flipped = compare_sample(values(0.495), values(0.505), "m", stack)
+    assert (near.outcome, flipped) == (Outcome.WITHIN_TOLERANCE, True)
+    exact, _ = compare_sample(values(0.495), values(0.505), "m", stack, tolerance=0)
+    assert exact.outcome == Outcome.NOT_SO
+    far = values(0.4)
+    far.by_metric["replicates"] += 1
+    forged, _ = compare_sample(far, values(0.4), "m", stack)
+    assert forged.outcome == Outcome.NOT_SO

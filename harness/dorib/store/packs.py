@@ -1,8 +1,8 @@
 """Packs: folders of JSON and safetensors files in one safetensors file, to be published.
 
-A tensor of `<item>/<name>.safetensors` is called `<item>/<name>.safetensors/<tensor>`; what the
-JSON files hold stands in the pack's metadata by their places, and under `files` the list of all.
-Unpacked, every file has the bytes that it was packed with.
+A tensor of `<item>/<name>.safetensors` is called `<item>/<name>.safetensors/<tensor>`. The pack's
+metadata list all files under `files`, as a JSON object: by place what a JSON file holds, and null
+for safetensors. Unpacked, every file has the bytes that it was packed with.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.reading import Malformed, parse_json
 from dorib.store.fingerprint import digest
 
 FILES = "files"
-"""In a pack's metadata: the places of all files, as a JSON list."""
+"""The one name in a pack's metadata: of several, safetensors keeps no order."""
 TENSORS, TEXTS = ".safetensors", ".json"
 _PLACE = re.compile(r"(?!\.+/)[\w.-]+(/[a-z]+)?/[a-z]+\.(json|safetensors)", re.ASCII)
 """An item's folder, in it at most one more, and a file: no place leads out of where it is read."""
@@ -71,19 +72,19 @@ def write_pack(pack: Pack, path: Path) -> None:
         DoribError: it holds a file that would not come out as it went in.
         OSError, SafetensorError: the disk is full or not writable.
     """
-    metadata = {FILES: json.dumps(sorted(pack.files))}
+    texts: dict[str, str | None] = {}
     tensors: dict[str, Tensor] = {}
     for place, content in pack.files.items():
         if not _PLACE.fullmatch(place):
             raise DoribError(f"{path}: {place!r} cannot be packed; rename the sample")
+        texts[place] = content.decode() if place.endswith(TEXTS) else None
         if place.endswith(TEXTS):
-            metadata[place] = content.decode()
             continue
         own = load(content)
         if save(own) != content:
             raise DoribError(f"{path}: {place} is not as this version of safetensors writes it")
         tensors |= {f"{place}/{name}": tensor for name, tensor in own.items()}
-    save_file(tensors, path, metadata)
+    save_file(tensors, path, {FILES: json.dumps(texts, sort_keys=True)})
 
 
 def read_pack(path: Path) -> Pack:
@@ -93,20 +94,17 @@ def read_pack(path: Path) -> Pack:
         DoribError: there is none, or it is damaged or forged.
     """
     metadata, tensors = _content(path)
-    places = _places(path, metadata.pop(FILES, None))
-    of_file: dict[str, dict[str, Tensor]] = {p: {} for p in places if p.endswith(TENSORS)}
+    texts = _texts(path, metadata.get(FILES))
+    of_file: dict[str, dict[str, Tensor]] = {p: {} for p in texts if p.endswith(TENSORS)}
     for name, tensor in tensors.items():
         place, end, own = name.partition(f"{TENSORS}/")
         if not end or place + TENSORS not in of_file:
             raise _forged(path, f"a tensor {name[:80]!r} that is of none of its files")
         of_file[place + TENSORS][own] = tensor
-    texts = {place for place in places if place.endswith(TEXTS)}
-    if strange := sorted(texts ^ metadata.keys()):
-        raise _forged(path, f"{strange[0][:80]!r} is listed, or there, and not both")
     return Pack(
         {
-            place: save(of_file[place]) if place in of_file else metadata[place].encode()
-            for place in places
+            place: save(of_file[place]) if text is None else text.encode()
+            for place, text in texts.items()
         }
     )
 
@@ -143,19 +141,19 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise DoribError(f"{path}: no readable safetensors ({error}); restore the file") from error
 
 
-def _places(path: Path, listed: str | None) -> list[str]:
+def _texts(path: Path, listed: str | None) -> dict[str, str | None]:
     try:
-        places = json.loads(listed or "null")
-    except (ValueError, RecursionError):
-        places = None
-    if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+        texts = parse_json(listed or "null")
+    except Malformed as error:
+        raise _forged(path, f"no list of its files ({error})") from error
+    if not isinstance(texts, dict):
         raise _forged(path, "no list of its files")
-    for place in places:
+    for place, text in texts.items():
         if not _PLACE.fullmatch(place):
             raise _forged(path, f"a file {place[:80]!r}, which is no place in an item's folder")
-    if len(set(places)) < len(places):
-        raise _forged(path, "a file that is listed twice")
-    return places
+        if text is not None if place.endswith(TENSORS) else not isinstance(text, str):
+            raise _forged(path, f"a file {place[:80]!r} that is not what its name says")
+    return texts
 
 
 def _forged(path: Path, what: str) -> DoribError:
