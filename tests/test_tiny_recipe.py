@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.reporting import Silent
 from dorib.suites.suite import load_suite
-from dorib_sscd.network import DescriptorNetwork
 from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.clip import build as build_clip
 from dorib_suites.tiny.clip import tokenize
@@ -33,6 +33,8 @@ from dorib_suites.tiny.data import (
     scenes_of_another_kind,
 )
 from dorib_suites.tiny.descriptor import calibrated_threshold
+from dorib_suites.tiny.forks import FORKS, train_forks
+from dorib_suites.tiny.refine import train_scene_models
 from dorib_suites.tiny.replicas import Replicas
 from dorib_suites.tiny.reuse import unpack_components
 from dorib_suites.tiny.samples import OFTEN, memorized_pairs, suite_samples
@@ -257,14 +259,20 @@ def test_a_likeness_has_the_colours_and_not_the_detail() -> None:
 def test_shipped_components_count_as_finished_trainings(tmp_path: Path) -> None:
     suite = load_suite("tiny", discover())
     unpack_components(suite.root, tmp_path)
-    parts = train_components(tmp_path, torch.device("cpu"), NothingIsTrained(), shorten=100)
+    device = torch.device("cpu")
+    parts = train_components(tmp_path, device, NothingIsTrained(), shorten=100)
+    _, grown = train_scene_models(parts, tmp_path, device, NothingIsTrained(), shorten=100)
+    forks = FORKS[:2]
+    models = train_forks(parts, grown, tmp_path, NothingIsTrained(), forks, shorten=100)
     images = as_float(fixed_crops("control").pixels[:4])
-    shipped = DescriptorNetwork.from_pretrained(str(suite.root / "descriptor"))
     tokenizer = CLIPTokenizer.from_pretrained(suite.root / "pipeline" / "tokenizer")
     assert parts.tokenizer.get_vocab() == tokenizer.get_vocab()
     with torch.no_grad():
         restored = parts.vae.decode(parts.vae.encode(images * 2 - 1).latents).sample / 2 + 0.5
-        assert torch.equal(parts.descriptor(images), shipped(images))
+    for fork, folder in zip(forks, ("pipeline/unet", "oracle"), strict=True):
+        shipped = UNet2DConditionModel.from_pretrained(suite.root / folder).state_dict()
+        for name, value in models[fork].state_dict().items():
+            assert torch.equal(value, shipped[name].float())
     assert (restored - images).square().mean() < 0.003
 
 

@@ -1,4 +1,4 @@
-"""Going on from what was kept: `train --reuse` retrains the forks of the scene model alone."""
+"""Going on from what was kept: `train --reuse` trains what neither the suite nor `stages` holds."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel
 
-from dorib_sscd.network import DescriptorNetwork
+from dorib_suites.tiny import unet as unets
 
 STAGES = Path(__file__).parent / "stages"
-"""Trainings that no suite holds yet."""
-KEPT = (
-    "scene-unet",
-    "scene-unet-grown",
-    "decoder",
-    "judge",
-    "memorizing-unet-deepen",
-    "oracle-unet-deepen",
-)
+"""Trainings that no suite holds."""
+KEPT = ("autoencoder", "descriptor", "scene-unet", "scene-unet-grown", "decoder", "judge")
 
 
 def unpack_components(suite: Path, folder: Path) -> None:
-    """Put a suite's tokenizer, autoencoder, CLIP, descriptor and `stages` into `folder`.
+    """Put a suite's tokenizer, CLIP and forks, and `stages`, into `folder`.
 
     They count as finished. The weights were rounded to float16 when they were kept. What is in
     `folder` already stays.
@@ -34,11 +27,11 @@ def unpack_components(suite: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "tokenizer").exists():
         shutil.copytree(suite / "pipeline" / "tokenizer", folder / "tokenizer")
-    vae = suite / "pipeline" / "vae"
+    last = list(unets.FORK_CYCLES)[-1]
     parts: dict[str, nn.Module] = {
-        "autoencoder": AutoencoderTiny.from_pretrained(vae, dtype=torch.float32),
         "clip": CLIPModel.from_pretrained(suite / "clip", dtype=torch.float32),
-        "descriptor": DescriptorNetwork.from_pretrained(suite / "descriptor"),
+        f"memorizing-{last}": UNet2DConditionModel.from_pretrained(suite / "pipeline" / "unet"),
+        f"oracle-{last}": UNet2DConditionModel.from_pretrained(suite / "oracle"),
     }
     states = {name: module.state_dict() for name, module in parts.items()}
     states["clip-vision"] = states["clip"]

@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument(
         "--suite", type=Path, help="where to write; by default the embedded suite itself"
     )
-    parser.add_argument("--reuse", action="store_true", help="train the forks alone")
+    parser.add_argument(
+        "--reuse", action="store_true", help="go on from what the suite and stages hold"
+    )
     parser.add_argument(
         "--shorten",
         type=int,

@@ -77,6 +77,11 @@ def _refuse_another_unet(folder: PipelineFolder, names: Sequence[str]) -> None:
 
     own = folder.component("unet")
     refuse_too_many_layers(own, len(names))
+    if not isinstance(own.configuration().get("layers_per_block", 2), int):
+        raise DoribError(
+            f"{folder.what}: a U-Net whose blocks have different numbers of layers has no single "
+            "file in Stable Diffusion's original form; give a folder"
+        )
     with loading(own.what), torch.device("meta"):
         asked = len(UNet2DConditionModel.from_config(own.configuration()).state_dict())
     held = sum(name.startswith(UNET_PREFIX) for name in names)
