@@ -1,10 +1,9 @@
-"""`dorib compare`: two runs, rows or entries held against each other, or refused in a line."""
+"""`dorib compare`: two runs, rows or entries held against each other, sample by sample."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ import pytest
 from PIL import Image
 
 from dorib import open as open_results
-from dorib.cli.app import BAD_INPUT, main
-from dorib.ranking.facts import CellFacts, RunFacts
-from dorib.ranking.leaderboard import write_leaderboard
-from dorib.ranking.records import Record, write_records
+from dorib.cli.app import BAD_INPUT
+from fixtures.compared import HIDE, another_attack, board, compare, not_applicable
 from fixtures.scored import (
     CELLS,
     CONTROLS,
@@ -27,49 +24,15 @@ from fixtures.scored import (
     entries,
     ids,
     replication,
-    sha256,
 )
 from fixtures.site import pictured_board
-from test_site import change
 
-HIDE = "entries/hide.dori.json"
 Printed = pytest.CaptureFixture[str]
-
-
-def board(
-    folder: Path,
-    run: RunFacts = RUN,
-    cells: Sequence[CellFacts] = CELLS,
-    records: Sequence[Record] = RECORDS,
-    *,
-    version: int = 4,
-) -> Path:
-    """The made-up run as a folder with its records."""
-    found = [*entries(run, [*cells], records).values()]
-    if version == 1:
-        older = {"schema_version": 1, "required_attacks": None}
-        found = [entry.model_copy(update=older) for entry in found]
-    write_leaderboard(folder, found)
-    write_records(folder / "records.jsonl", records)
-    return folder
-
-
-def compare(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as exit:
-        main(["compare", *map(str, arguments)])
-    assert isinstance(exit.value.code, int)
-    return exit.value.code
 
 
 def compared(printed: Printed, *arguments: str | Path) -> Any:
     assert compare(*arguments, "--json") == 0
     return json.loads(printed.readouterr().out)
-
-
-def changed(old: str, new: str) -> list[Record]:
-    """All records, a part of their lines replaced."""
-    text = "\n".join(record.model_dump_json() for record in RECORDS)
-    return [Record.model_validate_json(line) for line in text.replace(old, new).split("\n")]
 
 
 def test_two_rows_are_paired_by_attack_and_sample(tmp_path: Path, capsys: Printed) -> None:
@@ -203,162 +166,12 @@ def test_without_pictures_there_are_no_strips(tmp_path: Path, capsys: Printed) -
     assert not (tmp_path / "strips").exists()
 
 
-def budgets(folder: Path) -> Path:
-    cells = [
-        replace(c, work={(s, 800 if b == 400 else b): w for (s, b), w in c.work.items()})
-        for c in CELLS
-    ]
-    return board(
-        folder, replace(RUN, budgets=(100, 800)), cells, changed('"budget":400', '"budget":800')
-    )
-
-
-def other_samples(folder: Path) -> Path:
-    renamed = tuple(replace(sample, id=f"x{sample.id}") for sample in MEMORIZED)
-    cells = [
-        replace(c, work={(f"x{s}" if s[0] == "m" else s, b): w for (s, b), w in c.work.items()})
-        for c in CELLS
-    ]
-    run = replace(RUN, memorized=renamed)
-    return board(folder, run, cells, changed('"sample":"m', '"sample":"xm'))
-
-
-def not_applicable(folder: Path) -> Path:
-    cells = [
-        replace(c, not_applicable="nothing to search", work={})
-        if (c.mitigation.label, c.attack.label) == ("hide", "dori")
-        else c
-        for c in CELLS
-    ]
-    records = [r for r in RECORDS if (r.mitigation, r.attack) != ("hide", "dori")]
-    return board(folder, cells=cells, records=records)
-
-
-def another_attack(folder: Path) -> Path:
-    cells = [cell(c.mitigation.label, c.attack.label.replace("dori", "tokens")) for c in CELLS]
-    records = changed('"attack":"dori"', '"attack":"tokens"')
-    return board(folder, cells=cells, records=records)
-
-
-def another_mitigation(folder: Path) -> Path:
-    """`seek` in place of `hide`, under `dori` alone."""
-    references = [c for c in CELLS if c.mitigation.label != "hide"]
-    of_hide = [r for r in RECORDS if r.mitigation == "hide"]
-    records = [r for r in RECORDS if r.mitigation != "hide"]
-    for record in of_hide:
-        if record.attack != "none":
-            records.append(record.model_copy(update={"mitigation": "seek"}))
-    return board(folder, cells=[*references, cell("seek", "dori")], records=records)
-
-
-def without_samples(folder: Path) -> Path:
-    (board(folder) / "records.jsonl").unlink()
-    return folder
-
-
-def other_records(folder: Path) -> Path:
-    records = board(folder) / "records.jsonl"
-    text = records.read_text().replace('"value":1.0', '"value":0.0', 1)
-    records.write_text(text)
-    return folder
-
-
-def suite(**fields: str) -> Callable[[Path], Path]:
-    return lambda folder: board(
-        folder, replace(RUN, suite=RUN.suite.model_copy(update=fields)), CELLS
-    )
-
-
-def of_run(**fields: Any) -> Callable[[Path], Path]:
-    return lambda folder: board(folder, replace(RUN, **fields))
-
-
-INCOMPARABLE: dict[str, tuple[Callable[[Path], Path], str, str]] = {
-    "suite": (suite(name="other"), "#hide", "suite: toy in A and other in B"),
-    "version": (suite(version="2"), "#hide", "version of suite toy: 1 in A and 2 in B"),
-    "files": (
-        suite(digest=sha256("x")),
-        "#hide",
-        f"files of suite toy: {sha256('suite')[:12]} in A",
-    ),
-    "split": (of_run(split="dev"), "#hide", "split: test in A and dev in B"),
-    "profile": (of_run(profile="full"), "#hide", "profile: quick in A and full in B"),
-    "k": (of_run(k=3), "#hide", "k: 2 in A and 3 in B"),
-    "judge": (
-        of_run(stack={"sscd": {"threshold": 0.6}}),
-        "#hide",
-        "judge, sscd threshold: 0.5 in A and 0.6 in B",
-    ),
-    "budgets": (budgets, f"/{HIDE}", "budgets: 100, 400 in A and 100, 800 in B"),
-    "attack": (another_attack, "#hide", "no attack is in both: dori in A and none, tokens in B"),
-    "samples": (
-        other_samples,
-        f"/{HIDE}",
-        "no sample is in both: m0, m1, m2 and 5 more in A and xm0",
-    ),
-    "schema": (
-        lambda folder: board(folder, version=1),
-        "#hide",
-        "schema_version: entries of version 1 count what breaks at a budget alone",
-    ),
-    "not applicable": (not_applicable, f"/{HIDE}", "hide x dori is not applicable: nothing to"),
-    "no samples": (without_samples, "#hide", "has neither records.jsonl nor a gallery"),
-    "other records": (other_records, "#none", "7 of 8 memorized samples are broken by none under"),
-    "row": (board, "#wanda", "no mitigation 'wanda' in that run; choose from: none, retrain, hide"),
-    "not there": (
-        lambda folder: folder,
-        "",
-        "is not there; give the folder that `dorib run --out`",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", INCOMPARABLE)
-def test_what_cannot_be_compared_is_refused_in_a_line(
-    kind: str, tmp_path: Path, capsys: Printed
-) -> None:
-    make, part, reason = INCOMPARABLE[kind]
-    one, other = board(tmp_path / "a"), make(tmp_path / "b")
-    own = {"row": "#hide", "not there": "#hide", "attack": f"/{HIDE}"}.get(kind, part)
-    assert compare(f"{one}{own}", f"{other}{part}") == BAD_INPUT
-    error = capsys.readouterr().err
-    assert re.search(reason.replace(".json", r"\.json"), error), error
-    assert error.count("\n") == 1 and error.startswith("dorib: error:")
-
-
-def test_rows_without_a_common_attack_are_refused(tmp_path: Path, capsys: Printed) -> None:
-    """One side is attacked by a search that the other never saw."""
-    one, other = board(tmp_path / "a"), another_mitigation(tmp_path / "b")
-    assert compare(one / "entries" / "hide.none.json", f"{other}#seek") == BAD_INPUT
-    assert "hide x none and seek x dori differ in both" in capsys.readouterr().err
-
-
 def test_cells_of_one_side_alone_are_named(tmp_path: Path, capsys: Printed) -> None:
     one, other = board(tmp_path / "a"), another_attack(tmp_path / "b")
     assert compare(f"{one}#hide", f"{other}#hide") == 0
     shown = capsys.readouterr().out
     assert "in A alone: hide x dori" in shown
     assert "in B alone: hide x tokens" in shown
-
-
-def test_one_thing_on_both_sides_is_refused(tmp_path: Path, capsys: Printed) -> None:
-    out = board(tmp_path / "out")
-    assert compare(out, f"{out}#hide") == BAD_INPUT
-    assert "is on both sides" in capsys.readouterr().err
-
-
-def test_an_entry_that_is_not_its_board_s_is_refused(tmp_path: Path, capsys: Printed) -> None:
-    out = board(tmp_path / "out")
-    alone = tmp_path / "alone" / "hide.json"
-    alone.parent.mkdir()
-    alone.write_bytes((out / HIDE).read_bytes())
-    assert compare(alone, out / HIDE) == BAD_INPUT
-    assert "lies beside no leaderboard.json" in capsys.readouterr().err
-    another = out / "entries" / "copy.json"
-    another.write_bytes((out / HIDE).read_bytes())
-    change(another, lambda entry: entry["environment"].update(torch="9"))
-    assert compare(another, out / HIDE) == BAD_INPUT
-    assert "is no entry of the leaderboard beside it" in capsys.readouterr().err
 
 
 def test_a_cell_that_cannot_be_compared_is_left_out_with_its_reason(
