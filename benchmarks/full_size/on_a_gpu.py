@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begin = time.perf_counter()
 
     def seconds_left() -> float:
-        return 60 * asked.minutes - (time.perf_counter() - begin)
+        return float(60 * asked.minutes) - (time.perf_counter() - begin)
 
     results: dict[str, Any] = {
         "device": name_of(device),

@@ -25,7 +25,7 @@ def results_of(record: Mapping[str, Any]) -> dict[str, Any]:
             "processor": info.get("cpu", {}).get("brand_raw", info["machine"]),
             "processors": info["processors"],
             "threads": info["threads"],
-            "load": info["load"],
+            "load": round(info["load"], 1),
             "python": info["python_version"],
             "torch": info["torch"],
         },
@@ -62,8 +62,9 @@ def figures(results: Results, on_gpu: Results | None) -> Iterator[str]:
     """Lines of Markdown."""
     machine, measured = results["machine"], results["measured"]
     yield (
-        f"{machine['processor']}, {machine['processors']} processors, {machine['threads']} "
-        f"threads, torch {machine['torch']}. Load of the machine before: {machine['load']:g}."
+        f"{machine['processor']}, processors: {machine['processors']}, threads: "
+        f"{machine['threads']}, torch {machine['torch']}; load of the machine before: "
+        f"{machine['load']:g}."
     )
     yield ""
     yield "| `tiny` on a CPU | |"
