@@ -61,6 +61,22 @@ def test_sliced_and_offloaded_models_give_the_same_images(
     assert model.encode_image(expected).shape == (3, *model.latent_shape)
 
 
+def test_convolutions_with_the_channels_last_give_the_same_images_and_gradients(
+    make_model: MakeModel,
+) -> None:
+    model, plain = make_model(), make_model()
+    model.enable_channels_last()
+    kernels = [
+        value for value in model.unet.parameters() if value.ndim == 4 and value[0, 0].numel() > 1
+    ]
+    assert kernels
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    assert (images(model) - images(plain)).abs().max() <= 1e-4
+    assert torch.allclose(gradient(model), gradient(plain), rtol=1e-3, atol=1e-6)
+    assert_same_under(per_sample_edit(plain, "mask", len(CAPTIONS)), model, plain)
+    assert_same_under(global_edit(plain, "replace"), model, plain)
+
+
 # The compiler's front end decides whether hooks are seen. Each of its traces takes seconds, code
 # generation minutes: hence the backends, and one edit here against all of them weekly.
 def test_an_edit_made_after_compiling_acts_and_work_is_counted(make_model: MakeModel) -> None:
@@ -98,7 +114,12 @@ def assert_same_under(edit: Edit, model: DiffusersModel, plain: DiffusersModel) 
 
 def test_a_run_that_saves_memory_ends_as_any_other(tiny_suite_folder: Path, tmp_path: Path) -> None:
     options = {"suite": str(tiny_suite_folder), "metric": ["sscd"], "limit": 1, "attack": ["dori"]}
-    saving = {"gradient_checkpointing": True, "vae_slicing": True, "offload": True}
+    saving = {
+        "gradient_checkpointing": True,
+        "vae_slicing": True,
+        "offload": True,
+        "channels_last": True,
+    }
     plain = run(make_config({**options, "out": str(tmp_path / "plain")}), discover())
     saved = run(make_config({**options, **saving, "out": str(tmp_path / "saved")}), discover())
     for ours, expected in zip(saved.entries, plain.entries, strict=True):

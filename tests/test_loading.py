@@ -134,8 +134,16 @@ def test_what_is_no_whole_pipeline_is_refused_in_one_line(folder: Path, damage: 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_loads_in_the_dtype_asked_for(folder: Path, dtype: torch.dtype) -> None:
     pipeline = load_pipeline(str(folder), torch.device("cpu"), dtype)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+    for part in (pipeline.unet, pipeline.text_encoder):
         assert part.dtype == dtype
+
+
+def test_the_autoencoder_keeps_every_digit_of_its_weights(folder: Path) -> None:
+    cpu = torch.device("cpu")
+    half, full = (load_pipeline(str(folder), cpu, d).vae for d in (torch.bfloat16, torch.float32))
+    weights = full.state_dict()
+    assert {value.dtype for value in half.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(value, weights[name]) for name, value in half.state_dict().items())
 
 
 def test_weights_of_a_unet_are_read_as_float32(folder: Path) -> None:

@@ -44,17 +44,23 @@ def folder(original: StableDiffusionPipeline, tmp_path: Path) -> Path:
     return tmp_path / "config"
 
 
-def load(file: Path, folder: Path | None) -> StableDiffusionPipeline:
+def load(
+    file: Path, folder: Path | None, dtype: torch.dtype = torch.float32
+) -> StableDiffusionPipeline:
     configuration = str(folder) if folder else None
-    return load_pipeline(str(file), torch.device("cpu"), torch.float32, configuration=configuration)
+    return load_pipeline(str(file), torch.device("cpu"), dtype, configuration=configuration)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_tensor_is_the_folder_s(
-    original: StableDiffusionPipeline, single_file: Path, folder: Path
+    original: StableDiffusionPipeline, single_file: Path, folder: Path, dtype: torch.dtype
 ) -> None:
-    found = load(single_file, folder)
+    found = load(single_file, folder, dtype)
     for part in ("unet", "vae", "text_encoder"):
-        expected = getattr(original, part).state_dict()
+        kept = torch.float32 if part == "vae" else dtype
+        expected = {
+            name: value.to(kept) for name, value in getattr(original, part).state_dict().items()
+        }
         tensors = getattr(found, part).state_dict()
         assert tensors.keys() == expected.keys()
         assert all(torch.equal(tensors[name], expected[name]) for name in expected)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,47 +15,65 @@ from dorib.contracts.suite_view import SamplingSettings
 from dorib.target.model import DiffusersModel
 from dorib_dori import DoriParams
 from dorib_dori.attack import Dori
-from full_size.architectures import SD14, Architecture, narrowed, random_pipeline
+from full_size.architectures import Architecture, random_pipeline
 
 GUIDANCE_SCALE = 7.5
 STEPS = 4
 """Sampling steps, and optimisation steps of a search: enough to time, as all cost the same."""
 ROUNDS = 3
-MATRIX_SIDE = 8192
+
+Work = Callable[[], int]
+"""Does what is timed; gives its U-Net items."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the model is run."""
+
+    dtype: torch.dtype
+    batch_sizes: Sequence[int]
+    """Rising."""
+    channels_last: bool = False
+    compiled: bool = False
 
 
 def measure(
     architecture: Architecture,
     device: torch.device,
-    dtype: torch.dtype,
-    batch_sizes: Sequence[int],
-    matrix_side: int = MATRIX_SIDE,
+    variant: Variant,
+    matrix_rate: float,
+    seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> Iterator[dict[str, Any]]:
-    """One row for each verb and batch size, rising until memory runs out.
+    """One row for each verb and batch size, rising until memory or time runs out.
 
-    `items_per_second` are U-Net items (forward 1, backward 2); `share_of_matrix_rate` is in [0, 1]
-    or None where the device has no counter, `peak_gib` likewise.
+    `items_per_second` are U-Net items (forward 1, backward 2); `share_of_matrix_rate` is of
+    `matrix_rate`, and counts operations that are really done: a backward pass to the embeddings
+    takes about as many as a forward pass. `peak_gib` is None where the device has no counter.
     """
-    side = architecture.side
-    pipeline = random_pipeline(architecture).to(device, dtype)
-    sampling = SamplingSettings(height=side, width=side, steps=STEPS, guidance_scale=GUIDANCE_SCALE)
-    model = DiffusersModel(pipeline, sampling)
-    matrix_rate = _matrix_rate(device, dtype, matrix_side)
-    operations = _operations_per_item(model)
+    model = _model(architecture, device, variant)
     for verb, prepare in {"generate": _generate, "dori": _dori}.items():
-        for batch_size in batch_sizes:
+        # Before compiling: the counter does not see into compiled code.
+        operations = operations_per_item(prepare(model, 1))
+        if variant.compiled:
+            model.compile()
+        for batch_size in variant.batch_sizes:
             row: dict[str, Any] = {
                 "verb": verb,
-                "device": _name(device),
-                "dtype": str(dtype).removeprefix("torch."),
+                "device": name_of(device),
+                "dtype": str(variant.dtype).removeprefix("torch."),
+                "channels_last": variant.channels_last,
+                "compiled": variant.compiled,
                 "batch_size": batch_size,
                 "matrix_tflops": matrix_rate / 1e12,
                 "gflop_per_item": operations / 1e9,
             }
+            if seconds_left() <= 0:
+                yield row | {"left_out": "no time"}
+                break
             try:
                 rate, peak = _rate(prepare(model, batch_size), device)
             except torch.OutOfMemoryError:
-                yield row | {"out_of_memory": True}
+                yield row | {"left_out": "out of memory"}
                 break
             yield row | {
                 "items_per_second": rate,
@@ -66,7 +82,21 @@ def measure(
             }
 
 
-def _generate(model: TargetModel, batch_size: int) -> Callable[[], int]:
+def _model(architecture: Architecture, device: torch.device, variant: Variant) -> DiffusersModel:
+    side = architecture.side
+    # Weights are drawn where they are needed: on the host that takes longer than all the rest.
+    with torch.device(device):
+        pipeline = random_pipeline(architecture)
+    # As loaded ones, schedulers keep their tables on the host.
+    pipeline.register_modules(scheduler=architecture.scheduler(**architecture.schedule))
+    sampling = SamplingSettings(height=side, width=side, steps=STEPS, guidance_scale=GUIDANCE_SCALE)
+    model = DiffusersModel(pipeline.to(device, variant.dtype), sampling)
+    if variant.channels_last:
+        model.enable_channels_last()
+    return model
+
+
+def _generate(model: TargetModel, batch_size: int) -> Work:
     embeddings = model.encode_prompt(["a red barn"] * batch_size)
     samples = torch.arange(batch_size)
 
@@ -80,7 +110,7 @@ def _generate(model: TargetModel, batch_size: int) -> Callable[[], int]:
     return work
 
 
-def _dori(model: TargetModel, batch_size: int) -> Callable[[], int]:
+def _dori(model: TargetModel, batch_size: int) -> Work:
     side = model.sampling.height
     generator = torch.Generator().manual_seed(0)
     original = torch.rand(3, side, side, generator=generator)
@@ -97,7 +127,7 @@ def _dori(model: TargetModel, batch_size: int) -> Callable[[], int]:
     return work
 
 
-def _rate(work: Callable[[], int], device: torch.device) -> tuple[float, float | None]:
+def _rate(work: Work, device: torch.device) -> tuple[float, float | None]:
     """Items a second, and the peak of allocated memory in GiB."""
     items = work()
     if device.type == "cuda":
@@ -107,24 +137,23 @@ def _rate(work: Callable[[], int], device: torch.device) -> tuple[float, float |
     return items / seconds, peak
 
 
-def _matrix_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """Floating-point operations a second of a square matrix product: what the device can do."""
     a, b = torch.rand((2, side, side), device=device, dtype=dtype)
     seconds = Timer("a @ b", globals={"a": a, "b": b}).blocked_autorange(min_run_time=1).median
     return 2 * side**3 / seconds
 
 
-def _operations_per_item(model: TargetModel) -> float:
-    """Of one item forward; a backward pass to the embeddings counts as two."""
-    latents = torch.randn((1, *model.latent_shape)).to(model.device, model.dtype)
-    timestep = torch.zeros(1, dtype=torch.int64, device=model.device)
+def operations_per_item(work: Work) -> float:
+    """Floating-point operations of `work` for each of its U-Net items."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model.predict(latents, timestep, model.encode_prompt([""]), torch.zeros(1).long())
-    return float(counter.get_total_flops())
+    with counter:
+        items = work()
+    return counter.get_total_flops() / items
 
 
-def _name(device: torch.device) -> str:
+def name_of(device: torch.device) -> str:
+    """The card's, where it is one."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -135,39 +164,14 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        if row.get("out_of_memory"):
-            figures = "out of memory | |"
+        if "left_out" in row:
+            figures = f"{row['left_out']} | |"
         else:
             peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
             share = row["share_of_matrix_rate"]
             figures = f"{row['items_per_second']:.2f} | {share:.0%} | {peak}"
-        start = f"{row['device']} | {row['dtype']} | {row['verb']} | {row['batch_size']}"
+        how = ", channels last" if row["channels_last"] else ""
+        how += ", compiled" if row["compiled"] else ""
+        start = f"{row['device']} | {row['dtype']}{how} | {row['verb']} | {row['batch_size']}"
         lines.append(f"| {start} | {figures} |")
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write; with a device that runs out of memory, up to the largest batch."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--device", default=None, help="default: what there is")
-    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--batch-size", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--matrix-side", type=int, default=MATRIX_SIDE)
-    parser.add_argument("--narrow", action="store_true", help="an eighth of every width")
-    asked = parser.parse_args(arguments)
-    found = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    device = torch.device(asked.device) if asked.device else found
-    architecture = narrowed(SD14) if asked.narrow else SD14
-    rows: list[dict[str, Any]] = []
-    for dtype in asked.dtype:
-        format_ = getattr(torch, dtype)
-        for row in measure(architecture, device, format_, asked.batch_size, asked.matrix_side):
-            rows.append(row)
-            asked.out.write_text(json.dumps(rows, indent=2) + "\n")
-            print(as_table([row]).splitlines()[-1], flush=True)
-    print(as_table(rows))
-
-
-if __name__ == "__main__":
-    main()

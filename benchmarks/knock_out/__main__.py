@@ -77,7 +77,7 @@ def _started(file: Path, session: Session) -> Table:
         "images": len(session.evaluation_seeds),
         "utility_prompts": len(session.utility_prompts),
         "root_seed": session.settings.root_seed,
-        "dtype": session.settings.dtype,
+        "dtype": session.dtype,
     }
     if not file.exists():
         return Table(settings=settings)
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--windows", type=int, default=3, help="of the sampling steps (default: 3)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder of numbers and figure")
     asked = parser.parse_args(arguments)
     for name in ("windows", "utility"):

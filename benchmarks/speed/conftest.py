@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,17 @@ BATCH = 8
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", default="tiny", help="a registered suite or a suite folder")
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    machine_info |= {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processors": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Two workers against one process: time, processor time, and whether the bytes are the same.
+"""Two and four workers against one process: time, processor time, whether bytes are the same.
 
 `python -m workers --out FOLDER` from `benchmarks`, on a machine that does nothing else. `--small`
 is a run of seconds on a random suite. Each way starts from nothing, one after another.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -31,13 +32,15 @@ class Way:
 
     name: str
     threads: int
-    options: tuple[str, ...] = ()
+    workers: int | None = None
+    """None: the command's own process alone."""
 
 
 WAYS = (
     Way("one process, 1 thread", 1),
     Way("one process, 2 threads", 2),
-    Way("2 workers, 1 thread each", 1, ("--workers", "2")),
+    Way("2 workers, 1 thread each", 1, 2),
+    Way("4 workers, 1 thread each", 1, 4),
 )
 
 
@@ -46,6 +49,8 @@ class Measured:
     """What one run took."""
 
     name: str
+    threads: int
+    workers: int | None
     seconds: float
     processor_seconds: float
     """User and system time of the command and all processes that it started."""
@@ -57,7 +62,9 @@ class Measured:
 
 def measure(way: Way, options: Sequence[str], out: Path) -> Measured:
     """Run once, into a folder that is not there yet."""
-    command = [sys.executable, "-m", "dorib", "run", *options, "--out", str(out), *way.options]
+    command = [sys.executable, "-m", "dorib", "run", *options, "--out", str(out)]
+    if way.workers:
+        command += ["--workers", str(way.workers)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(way.threads)}
     begin = time.monotonic()
     spent: dict[int, float] = {}
@@ -70,7 +77,8 @@ def measure(way: Way, options: Sequence[str], out: Path) -> Measured:
         raise SystemExit(f"{way.name}: ended with {run.returncode}")
     seconds = time.monotonic() - begin
     of_workers = [round(spent[process], 1) for process in sorted(workers)]
-    return Measured(way.name, seconds, sum(spent.values()), of_workers, digest_of(out))
+    total, digest = sum(spent.values()), digest_of(out)
+    return Measured(way.name, way.threads, way.workers, seconds, total, of_workers, digest)
 
 
 def _sample(root: int, spent: dict[int, float], workers: set[int]) -> None:
@@ -98,6 +106,33 @@ def digest_of(out: Path) -> str:
     return total.hexdigest()
 
 
+def options_of(
+    *,
+    full: bool,
+    mitigations: Sequence[str] = MITIGATIONS,
+    attacks: Sequence[str] = ATTACKS,
+) -> list[str]:
+    """What all ways run alike."""
+    options = ["--device", "cpu", "--full" if full else "--quick"]
+    for kind, methods in (("mitigation", mitigations), ("attack", attacks)):
+        for method in methods:
+            options += [f"--{kind}", method]
+    return options
+
+
+def as_row(one: Measured, alone: Measured) -> dict[str, Any]:
+    """What a way took beside one process with one thread; efficiency is by worker, or thread."""
+    speed_up = alone.seconds / one.seconds
+    efficiency = speed_up / (one.workers or one.threads)
+    same_bytes = one.digest == alone.digest
+    return {
+        **asdict(one),
+        "speed_up": speed_up,
+        "efficiency": efficiency,
+        "same_bytes": same_bytes,
+    }
+
+
 def main() -> None:
     """Measure all ways, print a table and write `speed_up.json`."""
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
@@ -107,26 +142,26 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the suite's quick profile")
     parser.add_argument("--small", action="store_true", help="a random suite, for a trial")
     asked = parser.parse_args()
-    options = ["--device", "cpu", "--quick" if asked.quick else "--full"]
-    for kind, default in (("mitigation", MITIGATIONS), ("attack", ATTACKS)):
-        for method in getattr(asked, kind) or default:
-            options += [f"--{kind}", method]
+    options = options_of(
+        full=not asked.quick,
+        mitigations=asked.mitigation or MITIGATIONS,
+        attacks=asked.attack or ATTACKS,
+    )
     if asked.small:
         from dorib.testing.suites import save_random_suite
 
         options += ["--suite", str(save_random_suite(asked.out / "suite")), *SMALL]
     found = [measure(way, options, asked.out / f"run-{n}") for n, way in enumerate(WAYS)]
-    alone, threads, shared = found
-    print(f"{'':<26}{'time':>8}{'CPU':>9}  speed-up  same bytes")
-    for one in found:
-        same = "yes" if one.digest == alone.digest else "no"
-        ratio = alone.seconds / one.seconds
-        spent = f"{one.seconds:>7.0f}s{one.processor_seconds:>8.0f}s"
-        print(f"{one.name:<26}{spent}{ratio:>10.2f}  {same}")
-    print(f"processor time of each worker: {shared.of_workers}")
+    rows = [as_row(one, found[0]) for one in found]
+    print(f"{'':<26}{'time':>8}{'CPU':>9}  speed-up  efficiency  same bytes")
+    for row in rows:
+        spent = f"{row['seconds']:>7.0f}s{row['processor_seconds']:>8.0f}s"
+        same = "yes" if row["same_bytes"] else "no"
+        print(f"{row['name']:<26}{spent}{row['speed_up']:>10.2f}{row['efficiency']:>12.0%}  {same}")
+    _, threads, shared, _ = found
+    print(f"processor time of each of two workers: {shared.of_workers}")
     print(f"two workers are {threads.seconds / shared.seconds:.2f}x two threads")
-    text = json.dumps([asdict(one) for one in found], indent=2) + "\n"
-    (asked.out / "speed_up.json").write_text(text, encoding="utf-8")
+    (asked.out / "speed_up.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

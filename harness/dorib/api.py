@@ -42,11 +42,12 @@ class RunOptions(TypedDict, total=False):
     limit: int | None
     budgets: int | Sequence[int] | None
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
     batch_size: int | None
     gradient_checkpointing: bool
     vae_slicing: bool
     offload: bool
+    channels_last: bool
     compile: bool
     out: str | Path
     root_seed: int
@@ -117,14 +118,14 @@ def load_model(
     suite: str | Path | Suite,
     *,
     device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
 ) -> TargetModel:
     """The target model of a suite as a run loads it, ready for a method's own test.
 
     Args:
         suite: a registered name, a suite folder, or what `load_suite` gives.
         device: a torch device; "auto" is the accelerator, where there is one, else the CPU.
-        dtype: the model's number format.
+        dtype: the model's number format; "auto" is bfloat16 on CUDA, float32 anywhere else.
 
     Raises:
         DoribError: there is no such suite or device, or the pipeline is missing or broken.

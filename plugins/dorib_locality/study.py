@@ -176,7 +176,7 @@ def _findings(
         starts=config.starts,
         evaluation_images=len(session.evaluation_seeds),
         root_seed=config.root_seed,
-        dtype=config.dtype,
+        dtype=session.dtype,
         device=session.device.type,
         dorib_version=version("dorib"),
         libraries=library_versions(),

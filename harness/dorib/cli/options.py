@@ -43,7 +43,10 @@ class SharedOptions(TypedDict, total=False):
     ]
     device: Annotated[str | None, typer.Option(help="For example cuda:0 (default: what there is).")]
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16 (default: float32).")
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)."
+        ),
     ]
     batch_size: Annotated[
         int | None, typer.Option(help="Items handled together (default: the suite's).")
@@ -65,6 +68,12 @@ class SharedOptions(TypedDict, total=False):
             "--offload",
             help="Keep text encoders and autoencoder in the host's memory while they are not at "
             "work.",
+        ),
+    ]
+    channels_last: Annotated[
+        bool | None,
+        typer.Option(
+            "--channels-last", help="Lay out the U-Net's convolutions with the channels last."
         ),
     ]
     compile: Annotated[

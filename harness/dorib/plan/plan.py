@@ -131,7 +131,7 @@ def _plan(this: Run, walked: Walk, speeds: Speeds | None) -> Plan:
         split=context.settings.split,
         profile=this.profile_name,
         device=str(context.device),
-        dtype=context.settings.dtype,
+        dtype=context.dtype,
         samples=Samples(
             memorized=len(context.memorized),
             controls=len(context.controls),

@@ -295,7 +295,7 @@ def _environment(this: Run) -> Environment:
         dorib=version("dorib"),
         python=platform.python_version(),
         device=str(device),
-        dtype=this.context.settings.dtype,
+        dtype=this.context.dtype,
         processor=processor_name(device),
         threads=torch.get_num_threads(),
         **library_versions(),

@@ -25,6 +25,8 @@ _MODULES = {
     "text_encoder_2": "model",
 }
 """Components with weights, and how the files of their weights begin."""
+AUTOENCODER = "vae"
+"""In float32 whatever the others are in: bfloat16 tells no more values apart than a picture has."""
 _OTHERS = {
     "tokenizer": ("tokenizer_config.json",),
     "tokenizer_2": ("tokenizer_config.json",),
@@ -104,6 +106,8 @@ class PipelineFolder:
     def load(self, name: str, dtype: torch.dtype) -> Any:
         """One component: a module whole and finite, in `dtype`, or a tokenizer, or a scheduler.
 
+        The autoencoder is in float32 whatever `dtype`.
+
         Raises:
             DoribError: its class is of another kind, its files are missing or cannot be read, or
                 a module is not complete and finite.
@@ -111,7 +115,8 @@ class PipelineFolder:
         kind = self.class_of(name)
         folder = self.component(name)
         if name in _MODULES:
-            return load_module(kind, folder, _MODULES[name], dtype)
+            own = torch.float32 if name == AUTOENCODER else dtype
+            return load_module(kind, folder, _MODULES[name], own)
         with loading(folder.what):
             return kind.from_pretrained(str(folder.path), local_files_only=True)
 

@@ -34,7 +34,7 @@ def load_pipeline(
     commit: str | None = None,
     configuration: str | None = None,
 ) -> Any:
-    """Load a text-to-image pipeline with a `UNet2DConditionModel`.
+    """Load a text-to-image pipeline with a `UNet2DConditionModel`; the autoencoder in float32.
 
     `source` is a diffusers folder, a hub id, or one safetensors file that holds a whole pipeline
     in Stable Diffusion's original form; the last needs `configuration`, a diffusers folder whose

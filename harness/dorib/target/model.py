@@ -54,8 +54,8 @@ class DiffusersModel(PipelineText):
         pipeline.vae.eval().requires_grad_(False)
         for encoder in text_encoders(pipeline).values():
             encoder.eval().requires_grad_(False)
-        if pipeline.vae.config.get("force_upcast") and pipeline.vae.dtype == torch.float16:
-            # Such an autoencoder overflows in half precision.
+        # Pictures have eight bits, as many as bfloat16 tells apart; in float16 some overflow.
+        if pipeline.vae.dtype != torch.float32:
             pipeline.vae.to(torch.float32)
         self.device: torch.device = pipeline.unet.device
         self.dtype: torch.dtype = pipeline.unet.dtype
@@ -290,6 +290,10 @@ class DiffusersModel(PipelineText):
 
         for module in (self.pipeline.vae, *text_encoders(self.pipeline).values()):
             cpu_offload(module, self.device)
+
+    def enable_channels_last(self) -> None:
+        """Lay out the U-Net's convolutions as kernels for small number formats want them."""
+        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compile(self, backend: str = "inductor") -> None:
         """Compile the U-Net by `torch.compile`; edits that are installed later act all the same."""

@@ -10,6 +10,7 @@ import torch
 
 from dorib.errors import DoribError
 from dorib.target.components import (
+    AUTOENCODER,
     INDEX,
     NOT_NEEDED,
     PipelineFolder,
@@ -31,6 +32,8 @@ def load_single_file(
     given: Mapping[str, Any] | None = None,
 ) -> Any:
     """The pipeline in `path`, its configurations and tokenizer from `folder`; no connection.
+
+    In `dtype`, but for the autoencoder, which is in float32.
 
     `given` are components, by name, that are not read: they are the pipeline's as they are.
 
@@ -57,7 +60,7 @@ def load_single_file(
         pipeline = kind.from_single_file(
             str(path),
             config=str(folder.path),
-            dtype=dtype,
+            dtype=torch.float32,
             local_files_only=True,
             **dict.fromkeys(NOT_NEEDED),
             **given,
@@ -67,6 +70,8 @@ def load_single_file(
             continue
         module = getattr(pipeline, component)
         if isinstance(module, torch.nn.Module):
+            if component != AUTOENCODER:
+                torch.nn.Module.to(module, dtype)
             require_finite(module.state_dict(), f"{folder.what}: {component}")
     return pipeline
 

@@ -28,7 +28,13 @@ from dorib.suites.manifest import Orientation, Profile, Sample
 from dorib.suites.suite import Suite
 from dorib.target.model import DiffusersModel
 from dorib.verbs.preparation.captions import note_of_cut_captions, tokenizers_of
-from dorib.verbs.preparation.suite_model import load_target_model, pipeline_version, usable_device
+from dorib.verbs.preparation.suite_model import (
+    Dtype,
+    load_target_model,
+    pipeline_version,
+    usable_device,
+    usable_dtype,
+)
 from dorib.verbs.settings import Settings
 
 
@@ -97,6 +103,15 @@ class RunContext:
         """
         return usable_device(self.settings)
 
+    @property
+    def dtype(self) -> Dtype:
+        """The model's number format.
+
+        Raises:
+            DoribError: as `device`.
+        """
+        return usable_dtype(self.settings, self.device)
+
     @cached_property
     def model(self) -> DiffusersModel:
         """The target model, loaded when it is first needed."""
@@ -130,9 +145,10 @@ class RunContext:
         return {
             "pipeline": self.pipeline_version or manifest.pipeline,
             "sampling": manifest.sampling.model_dump(mode="json"),
-            "dtype": self.settings.dtype,
+            "dtype": self.dtype,
             "device": self.device.type,
             "compiled": self.settings.compile,
+            "channels_last": self.settings.channels_last,
             "libraries": deciding_versions(),
             "code": closure_digest(__name__),
             "root_seed": self.settings.root_seed,

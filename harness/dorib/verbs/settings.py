@@ -19,7 +19,8 @@ class Settings(StrictModel):
     """What all randomness is derived from."""
     device: str = "auto"
     """A torch device; "auto" is the accelerator, where there is one, else the CPU."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The model's number format; "auto" is bfloat16 on CUDA, float32 anywhere else."""
     batch_size: int | None = Field(default=None, gt=0)
     """Items handled together, in place of the suite's."""
     gradient_checkpointing: bool = False
@@ -28,5 +29,7 @@ class Settings(StrictModel):
     """Decode images one by one."""
     offload: bool = False
     """Keep text encoders and autoencoder in the host's memory while they are not at work."""
+    channels_last: bool = False
+    """Lay out the U-Net's convolutions with the channels last."""
     compile: bool = False
     """Compile the U-Net."""

@@ -16,7 +16,7 @@ from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
 from dorib.workers.tasks import WAIT_SECONDS, Schedule
-from dorib.workers.worker import Outcome, Plan, Worker
+from dorib.workers.worker import Outcome, Plan, Told, Worker
 
 LOSSES = 10
 """So many workers lost one after another, and nothing stored between, end a run."""
@@ -149,6 +149,7 @@ class _Pool:
     def run(self) -> RunResult:
         """All tasks, and what a run leaves behind."""
         plan: Plan = self._certainly(lambda: self._actors[0].plan.remote())
+        self._tell(plan.told)
         self._do_all(plan)
         result: RunResult
         result, outcome = self._certainly(lambda: self._actors[0].finish.remote())
@@ -214,13 +215,16 @@ class _Pool:
         self._reporter.note("a worker was lost; it is started again, and costs one batch")
 
     def _hand_on(self, outcome: Outcome) -> None:
-        """Tell what a worker was told, once, whoever says it again."""
         self._computed |= outcome.computed
-        for told in outcome.told:
-            if told.text in self._said:
+        self._tell(outcome.told)
+
+    def _tell(self, told: Sequence[Told]) -> None:
+        """Tell what a worker was told, once, whoever says it again."""
+        for one in told:
+            if one.text in self._said:
                 continue
-            self._said.add(told.text)
-            if told.trace is None:
-                self._reporter.note(told.text)
+            self._said.add(one.text)
+            if one.trace is None:
+                self._reporter.note(one.text)
             else:
-                self._reporter.failure(told.text, InWorkerError(told.trace))
+                self._reporter.failure(one.text, InWorkerError(one.trace))

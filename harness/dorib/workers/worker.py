@@ -27,20 +27,21 @@ from dorib.workers.tasks import PATIENCE_SECONDS, Task
 
 
 @dataclass(frozen=True)
+class Told:
+    """A note, or a failure with where it came from."""
+
+    text: str
+    trace: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run as its workers see it."""
 
     tasks: list[Task]
     model: str
     """Digest of all that this worker's results depend on: code, libraries, kind of device."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """A note, or a failure with where it came from."""
-
-    text: str
-    trace: str | None = None
+    told: list[Told]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Worker:
             for row in range(len(self._run.mitigations))
             for attack in (None, *range(len(self._run.attacks)))
         ]
-        return Plan(tasks, digest(self._run.context.model_key))
+        told = self._listener.handed_on(finished=True).told
+        return Plan(tasks, digest(self._run.context.model_key), told)
 
     def work(self, task: Task, model: str) -> Outcome:
         """Do what nobody else is at of a task.

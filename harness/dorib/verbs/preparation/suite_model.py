@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -15,6 +17,13 @@ from dorib.target.loading import load_pipeline
 from dorib.target.model import DiffusersModel
 from dorib.target.trial import try_out
 from dorib.verbs.settings import Settings
+
+Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+DTYPE_OF_DEVICE: Mapping[str, Dtype] = {"cuda": "bfloat16"}
+"""Where not asked otherwise, by kind of device; float32 on all others.
+
+By the kind alone and not by the card: what is computed must not depend on which one is free.
+"""
 
 
 def load_target_model(
@@ -39,7 +48,7 @@ def load_target_model(
     """
     source = suite.component(suite.manifest.pipeline)
     commit = None if Path(source).exists() else version
-    dtype: torch.dtype = getattr(torch, settings.dtype)
+    dtype: torch.dtype = getattr(torch, usable_dtype(settings, device))
     pipeline = load_pipeline(source, device, dtype, commit, suite.pipeline_configuration)
     model = DiffusersModel(pipeline, suite.manifest.sampling, registry)
     try_out(model, f"pipeline {source}")
@@ -49,6 +58,8 @@ def load_target_model(
         model.enable_vae_slicing()
     if settings.offload:
         model.enable_offload()
+    if settings.channels_last:
+        model.enable_channels_last()
     if settings.compile:
         model.compile()
     return model
@@ -84,3 +95,10 @@ def usable_device(settings: Settings) -> torch.device:
             f"--device {name}: not usable here ({reason}); leave it out or give 'cpu'"
         ) from error
     return device
+
+
+def usable_dtype(settings: Settings, device: torch.device) -> Dtype:
+    """The model's number format on `device`: the one asked for, else the kind of device decides."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    return DTYPE_OF_DEVICE.get(device.type, "float32")
