@@ -106,9 +106,11 @@ def _meaning(answer: Answer) -> Iterator[str]:
         "picture or the weights draws a copy; it tells of the model as far as the same search "
         "does not draw controls, which the model never saw"
     )
+    attacks = [attack for attack in answer.attacks if attack != NONE]
+    by = f"neither its caption nor {', '.join(attacks)}" if attacks else "its caption did not draw"
+    drew = f"{by} drew a copy within {found.budget} U-Net items" if attacks else f"{by} a copy"
     yield (
-        f"not found: none of {', '.join(answer.attacks)} drew a copy within {found.budget} U-Net "
-        "items; no proof that it is gone, or was never there: other attacks, captions or budgets "
+        f"not found: {drew}; no proof that it is gone, or was never there: other attacks, captions or budgets "
         "may find it"
     )
     yield (

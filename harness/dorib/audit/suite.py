@@ -16,11 +16,12 @@ from dorib.audit.pictures import Picture
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.suite_view import SamplingSettings
 from dorib.errors import DoribError
+from dorib.ranking.leaderboard import LEADERBOARD_FILE
 from dorib.store.files import named_write_errors, whole_file
 from dorib.suites.manifest import Manifest, Profile
 from dorib.suites.suite import Suite
 
-SUITE = "suite"
+SUITE = "audit-suite"
 """The folder of it, in that of the audit."""
 QUICK = Profile(seeds=2, budgets=(300, 1200), utility=2)
 FULL = Profile(seeds=4, budgets=(300, 600, 1200, 2400), utility=2)
@@ -90,10 +91,10 @@ def refuse_shared(pictures: Sequence[Picture], controls: Sequence[Picture]) -> N
 
 
 def write_suite(asked: Asked, folder: Path) -> Path:
-    """Write the suite's folder; where it is there as it would be written, it is left alone.
+    """Write the suite's folder, in place of that of an audit that has found nothing yet.
 
     Raises:
-        DoribError: another is there, or the disk is full or not writable.
+        DoribError: findings of another one are there, or the disk is full or not writable.
     """
     texts = {
         "samples.jsonl": _lines(_rows(asked)),
@@ -103,9 +104,9 @@ def write_suite(asked: Asked, folder: Path) -> Path:
     }
     content = {name: text.encode() for name, text in texts.items()}
     images = {_file(one): one.path for one in (*asked.pictures, *asked.controls)}
-    if (folder / "suite.yaml").exists() and not _is_same(folder, content, images):
+    if (folder.parent / LEADERBOARD_FILE).exists() and not _is_same(folder, content, images):
         raise DoribError(
-            f"{folder.parent}: holds an audit of other pictures, captions, controls or settings; "
+            f"{folder.parent}: holds findings of other pictures, captions, controls or settings; "
             "give another --out"
         )
     with named_write_errors(folder.parent):
