@@ -106,12 +106,15 @@ def _meaning(answer: Answer) -> Iterator[str]:
         "picture or the weights draws a copy; it tells of the model as far as the same search "
         "does not draw controls, which the model never saw"
     )
-    attacks = [attack for attack in answer.attacks if attack != NONE]
-    by = f"neither its caption nor {', '.join(attacks)}" if attacks else "its caption did not draw"
-    drew = f"{by} drew a copy within {found.budget} U-Net items" if attacks else f"{by} a copy"
+    searches = ", ".join(attack for attack in answer.attacks if attack != NONE)
+    drew = (
+        f"neither its caption nor {searches} drew a copy within {found.budget} U-Net items"
+        if searches
+        else "its caption did not draw a copy, and nothing was searched"
+    )
     yield (
-        f"not found: {drew}; no proof that it is gone, or was never there: other attacks, captions or budgets "
-        "may find it"
+        f"not found: {drew}; no proof that it is gone, or was never there: other attacks, captions "
+        "or budgets may find it"
     )
     yield (
         "a copy is one by the judge's descriptor; that a picture is not found says nothing of "
