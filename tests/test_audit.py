@@ -114,7 +114,7 @@ def test_a_picture_that_its_caption_gives_away_is_told_from_one_that_is_not_ther
     assert not again.code
     assert again.line("drawn") == "given away by its caption (controls 0 of 1)"
     assert again.line("noise") == "not found within budget 24 (controls 0 of 1)"
-    assert "2 pictures: 1 given away by its caption, 0 comes back" in again.printed
+    assert "2 pictures: 1 given away by their captions, 0 coming back" in again.printed
     assert str(audited / "audit.html") in again.printed
     # Everything was in the store.
     assert "generate" not in again.complaints

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dorib.audit.findings import Evidence, Finding, Findings
+from dorib.audit.findings import Evidence, Finding, Findings, Word
 from dorib.host.configure import NONE
 from dorib.ranking.entries import Entry
 from dorib.ranking.statistics import clopper_pearson
@@ -54,10 +54,12 @@ class Answer:
     def totals(self) -> str:
         """How many pictures were found, and how."""
         pictures = len(self.found.pictures)
-        parts = [
-            f"{self.found.count(word)} {word}"
-            for word in ("given away by its caption", "comes back under attack", "not found")
-        ]
+        words: dict[Word, str] = {
+            "given away by its caption": "given away by their captions",
+            "comes back under attack": "coming back under attack",
+            "not found": "not found",
+        }
+        parts = [f"{self.found.count(word)} {many}" for word, many in words.items()]
         unjudged = self.found.count("not judged")
         parts += [f"{unjudged} not judged"] if unjudged else []
         return f"{pictures} pictures: {', '.join(parts)}"
