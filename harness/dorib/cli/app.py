@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dorib.cli import audit as cli_audit
 from dorib.cli import export as cli_export
 from dorib.cli import fetch as cli_fetch
 from dorib.cli import plugins as cli_plugins
@@ -53,6 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(cli_run.run)
+app.command("audit")(cli_audit.audit)
 app.command("report")(cli_report.report)
 app.command("reproduce")(cli_reproduce.reproduce)
 app.command("verify")(cli_verify.verify)

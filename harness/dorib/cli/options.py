@@ -7,25 +7,16 @@ from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_type_hints
 
 import typer
 
 METHOD = "NAME[:PARAMETER=VALUE,...]"
 
 
-class SharedOptions(TypedDict, total=False):
-    """What every command takes that runs a suite's model; holds those that were given.
+class ModelOptions(TypedDict, total=False):
+    """What every command takes that runs a model; holds those that were given."""
 
-    A command's own options stand in a subclass.
-    """
-
-    suite: Annotated[
-        str | None, typer.Option(help="A registered name or a suite folder (default: tiny).")
-    ]
-    split: Annotated[
-        str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
-    ]
     full: Annotated[
         bool | None,
         typer.Option("--full/--quick", help="The suite's full or quick (default) profile."),
@@ -79,9 +70,6 @@ class SharedOptions(TypedDict, total=False):
     compile: Annotated[
         bool | None, typer.Option("--compile", help="Compile the U-Net by torch.compile.")
     ]
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
-    ]
     root_seed: Annotated[
         int | None, typer.Option(help="What all randomness is derived from (default: 0).")
     ]
@@ -95,11 +83,49 @@ class SharedOptions(TypedDict, total=False):
     ]
 
 
+class SharedOptions(ModelOptions, total=False):
+    """What every command takes that runs a suite's model; holds those that were given.
+
+    A command's own options stand in a subclass.
+    """
+
+    suite: Annotated[
+        str | None, typer.Option(help="A registered name or a suite folder (default: tiny).")
+    ]
+    split: Annotated[
+        str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
+    ]
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
+    ]
+
+
+class WorkersOptions(TypedDict, total=False):
+    """What commands take whose work may be shared; holds those that were given."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Share the work among so many processes, a GPU each where there are GPUs; needs "
+            "dorib[cluster]."
+        ),
+    ]
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Workers on a running Ray cluster, 'auto' for the one that this machine is part "
+            "of; by default as many as it has GPUs, or else processors.",
+        ),
+    ]
+
+
 PLUGIN = typer.Option(
     "--plugin", help="A plugin in a single Python file, beside those installed; repeatable."
 )
+TRACEBACK = typer.Option("--traceback", help="Print where a plugin that fails did so.")
 
-GivenOptions = TypeVar("GivenOptions", bound=SharedOptions)
+GivenOptions = TypeVar("GivenOptions", bound=ModelOptions)
 
 
 def method_option(*names: str, help: str) -> Any:
@@ -119,12 +145,16 @@ def with_options(
 
     Args:
         options: `SharedOptions` or a subclass; each entry is annotated as one of Typer's options
-            that is None where it is not given. Its own options are listed ahead of the shared.
+            or arguments, and must be given where None is not among its values. Its own options
+            are listed ahead of the shared.
     """
     hints = get_type_hints(options, include_extras=True)
-    own_first = sorted(hints, key=lambda name: name in SharedOptions.__annotations__)
+    shared, of_model = SharedOptions.__annotations__, ModelOptions.__annotations__
+    own_first = sorted(hints, key=lambda name: (name in shared) + (name in of_model))
     parameters = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hints[name])
+        Parameter(
+            name, Parameter.KEYWORD_ONLY, default=_default(hints[name]), annotation=hints[name]
+        )
         for name in own_first
     ]
 
@@ -140,6 +170,12 @@ def with_options(
         return command
 
     return decorate
+
+
+def _default(hint: Any) -> Any:
+    """None where that stands for an option that was not given, else nothing."""
+    values, *_ = get_args(hint)
+    return None if type(None) in get_args(values) else Parameter.empty
 
 
 def _given(typed: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dorib.cli.options import PLUGIN, SharedOptions, method_option, with_options
+from dorib.cli.options import (
+    PLUGIN,
+    TRACEBACK,
+    SharedOptions,
+    WorkersOptions,
+    method_option,
+    with_options,
+)
 from dorib.errors import DoribError
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ METHOD_FAILED = 1
 """Exit code of a run in which a method failed altogether; the others have their rows."""
 
 
-class RunCommandOptions(SharedOptions, total=False):
+class RunCommandOptions(SharedOptions, WorkersOptions, total=False):
     """The options of `dorib run` that were given."""
 
     mitigation: Annotated[
@@ -54,21 +61,6 @@ class RunCommandOptions(SharedOptions, total=False):
     limit: Annotated[
         int | None, typer.Option(help="At most so many memorized samples, and so many controls.")
     ]
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Share the work among so many processes, a GPU each where there are GPUs; needs "
-            "dorib[cluster]."
-        ),
-    ]
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Workers on a running Ray cluster, 'auto' for the one that this machine is part "
-            "of; by default as many as it has GPUs, or else processors.",
-        ),
-    ]
     plan: Annotated[
         bool | None,
         typer.Option(
@@ -79,10 +71,7 @@ class RunCommandOptions(SharedOptions, total=False):
     ]
     json: Annotated[bool | None, typer.Option("--json", help="With --plan: as a JSON value.")]
     plugin: Annotated[list[Path] | None, PLUGIN]
-    traceback: Annotated[
-        bool | None,
-        typer.Option("--traceback", help="Print where a plugin that fails did so."),
-    ]
+    traceback: Annotated[bool | None, TRACEBACK]
     config: Annotated[
         Path | None,
         typer.Option(

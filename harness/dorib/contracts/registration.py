@@ -15,6 +15,7 @@ PluginKind: TypeAlias = Literal[
 ]
 BUILT_IN_COMMANDS = (
     "run",
+    "audit",
     "report",
     "site",
     "compare",

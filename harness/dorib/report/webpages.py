@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def template_environment(package: str) -> Environment:
-    """The templates in a package's folder `templates`, and `style.css` for all of them."""
+def template_environment(*packages: str) -> Environment:
+    """The templates in the packages' folders `templates`, and `style.css` for all of them."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dorib.report")]),
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "dorib.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
