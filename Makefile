@@ -11,7 +11,7 @@ test: setup
 	$(BIN)/pytest -m "not slow"
 
 demo: setup
-	$(BIN)/dorib run --mitigation wanda:sparsity=0.4 --attack dori --out demo-out
+	$(BIN)/dorib run --mitigation wanda:sparsity=0.1 --attack dori --out demo-out
 
 lint: setup
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ from fixtures.forgeries_of_a_second_judge import SECOND_JUDGE_FORGERIES
 from fixtures.scored import CELLS, RECORDS, RECORDS_TWICE, RUN, RUN_TWICE
 from fixtures.suites import add_second_descriptor, drop_second_descriptor
 
-PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny"
+PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny-4.1"
 CASES = sorted((Path(__file__).parents[2] / "shared" / "cases").glob("forge-*"))
 
 
@@ -156,12 +156,14 @@ def test_a_run_of_some_samples_cannot_claim_a_suite_s_profile(
     facts = SuiteFacts(name="tiny", version=suite.manifest.version, digest=suite.digest())
     required = suite.manifest.required_attacks
     claimed = replace(
-        RUN, suite=facts, required_attacks=required, k=profile.seeds, budgets=profile.budgets
+        RUN_TWICE, suite=facts, required_attacks=required, k=profile.seeds, budgets=profile.budgets
     )
-    for name, said in (("custom", None), ("full", "samples are 12, but 28 in the profile full")):
+    for name, said in (("custom", None), ("full", "samples are 12, but 32 in the profile full")):
         folder = tmp_path / name
         run = replace(claimed, profile=name)
-        write_leaderboard(folder, rank(run, [replace(cell, work={}) for cell in CELLS], RECORDS))
+        write_leaderboard(
+            folder, rank(run, [replace(cell, work={}) for cell in CELLS], RECORDS_TWICE)
+        )
         if said:
             assert_refused(folder, registry, said)
         else:

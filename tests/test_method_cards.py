@@ -20,7 +20,7 @@ from dorib.runner import run
 from fixtures.scored import entries
 from fixtures.site import CARD, with_card
 
-PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny" / "entries"
+PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny-4.1" / "entries"
 METHODS = ("mitigation", "attack", "metric", "probe")
 
 

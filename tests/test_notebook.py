@@ -45,7 +45,7 @@ def test_the_page_on_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run_file = "{mitigation: [wanda:sparsity=0.4], attack: dori, limit: 1, seeds: 1, budgets: 24}"
+    run_file = "{mitigation: [wanda:sparsity=0.1], attack: dori, limit: 1, seeds: 1, budgets: 24}"
     (tmp_path / "dorib-run.yaml").write_text(run_file)
     blocks = re.findall(
         r"```python\n(.*?)```", NOTEBOOK.with_name("python.md").read_text(), re.DOTALL
@@ -59,7 +59,7 @@ def test_the_page_on_python_runs(
     assert "'mitigaton': there is no such name" in printed[2]
     assert printed[3].count("\n") == len(names["results"].entries) == 6
     assert names["errors"] == []
-    assert names["camel"].is_file()
+    assert names["strip"].is_file()
     assert len(names["best"]) == 6
     assert len(names["edits"]) == 3
     assert names["cheapest"].work == 24

@@ -17,7 +17,7 @@ from dorib.reprs import WIDTH, in_one_line
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [f"down_blocks.{n}.attentions.0.transformer_blocks.0.attn2.to_v" for n in range(20)]
-ENTRY = read_entry(next((ROOT / "leaderboards/tiny/entries").glob("wanda*dori*.json")))
+ENTRY = read_entry(next((ROOT / "leaderboards/tiny-4.1/entries").glob("wanda*dori*.json")))
 
 
 def target(sample: str) -> dorib.Target:
@@ -43,8 +43,8 @@ OBJECTS: list[Any] = [
     ENTRY.memorization_rate,
     dorib.load_suite("tiny"),
     dorib.load_suite("tiny").samples[0],
-    dorib.open(ROOT / "leaderboards" / "tiny"),
-    dorib.open(ROOT / "leaderboards" / "tiny").leaderboard,
+    dorib.open(ROOT / "leaderboards" / "tiny-4.1"),
+    dorib.open(ROOT / "leaderboards" / "tiny-4.1").leaderboard,
     dorib.Record(
         mitigation="wanda",
         attack=None,

@@ -17,7 +17,7 @@ from dorib.report import html
 from dorib.report.html import results_html
 from fixtures.notebook_html import Shown
 
-PUBLISHED = dorib.open(Path(__file__).parents[1] / "leaderboards" / "tiny")
+PUBLISHED = dorib.open(Path(__file__).parents[1] / "leaderboards" / "tiny-4.1")
 SCRIPT = "<script>alert('1')</script>\" onload=\"x"
 
 

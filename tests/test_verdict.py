@@ -17,7 +17,7 @@ from dorib.ranking.verdict import Verdict, verdict
 from fixtures import scored
 from fixtures.scored import BUDGETS, CONTROLS, RUN, cell, entries, utility
 
-PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny" / "entries"
+PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "tiny-4.1" / "entries"
 MANY = tuple(SampleFacts(f"m{i}", f"photograph-{i}") for i in range(24))
 """Enough that an interval around 0 lies below the margin."""
 RUN_OF_MANY = replace(RUN, memorized=MANY)

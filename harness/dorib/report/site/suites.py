@@ -17,7 +17,7 @@ def check_against_suite(
 ) -> None:
     """Refuse a leaderboard that is not of the suite whose digest it bears.
 
-    A suite that is not installed here, or of another digest, tells nothing.
+    A suite that is not installed here, or of a digest that its folder does not know, tells nothing.
 
     Raises:
         DoribError: names the field, and what the suite has.
@@ -29,17 +29,22 @@ def check_against_suite(
 
 
 def installed_suite(board: Leaderboard, registry: Registry) -> Suite | None:
-    """The suite that a leaderboard is of; None where it is not here, or is another by that name."""
+    """The registered suite that a leaderboard is of, or the earlier version of it, of which its
+    folder keeps the tables alone (`earlier/DIGEST`); None where neither is here."""
     registered = {suite.name: suite for suite in registry.of_kind("suite")}
     if board.suite.name not in registered:
         return None
     try:
         suite = Suite.load(Path(registered[board.suite.name].target), board.suite.name)
-        digest = suite.digest()
+        if suite.digest() == board.suite.digest:
+            return suite
     except DoribError:
         # Its tables have not been fetched to this machine.
         return None
-    return suite if digest == board.suite.digest else None
+    # Names that are there are looked through: none from a leaderboard becomes a path.
+    kept = {folder.name: folder for folder in suite.root.glob("earlier/*")}
+    earlier = kept.get(board.suite.digest)
+    return Suite.load(earlier, board.suite.name) if earlier else None
 
 
 def _problems(
