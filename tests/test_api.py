@@ -325,7 +325,7 @@ def test_a_model_in_another_format(tiny_suite_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int8"}, "dorib.load_model: 'dtype': Input should be 'float32'"),
+        ({"dtype": "int8"}, "dorib.load_model: 'dtype': Input should be 'auto'"),
         ({"device": "no-device"}, "no-device: not usable here"),
     ],
 )

@@ -75,10 +75,11 @@ def test_the_published_pages_are_those_of_the_entries(published: Path) -> None:
         )
 
 
-def test_a_page_shows_every_row_and_leads_to_every_entry(published: Path) -> None:
-    assert write(published / "tiny") == 0
-    page = Page(published / "tiny" / "index.html")
-    board = Leaderboard.model_validate_json((published / "tiny/leaderboard.json").read_text())
+@pytest.mark.parametrize("name", ["tiny", "tiny-4.1"])
+def test_a_page_shows_every_row_and_leads_to_every_entry(name: str, published: Path) -> None:
+    assert write(published / name) == 0
+    page = Page(published / name / "index.html")
+    board = Leaderboard.model_validate_json((published / name / "leaderboard.json").read_text())
     for row in (*board.rows, *board.per_sample_rows, *board.reference_rows):
         assert row.mitigation.label in page.text
         for cell in row.cells:
@@ -87,8 +88,9 @@ def test_a_page_shows_every_row_and_leads_to_every_entry(published: Path) -> Non
             assert f"{cell.memorization_rate.low:.2f} to" in page.text
         if row.rank is None and row not in board.reference_rows:
             assert row.reason_not_ranked and row.reason_not_ranked in page.text
-    assert "locality/dori-0a7a9c41/index.html" in page.targets
-    assert "as dori:start=random finds them" in " ".join(page.text.split())
+    if (published / name / "locality").is_dir():
+        assert "locality/dori-0a7a9c41/index.html" in page.targets
+        assert "as dori:start=random finds them" in " ".join(page.text.split())
 
 
 def test_every_link_of_every_page_leads_somewhere(published: Path) -> None:
@@ -97,6 +99,9 @@ def test_every_link_of_every_page_leads_somewhere(published: Path) -> None:
         anchors = Page(path).anchors
         assert len(set(anchors)) == len(anchors)
         for target in Page(path).targets:
+            if target.startswith("https://"):
+                # A method's paper or code: no host is asked here.
+                continue
             file, _, anchor = target.partition("#")
             assert not file or (path.parent / file).is_file(), f"{path}: {target}"
             if anchor:
@@ -129,11 +134,11 @@ def test_text_from_outside_is_shown_and_not_run(published: Path) -> None:
     folder = published / "tiny"
     board = Leaderboard.model_validate_json((folder / "leaderboard.json").read_text())
     script = "<script>alert('wanda')</script>"
-    label = f"wanda:scores={script},sparsity=0.4"
+    label = f"wanda:scores={script},sparsity=0.1"
     entries = []
     for path in (folder / "entries").glob("*.json"):
         entry = read_entry(path)
-        if entry.mitigation.label == "wanda:sparsity=0.4":
+        if entry.mitigation.label == "wanda:sparsity=0.1":
             params = {**entry.mitigation.params, "scores": script}
             method = entry.mitigation.model_copy(update={"label": label, "params": params})
             entry = entry.model_copy(update={"mitigation": method})

@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published board, and a board with pictures and a second judge beside it."""
     root = tmp_path_factory.mktemp("site")
-    shutil.copytree(PUBLISHED / "tiny", root / "tiny")
+    shutil.copytree(PUBLISHED / "tiny-4.1", root / "tiny")
     pictured_board(root / "pictured")
     with pytest.raises(SystemExit) as ended:
         main(["site", str(root)])

@@ -19,7 +19,7 @@ from dorib.plan.plan import Plan, plan_of
 from dorib.plan.speeds import Clock
 from dorib.ranking.facts import CellFacts
 from dorib.ranking.records import Record
-from dorib.report.board.computing import Stopwatch, processor_name
+from dorib.report.board.computing import Stopwatch
 from dorib.report.results import (
     cell_facts,
     finish,
@@ -102,8 +102,7 @@ def prepare(
     context = Session.open(config, registry, reporter)
     if looks_only:
         context.store = LookedAtStore(context.store.root)
-    suite, device = context.suite, context.device
-    reporter.note(f"{suite.name} on {device} ({processor_name(device)}) in {context.dtype}")
+    suite = context.suite
     oracle = [ORACLE] if suite.manifest.oracle else []
     mitigations = configure_all(
         registry,
@@ -144,6 +143,8 @@ def prepare(
     require_ready(context)
     _refuse_unfit(context, [*mitigations, *attacks, *probes])
     prepare_mitigations(context, mitigations)
+    if context.loaded_model is not None:
+        reporter.note(f"{suite.name} on {context.device} in {context.dtype}")
     return this
 
 
