@@ -35,7 +35,7 @@ class Heard:
         yield lambda units: None
 
     def note(self, text: str) -> None:
-        raise AssertionError(text)
+        assert text == "random on cpu in float32"
 
     def failure(self, text: str, error: BaseException) -> None:
         raise AssertionError(text)
