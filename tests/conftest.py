@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 
@@ -23,6 +24,17 @@ settings.register_profile("dorib", deadline=None, print_blob=True)
 settings.load_profile("dorib")
 
 MakeModel = Callable[..., DiffusersModel]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_written_plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two test files may write a plugin of the same name: neither finds the other's module."""
+    yield
+    folder = tmp_path_factory.getbasetemp().resolve()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is not None and folder in Path(file).parents:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
