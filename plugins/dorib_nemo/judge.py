@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from torch import Tensor
@@ -50,16 +49,13 @@ class Judge:
         # Nothing blocked needs no forward: its differences are at hand.
         same = similarity.each(unblocked, unblocked[None]).max().item()
         self._alone: dict[Key, float] = {frozenset(): same}
-        self._shared: dict[Key, float] = {}
-        self._one_seed: dict[Key, float] = {}
+        self._shared: dict[Key, dict[int, float]] = {}
         self._cost: dict[Key, int] = {}
         self._decided_on: set[Key] = set()
         self._repeated = 0
 
     def reach(self, below: bool) -> int:
         """How many candidates are worth looking at ahead, if they are expected to be `below`."""
-        if self._at_once == 1:
-            return 1
         return self._batch_size if self._seed_by_seed and not below else self._at_once
 
     def look_ahead(self, candidates: Sequence[Picks], threshold: float, below: bool) -> None:
@@ -68,15 +64,15 @@ class Judge:
         `below` tells whether the similarities are expected to be below `threshold`; beyond the
         first that is not as expected nobody will ask.
         """
-        if self._at_once == 1:
+        if self._at_once == 1 and (below or not self._seed_by_seed):
             return
         if self._seed_by_seed:
-            self._look_at(candidates, [self._foremost], into=self._one_seed, known=())
+            self._share(candidates, [self._foremost])
             if not below:
                 return
             refused = [self._is_refused(candidate, threshold) for candidate in candidates]
             candidates = candidates[: refused.index(True) if True in refused else None]
-        self._look_at(candidates, self._seeds, into=self._shared, known=self._alone)
+        self._complete(candidates)
 
     def similarity(self, candidate: Picks, threshold: float) -> float:
         """The similarity under `candidate`, good enough to be compared with `threshold`.
@@ -85,21 +81,22 @@ class Judge:
         """
         key = blocked(candidate)
         self._decided_on.add(key)
-        shared = self._shared.get(key)
-        if key in self._alone:
-            return self._alone[key]
-        if shared is not None and abs(shared - threshold) > self._tolerance:
-            return shared
-        if self._is_refused(candidate, threshold):
-            return self._one_seed[key]
-        return self.exactly(candidate)
+        if key in self._alone or key not in self._shared:
+            return self.exactly(candidate)
+        if not self._is_refused(candidate, threshold):
+            self._complete([candidate])
+        shared = max(self._shared[key].values())
+        return shared if abs(shared - threshold) > self._tolerance else self.exactly(candidate)
 
     def exactly(self, candidate: Picks) -> float:
         """The similarity under `candidate`, from a forward of its own."""
         key = blocked(candidate)
         self._decided_on.add(key)
         if key not in self._alone:
-            self._look_at([candidate], self._seeds, into=self._alone, known=())
+            self._repeated += self._cost.get(key, 0)
+            (values,) = self._each([candidate], self._seeds)
+            self._cost[key] = len(self._seeds)
+            self._alone[key] = self._largest(dict(zip(self._seeds, values, strict=True)))
         return self._alone[key]
 
     def items(self) -> dict[str, int]:
@@ -112,27 +109,47 @@ class Judge:
         }
 
     def _is_refused(self, candidate: Picks, threshold: float) -> bool:
-        """Whether one seed is enough to exceed the threshold."""
-        return self._one_seed.get(blocked(candidate), -math.inf) > threshold + self._tolerance
+        """Whether the seeds looked at are enough to exceed the threshold."""
+        seen = self._shared.get(blocked(candidate), {})
+        return any(value > threshold + self._tolerance for value in seen.values())
 
-    def _look_at(
-        self,
-        candidates: Sequence[Picks],
-        seeds: Sequence[int],
-        into: dict[Key, float],
-        known: Container[Key],
-    ) -> None:
-        """Put the largest similarity over `seeds` into `into` where it is not known."""
+    def _complete(self, candidates: Sequence[Picks]) -> None:
+        """Look at the seeds that are missing; candidates with the same ones share forwards."""
+        alike: dict[tuple[int, ...], list[Picks]] = {}
+        for candidate in candidates:
+            seen = self._shared.get(blocked(candidate), {})
+            missing = tuple(seed for seed in self._seeds if seed not in seen)
+            alike.setdefault(missing, []).append(candidate)
+        for seeds, those in alike.items():
+            self._share(those, seeds)
+
+    def _share(self, candidates: Sequence[Picks], seeds: Sequence[int]) -> None:
+        """Look at `seeds` in shared forwards, where they are not known."""
         waiting = {blocked(candidate): candidate for candidate in candidates}
-        keys = [key for key in waiting if key not in into and key not in known]
-        at_once = max(1, self._batch_size // len(seeds))
+        keys = [
+            key
+            for key in waiting
+            if key not in self._alone and not set(seeds) <= self._shared.get(key, {}).keys()
+        ]
+        at_once = max(1, self._batch_size // max(1, len(seeds)))
         for start in range(0, len(keys), at_once):
             part = keys[start : start + at_once]
-            differences = self._look([waiting[key] for key in part], seeds)
-            each = self._similarity.each(self._unblocked[list(seeds)], differences)
+            each = self._each([waiting[key] for key in part], seeds)
             for key, values in zip(part, each, strict=True):
-                into[key] = values.max().item()
-                if len(seeds) > 1:
-                    self._foremost = int(values.argmax())
-                self._repeated += self._cost.get(key, 0)
-                self._cost[key] = len(seeds)
+                seen = self._shared.setdefault(key, {})
+                seen.update(zip(seeds, values, strict=True))
+                self._largest(seen)
+                self._cost[key] = self._cost.get(key, 0) + len(seeds)
+
+    def _each(self, candidates: Sequence[Picks], seeds: Sequence[int]) -> list[list[float]]:
+        """Each candidate's similarity for each of `seeds`, from one forward."""
+        differences = self._look(candidates, seeds)
+        each = self._similarity.each(self._unblocked[list(seeds)], differences)
+        values: list[list[float]] = each.tolist()
+        return values
+
+    def _largest(self, seen: dict[int, float]) -> float:
+        """The largest of a candidate's similarities by seed, whose seed is looked at first next."""
+        if len(seen) > 1:
+            self._foremost = max(seen, key=seen.__getitem__)
+        return max(seen.values())

@@ -35,6 +35,10 @@ from dorib_nemo.similarity import Similarity
 AUTHORS_THRESHOLD = 0.428
 LOOKS_PER_TRIAL = 3
 """Needed, ahead in vain, and repeated."""
+LOOKED_AT_TOGETHER = {"cpu": 16}
+"""Latents a forward by kind of device, where fewer than `batch_size` are as quick for each: what is
+looked at ahead in vain then costs more than what sharing a forward saves. It does not depend on the
+moment: the same plan takes the same forwards."""
 SHARED_WORK = -1
 """Sample index of the threshold's work, which no single sample caused."""
 
@@ -161,7 +165,9 @@ class Search:
             ),
             similarity=self.similarity,
             unblocked=every[kept],
-            batch_size=params.batch_size,
+            batch_size=min(
+                params.batch_size, LOOKED_AT_TOGETHER.get(self.model.device.type, params.batch_size)
+            ),
             tolerance=0.1 * math.sqrt(torch.finfo(self.model.dtype).eps),
         )
         activation = [layer[0] for layer in activations(self.layers, prompt["prompt_embeds"][None])]
