@@ -110,8 +110,7 @@ class Judge:
 
     def _is_refused(self, candidate: Picks, threshold: float) -> bool:
         """Whether the seeds looked at are enough to exceed the threshold."""
-        seen = self._shared.get(blocked(candidate), {})
-        return any(value > threshold + self._tolerance for value in seen.values())
+        return any(value > threshold for value in self._shared.get(blocked(candidate), {}).values())
 
     def _complete(self, candidates: Sequence[Picks]) -> None:
         """Look at the seeds that are missing; candidates with the same ones share forwards."""
