@@ -17,7 +17,8 @@ from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard
 from dorib.reading import Malformed, read_text
-from dorib.replay.reviewing import as_markdown, review, write_marks
+from dorib.replay.reviewing import as_markdown, review
+from dorib.report.site.marks import write_marks
 from dorib.reporting import Silent
 
 BOARDS = Path(__file__).parent

@@ -33,8 +33,9 @@ class PicturedSample(Facts):
     id: str
     role: Literal["memorized", "control"]
     caption: str
-    original: str
-    """File of its first original, relative to the leaderboard's folder, as all are."""
+    original: str | None
+    """File of its first original, relative to the leaderboard's folder, as all are; None where it
+    may not be published."""
     cluster: str | None = Field(default=None, exclude_if=is_absent)
     """The source photograph; None in galleries from before it was stated."""
     attribution: Attribution | None = Field(default=None, exclude_if=is_absent)
