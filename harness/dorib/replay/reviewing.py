@@ -44,6 +44,8 @@ class Review:
     table: tuple[Placed, ...]
     """The new rows and those around them, by rising worst gap; unranked rows last."""
     notes: tuple[str, ...]
+    taken: tuple[str, ...]
+    """The labels of the submission's rows that have a place on the board."""
 
     @property
     def failed(self) -> bool:
@@ -75,7 +77,7 @@ def review(
         DoribError: one of the two cannot be read, or they cannot be compared.
     """
     new, there = read_board(submission, registry), read_board(board, registry)
-    _refuse_incomparable(new, there)
+    refuse_incomparable(new, there)
     found = verify(submission, registry, reporter, suite=suite, large=large)
     marks = _marks(new, found, by)
     known = read_marks(board)
@@ -88,18 +90,22 @@ def review(
         placed = _placed(row, new, marks[row.mitigation.label].state, is_new=True)
         rows, note = settled(rows, placed)
         notes += [note] if note else []
-    return Review(marks, _around(rows), tuple(notes))
+    taken = tuple(row.label for row in rows if row.is_new)
+    return Review(marks, _around(rows), tuple(notes), taken)
 
 
 def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | None]:
     """The rows of a board once a new one has come, and what is to be said of that.
 
     A row that is measured again takes the place of the one that is there only where its worst gap
-    is no smaller: a re-evaluation may lower a robustness figure, and not raise it.
+    is no smaller, and its claim came out: a re-evaluation may lower a robustness figure, and not
+    raise it.
     """
     before = next((row for row in rows if row.label == new.label), None)
     if before is None:
         return [*rows, new], None
+    if new.mark == "failed":
+        return [*rows], f"{new.label}: the board's row stays; the claim of the new one failed"
     if before.gap is not None and (new.gap is None or new.gap < before.gap):
         return [*rows], (
             f"{new.label}: the board's row stays, with a worst gap of {before.gap:.3f}; "
@@ -132,7 +138,12 @@ def as_markdown(found: Review) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _refuse_incomparable(new: Board, there: Board) -> None:
+def refuse_incomparable(new: Board, there: Board) -> None:
+    """Refuse a submission whose numbers have no common order with a board's.
+
+    Raises:
+        DoribError: names the first thing in which the two differ.
+    """
     for name in ("suite", "split", "profile", "k", "required_attacks"):
         one, other = (getattr(board.leaderboard, name) for board in (new, there))
         if one != other:
