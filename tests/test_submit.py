@@ -155,9 +155,11 @@ def test_a_submission_is_merged_ranked_anew_and_marked(
     assert reviewed(submission, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 0
     own, there, published = (open_results(at) for at in (merged, board, submission))
     assert labels(own) == labels(there) | {"halve"}
-    assert {e for e in own.entries if e.mitigation.label == "halve"} == {
-        e for e in published.entries if e.mitigation.label == "halve"
-    }
+    halved = [
+        {e.attack.label: e for e in of.entries if e.mitigation.label == "halve"}
+        for of in (own, published)
+    ]
+    assert halved[0] == halved[1] and halved[0]
     assert (merged / "witnesses" / "halve.dori.triggers.safetensors").is_file()
     page = (merged / "index.html").read_text()
     assert "verified</span> by B. Reader" in page and "Halve" in page
