@@ -2,7 +2,9 @@
 
     python leaderboards/review.py leaderboards/submissions/NAME
     python leaderboards/review.py FOLDER --board leaderboards/tiny --by NAME --mark
+    python leaderboards/review.py FOLDER --by NAME --merge
 
+The last puts the rows onto the board, ranked anew and marked, and makes its pages anew.
 Ends with 1 where a claim did not come out, and with 2 where a submission cannot be read.
 """
 
@@ -17,7 +19,10 @@ from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard
 from dorib.reading import Malformed, read_text
-from dorib.replay.reviewing import as_markdown, review, write_marks
+from dorib.replay.merging import merge
+from dorib.replay.reviewing import as_markdown, review
+from dorib.report.site.marks import write_marks
+from dorib.report.site.pages import PAGE, write_site
 from dorib.reporting import Silent
 
 BOARDS = Path(__file__).parent
@@ -32,12 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--large", type=Path, help="a folder with witnesses too large for git")
     parser.add_argument("--by", default="", help="who verifies")
     parser.add_argument("--mark", action="store_true", help="write the marks into the board")
+    parser.add_argument("--merge", action="store_true", help="put the rows onto the board")
     asked = parser.parse_args(arguments)
+    if asked.merge and not asked.by:
+        parser.error("--merge: takes --by, the name of whoever has verified the rows")
     failed = False
     for submission in asked.submission:
         try:
             board = asked.board or BOARDS / _suite_of(submission)
-            found = review(
+            found = (merge if asked.merge else review)(
                 submission,
                 board,
                 discover(),
@@ -46,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 suite=asked.suite,
                 large=asked.large,
             )
-            if asked.mark:
-                write_marks(board, found.marks)
+            if asked.merge:
+                write_site(board.parent if (board.parent / PAGE).is_file() else board)
+            elif asked.mark:
+                write_marks(board, {label: found.marks[label] for label in found.taken})
         except DoribError as error:
             print(f"{submission}: {error}", file=sys.stderr)
             return 2

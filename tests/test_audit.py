@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +162,22 @@ def test_controls_are_drawn_from_the_suite_where_none_are_given(
     # As many as the suite's quick profile takes.
     assert ended.line("noise") == "not found within budget 0 (controls 0 of 2)"
     assert f"2, drawn from those of suite {desk.suite}" in ended.printed
+
+
+def test_a_model_of_the_hub_is_audited_by_its_id(desk: Desk) -> None:
+    home, commit = desk.root / "home", "1" * 40
+    cached = home / "hub" / "models--own--model"
+    shutil.copytree(desk.model, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    command = [sys.executable, "-m", "dorib", "audit", "own/model"]
+    environment = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    options = desk.options("hub", attack="none")
+    done = subprocess.run(
+        [*command, *options], check=True, capture_output=True, text=True, env=environment
+    )
+    assert "drawn: given away by its caption (controls 0 of 1)" in done.stdout
+    assert json.loads((desk.root / "hub" / "audit.json").read_text())["model"] == "own/model"
 
 
 def test_a_mitigated_checkpoint_is_held_against_its_original(

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import dorib
+from dorib import DoribError
 from dorib import open as open_results
 from dorib.cli.app import BAD_INPUT
 from fixtures.compared import HIDE, another_attack, board, compare, not_applicable
@@ -133,6 +135,21 @@ def test_a_published_board_is_paired_by_its_gallery(tmp_path: Path, capsys: Prin
     for ours, theirs in zip(by_records["cells"], by_gallery["cells"], strict=True):
         assert ours["within"] == theirs["within"]
         assert ours["samples"] == theirs["samples"]
+
+
+def test_python_finds_what_the_command_finds(tmp_path: Path, capsys: Printed) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    pictured_board(out)
+    pictured_board(other)
+    rows = f"{out}#none", f"{out}#hide"
+    found = dorib.compare(*rows, strips=tmp_path / "strips")
+    assert isinstance(found, dorib.Comparison)
+    assert found.model_dump(mode="json") == compared(capsys, *rows)
+    assert list((tmp_path / "strips").rglob("overview.png"))
+    assert dorib.compare(open_results(out), other).first == str(out)
+    entry = out / "entries" / "none.none.json"
+    with pytest.raises(DoribError, match="is on both sides"):
+        dorib.compare(entry, entry)
 
 
 def test_strips_lie_by_what_came_out(tmp_path: Path, capsys: Printed) -> None:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from dorib.cli.app import main
+from dorib.report.site.marks import Mark, write_marks
 from fixtures.browser import NARROW, WIDE, Reader, chromium, reading, violations
 from fixtures.site import large_board, pictured_board
 
@@ -123,6 +124,20 @@ def test_a_smaller_budget_shows_its_own_rates(tiny: Reader) -> None:
     assert gap.inner_text().split() == ["0.50", "without", "interval", "dori"]
     tiny.page.select_option("#budget", "")
     assert cell.inner_text().split() == largest
+
+
+def test_rows_are_filtered_by_their_claim(browser: Browser, tmp_path: Path) -> None:
+    large_board(tmp_path, 3, attacks=1)
+    write_marks(tmp_path, {"hide:v=1": Mark(state="failed", reason="its rate is not so")})
+    write_marks(tmp_path, {"hide:v=2": Mark(state="verified", by="B. Reader")})
+    with pytest.raises(SystemExit):
+        main(["site", str(tmp_path)])
+    with reading(browser) as reader:
+        reader.open(tmp_path / "index.html", "?claim=failed")
+        assert reader.titles() == ["Hide and seek (v=1)"]
+        reader.page.select_option("#claim", "verified")
+        assert reader.titles() == ["Hide and seek (v=2)"]
+        assert reader.query == "claim=verified"
 
 
 def test_the_second_judge_shows_its_rates_and_leaves_ranks(pictured: Reader) -> None:

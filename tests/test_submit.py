@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from dorib import Results
+from dorib import open as open_results
 from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.host.registry import discover
-from dorib.replay.reviewing import Mark, Placed, read_marks, settled, write_marks
+from dorib.ranking.entries import read_entry
+from dorib.ranking.leaderboard import write_leaderboard
+from dorib.replay.reviewing import Placed, settled
+from dorib.report.site.marks import Mark, read_marks, write_marks
 from dorib.runner import run
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
@@ -103,7 +111,8 @@ def test_a_submission_is_verified_without_the_code_of_its_method(
     assert "| new | `halve` |" in printed
     assert "|  | `wanda:sparsity=0.2` |" in printed
     assert printed.count("unverified") == 1
-    assert read_marks(marked).rows == {"halve": Mark(state="verified", by="B. Reader")}
+    [(label, mark)] = read_marks(marked).rows.items()
+    assert (label, mark.state, mark.by) == ("halve", "verified", "B. Reader")
 
 
 def test_a_claim_that_fails_is_marked_and_kept(
@@ -139,6 +148,71 @@ def test_a_submission_of_other_making_is_refused(
     assert "has another k than" in capsys.readouterr().err
 
 
+def test_a_submission_is_merged_ranked_anew_and_marked(
+    submission: Path, board: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    merged = Path(shutil.copytree(board, tmp_path / "board"))
+    assert reviewed(submission, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 0
+    own, there, published = (open_results(at) for at in (merged, board, submission))
+    assert labels(own) == labels(there) | {"halve"}
+    halved = [
+        {e.attack.label: e for e in of.entries if e.mitigation.label == "halve"}
+        for of in (own, published)
+    ]
+    assert halved[0] == halved[1] and halved[0]
+    assert (merged / "witnesses" / "halve.dori.triggers.safetensors").is_file()
+    page = (merged / "index.html").read_text()
+    assert "verified</span> by B. Reader" in page and "Halve" in page
+    [change] = [json.loads(line) for line in (merged / "history.jsonl").read_text().splitlines()
+                if "halve" in line]  # fmt: skip
+    assert (change["change"], change["by"]) == ("new", "B. Reader")
+
+
+def test_a_claim_that_fails_is_merged_with_its_mark(
+    copy: Path, board: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    merged = Path(shutil.copytree(board, tmp_path / "board"))
+    (copy / "witnesses" / "halve.dori.values.safetensors").unlink()
+    assert reviewed(copy, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 1
+    marks = read_marks(merged).rows
+    assert marks["halve"].state == "failed" and marks["halve"].reason
+    entries = {path.name for path in (merged / "entries").iterdir()}
+    assert {"halve.dori.json", "halve.none.json"} <= entries
+    assert "failed</span> by B. Reader" in (merged / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda e: e["environment"].update(torch="1.0"), "has another environment than"),
+        (lambda e: e["suite"].update(digest="0" * 64), "has another suite than"),
+    ],
+)
+def test_a_submission_of_another_suite_or_making_leaves_the_board_as_it_was(
+    copy: Path,
+    board: Path,
+    tiny_suite_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    edit: Callable[[Any], None],
+    said: str,
+) -> None:
+    for path in (copy / "entries").iterdir():
+        entry = json.loads(path.read_text())
+        edit(entry)
+        path.write_text(json.dumps(entry))
+    required = open_results(board).leaderboard.required_attacks
+    write_leaderboard(copy, [read_entry(path) for path in (copy / "entries").iterdir()], required)
+    before = {path: path.read_bytes() for path in board.rglob("*.json")}
+    assert reviewed(copy, board, tiny_suite_folder, "--merge", "--by", "B. Reader") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in board.rglob("*.json")} == before
+
+
+def labels(results: Results) -> set[str]:
+    return {entry.mitigation.label for entry in results.entries}
+
+
 def test_a_method_without_a_card_must_bring_one(
     submission: Path, tiny_suite_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +235,12 @@ def test_a_re_evaluation_may_only_lower_robustness(
     assert rows == ([there, other] if stays else [other, new])
     assert note
     assert ("the board's row stays" in note) == stays
+
+
+def test_a_claim_that_failed_takes_no_row_s_place() -> None:
+    there, new = row(0.5, "a"), replace(row(0.6, "a"), mark="failed")
+    rows, note = settled([there], new)
+    assert rows == [there] and note and "the claim of the new one failed" in note
 
 
 def row(gap: float | None, label: str) -> Placed:

@@ -1,6 +1,7 @@
 # The table of public names: what may be imported from `dorib`, and from where it is loaded.
 from ._version import __version__ as __version__
 from .api import RunOptions as RunOptions
+from .api import compare as compare
 from .api import load_model as load_model
 from .api import open as open
 from .api import run as run
@@ -129,6 +130,7 @@ from .ranking.leaderboard import Leaderboard as Leaderboard
 from .ranking.probes import probe_quantity as probe_quantity
 from .ranking.records import Record as Record
 from .reading import BROKEN_PICTURE as BROKEN_PICTURE
+from .report.compare.comparison import Comparison as Comparison
 from .report.figures import GREY as GREY
 from .report.figures import PALETTE as PALETTE
 from .report.figures import TEXT_WIDTH as TEXT_WIDTH

@@ -12,6 +12,9 @@ from dorib.config import RunConfig, run_config
 from dorib.contracts.specs import MethodSpec
 from dorib.contracts.target_model import TargetModel
 from dorib.host.registry import discover
+from dorib.report.compare.comparison import Comparison
+from dorib.report.compare.comparison import compare as compared_sides
+from dorib.report.compare.strips import draw_comparison
 from dorib.report.opened import Results, open_results
 from dorib.reporting import Reporter
 from dorib.suites.suite import Suite, load_suite
@@ -112,6 +115,30 @@ def open(folder: str | Path) -> Results:
             follow from the entries.
     """
     return open_results(Path(folder))
+
+
+def compare(
+    first: str | Path | Results, second: str | Path | Results, *, strips: str | Path | None = None
+) -> Comparison:
+    """Hold two results against each other, sample by sample, as `dorib compare`.
+
+    Args:
+        first: what `open` gives, or takes; `"FOLDER#MITIGATION"`, a row of it; or an entry's file.
+        second: the other side, likewise.
+        strips: a folder that is not there yet, for pictures of both side by side.
+
+    Returns:
+        Each cell that both have: rates paired by sample, with intervals and p-values, what each
+        sample did, and what differs in versions and settings. `model_dump()` is all of it.
+
+    Raises:
+        DoribError: a side cannot be read, or the two cannot be compared; gives the reason.
+    """
+    sides = (str(one.folder if isinstance(one, Results) else one) for one in (first, second))
+    found = compared_sides(*sides)
+    if strips is not None:
+        draw_comparison(found, Path(strips))
+    return found.comparison
 
 
 def load_model(

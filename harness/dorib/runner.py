@@ -32,6 +32,7 @@ from dorib.report.run_result import RunResult
 from dorib.reporting import Advance, Reporter, Silent
 from dorib.session import Session
 from dorib.store.looking import LookedAtStore
+from dorib.suites.attribution import attributions
 from dorib.suites.suite import Suite
 from dorib.verbs.attack import Attacked, attack
 from dorib.verbs.context import RunContext, Subject
@@ -126,6 +127,7 @@ def prepare(
         context.originals(subject)
     for pair in context.general_pairs:
         pair.read()
+    attributions(suite)
     if not context.memorized:
         raise DoribError(
             f"suite {suite.name}: none of the memorized samples asked for has an original image; "

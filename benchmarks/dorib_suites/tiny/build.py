@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessor
 
 from dorib_suites.tiny import unet as unets
+from dorib_suites.tiny.attribution import write_attribution
 from dorib_suites.tiny.calibration import between_all
 from dorib_suites.tiny.clip import MEAN, STD
 from dorib_suites.tiny.copies import likenesses
@@ -69,6 +70,7 @@ def write_suite(
     descriptors = judges.write(folder)
     _write_clip(folder / "clip", parts)
     _write_samples(folder, suite_samples(FIFTH))
+    write_attribution(folder)
     write_prompts(folder)
     text = yaml.safe_dump(
         _manifest(descriptors, has_oracle=oracle is not None), sort_keys=False, allow_unicode=False

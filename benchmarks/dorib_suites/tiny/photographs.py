@@ -63,6 +63,8 @@ class Photograph:
         split: Of the fifth suite: `dev`, `test`, `duplication` or `white` for samples, `training`
             or `calibration` for the judge's; else empty.
         ground: Of the fifth suite: `white` for cut-outs on white, else `whole`.
+        title: What it shows, or what its author calls it.
+        page: Where the package says that it was taken from; empty where it does not.
     """
 
     id: str
@@ -74,6 +76,8 @@ class Photograph:
     files: tuple[Path, ...]
     split: str = ""
     ground: str = ""
+    title: str = ""
+    page: str = ""
 
 
 def deal(
@@ -136,6 +140,8 @@ def load_photographs(catalogue: Path = CATALOGUE) -> list[Photograph]:
                 files=files,
                 split=entry.get("split", ""),
                 ground=entry.get("ground", ""),
+                title=entry.get("title", ""),
+                page=entry.get("page", ""),
             )
         )
     return photographs

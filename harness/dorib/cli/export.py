@@ -66,6 +66,14 @@ def export(
             help="Pictures, records and leaderboard for `datasets.load_dataset`, with a card.",
         ),
     ] = False,
+    board: Annotated[
+        bool,
+        typer.Option(
+            "--board",
+            help="The board as it is published: entries, witnesses, and those pictures whose "
+            "licences allow it, with their credits.",
+        ),
+    ] = False,
     to: Annotated[
         Path | None, typer.Option(help="A folder that is not there yet (default: one in OUT).")
     ] = None,
@@ -77,34 +85,32 @@ def export(
     quiet_libraries()
     asked = {"csv": csv, "latex": latex, "parquet": parquet, "hf": hf}
     tables = [name for name, wanted in asked.items() if wanted]
-    if tables:
-        _refuse_beside_tables(f"--{tables[0]}", mitigation, attack, form)
-        _export_tables(out, tables, to, suite)
+    if tables or board:
+        first = f"--{tables[0]}" if tables else "--board"
+        _refuse_beside_tables(first, mitigation, attack, form)
+        if tables and board:
+            raise DoribError(f"--board: is a folder of its own; leave {first} out")
+        _export_board(out, to, suite) if board else _export_tables(out, tables, to, suite)
         return
     if mitigation is None:
         raise DoribError(
             "export: nothing is asked for; give --mitigation for its edit, with --attack what that "
-            f"found, or tables by {', '.join(f'--{name}' for name in asked)}"
+            f"found, tables by {', '.join(f'--{name}' for name in asked)}, or all by --board"
         )
     from dorib.cli import terminal
     from dorib.report.export.export import export_edit, export_triggers
     from dorib.report.export.weights import FORMS
 
-    progress = terminal.progress_console()
-
-    def note(text: str) -> None:
-        terminal.say(progress, text)
-
     if attack is None:
         weights = next((one for one in FORMS if one == form), None)
-        folder = export_edit(out, mitigation, note, form=weights, to=to, suite=suite)
+        folder = export_edit(out, mitigation, _note, form=weights, to=to, suite=suite)
     elif form is not None:
         raise DoribError(
             f"--form {form.value}: is how an edit is written, and with --attack it is triggers "
             "that are exported; leave one of them out"
         )
     else:
-        folder = export_triggers(out, mitigation, attack, note, to=to)
+        folder = export_triggers(out, mitigation, attack, _note, to=to)
     terminal.say(terminal.results_console(), str(folder))
 
 
@@ -125,4 +131,19 @@ def _export_tables(out: Path, asked: Collection[str], to: Path | None, suite: st
     from dorib.report.export.tables import TABLE_FORMS, export_tables
 
     forms = [form for form in TABLE_FORMS if form in asked]
-    terminal.say(terminal.results_console(), str(export_tables(out, forms, to=to, suite=suite)))
+    folder = export_tables(out, forms, to=to, suite=suite, note=_note)
+    terminal.say(terminal.results_console(), str(folder))
+
+
+def _export_board(out: Path, to: Path | None, suite: str | None) -> None:
+    from dorib.cli import terminal
+    from dorib.report.export.published import export_board
+
+    folder = export_board(out, _note, to=to, suite=suite)
+    terminal.say(terminal.results_console(), str(folder))
+
+
+def _note(text: str) -> None:
+    from dorib.cli import terminal
+
+    terminal.say(terminal.progress_console(), text)

@@ -39,6 +39,8 @@ def progress_console() -> Console:
 
 def say(console: Console, *lines: str) -> None:
     """Print lines as they are, however long: a terminal wraps them, a file holds them whole."""
+    # Not wrapped at 80 columns where nobody looks: what is searched for in a log, a sentence or a
+    # path, stands on one line of it.
     for line in lines:
         _write(console, Text(printable(line)), soft_wrap=True)
 

@@ -5,43 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
-
-from pydantic import Field, ValidationError
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import Leaderboard, Row
-from dorib.ranking.rates import Facts
 from dorib.ranking.verdict import verdict
-from dorib.reading import Malformed, read_text
 from dorib.replay.verifying import Verified, verify
 from dorib.report.site.boards import Board, read_board
+from dorib.report.site.marks import Mark, State, measured, read_marks
 from dorib.reporting import Reporter
-from dorib.store.files import write_json
-from dorib.validation import first_problem
 
-MARKS_FILE = "marks.json"
-State: TypeAlias = Literal["verified", "unverified", "failed"]
 NEIGHBOURS = 3
 """Rows that are shown on each side of a new one."""
-
-
-class Mark(Facts):
-    """What is known of a row's claim."""
-
-    state: State
-    by: str = ""
-    """Who verified it."""
-    reason: str = ""
-    """Where it failed: what is not so."""
-
-
-class Marks(Facts):
-    """By a mitigation's label, its row's mark; a row that is not named is unverified."""
-
-    rows: dict[str, Mark] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +44,8 @@ class Review:
     table: tuple[Placed, ...]
     """The new rows and those around them, by rising worst gap; unranked rows last."""
     notes: tuple[str, ...]
+    taken: tuple[str, ...]
+    """The labels of the submission's rows that have a place on the board."""
 
     @property
     def failed(self) -> bool:
@@ -99,28 +77,35 @@ def review(
         DoribError: one of the two cannot be read, or they cannot be compared.
     """
     new, there = read_board(submission, registry), read_board(board, registry)
-    _refuse_incomparable(new, there)
+    refuse_incomparable(new, there)
     found = verify(submission, registry, reporter, suite=suite, large=large)
     marks = _marks(new, found, by)
-    known = read_marks(board).rows
-    rows = [_placed(row, there, _state(known, row), is_new=False) for row in _rows(there)]
+    known = read_marks(board)
+    rows = [
+        _placed(row, there, known.of(row.mitigation.label, cells_of(there, row)).state)
+        for row in rows_of(there)
+    ]
     notes: list[str] = []
-    for row in _rows(new):
+    for row in rows_of(new):
         placed = _placed(row, new, marks[row.mitigation.label].state, is_new=True)
         rows, note = settled(rows, placed)
         notes += [note] if note else []
-    return Review(marks, _around(rows), tuple(notes))
+    taken = tuple(row.label for row in rows if row.is_new)
+    return Review(marks, _around(rows), tuple(notes), taken)
 
 
 def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | None]:
     """The rows of a board once a new one has come, and what is to be said of that.
 
     A row that is measured again takes the place of the one that is there only where its worst gap
-    is no smaller: a re-evaluation may lower a robustness figure, and not raise it.
+    is no smaller, and its claim came out: a re-evaluation may lower a robustness figure, and not
+    raise it.
     """
     before = next((row for row in rows if row.label == new.label), None)
     if before is None:
         return [*rows, new], None
+    if new.mark == "failed":
+        return [*rows], f"{new.label}: the board's row stays; the claim of the new one failed"
     if before.gap is not None and (new.gap is None or new.gap < before.gap):
         return [*rows], (
             f"{new.label}: the board's row stays, with a worst gap of {before.gap:.3f}; "
@@ -128,34 +113,6 @@ def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | No
         )
     others = [row for row in rows if row is not before]
     return [*others, new], f"{new.label}: takes the place of the board's row"
-
-
-def read_marks(board: Path) -> Marks:
-    """The marks of a board's rows; none where there is no such file.
-
-    Raises:
-        DoribError: the file is damaged.
-    """
-    path = board / MARKS_FILE
-    try:
-        return Marks.model_validate_json(read_text(path))
-    except FileNotFoundError:
-        return Marks()
-    except Malformed as error:
-        raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
-    except ValidationError as error:
-        raise DoribError(f"{path}: holds no marks ({first_problem(error)}); restore it") from error
-
-
-def write_marks(board: Path, new: dict[str, Mark]) -> None:
-    """Add marks to those of a board.
-
-    Raises:
-        DoribError: the file that is there is damaged.
-        OSError: the disk is full or not writable.
-    """
-    marks = Marks(rows=dict(sorted((read_marks(board).rows | new).items())))
-    write_json(board / MARKS_FILE, marks.model_dump(mode="json"))
 
 
 def as_markdown(found: Review) -> str:
@@ -181,7 +138,12 @@ def as_markdown(found: Review) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _refuse_incomparable(new: Board, there: Board) -> None:
+def refuse_incomparable(new: Board, there: Board) -> None:
+    """Refuse a submission whose numbers have no common order with a board's.
+
+    Raises:
+        DoribError: names the first thing in which the two differ.
+    """
     for name in ("suite", "split", "profile", "k", "required_attacks"):
         one, other = (getattr(board.leaderboard, name) for board in (new, there))
         if one != other:
@@ -203,7 +165,7 @@ def _marks(new: Board, found: Verified, by: str) -> dict[str, Mark]:
     """A claim fails with any cell of its row, and with any of the reference lines beside it."""
     lines = {row.mitigation.label for row in new.leaderboard.reference_rows}
     marks = {}
-    for row in _rows(new):
+    for row in rows_of(new):
         label = row.mitigation.label
         wrong = [
             f"{cell.mitigation} x {cell.attack}: {cell.reasons[0]}"
@@ -211,23 +173,26 @@ def _marks(new: Board, found: Verified, by: str) -> dict[str, Mark]:
             if cell.outcome.is_lie and cell.mitigation in (label, *lines)
         ]
         state: State = "failed" if wrong else "verified"
-        marks[label] = Mark(state=state, by=by, reason=wrong[0] if wrong else "")
+        reason = wrong[0] if wrong else ""
+        verified = measured(cells_of(new, row))
+        marks[label] = Mark(state=state, by=by, reason=reason, digest=verified)
     return marks
 
 
-def _rows(board: Board) -> Sequence[Row]:
+def rows_of(board: Board) -> Sequence[Row]:
+    """A board's rows that claim something: all but its reference lines."""
     of: Leaderboard = board.leaderboard
     return (*of.rows, *of.per_sample_rows)
 
 
-def _state(known: dict[str, Mark], row: Row) -> State:
-    mark = known.get(row.mitigation.label)
-    return mark.state if mark else "unverified"
+def cells_of(board: Board, row: Row) -> dict[str, Entry]:
+    """A row's entries by the attack's label."""
+    label = row.mitigation.label
+    return {e.attack.label: e for e in board.entries if e.mitigation.label == label}
 
 
-def _placed(row: Row, board: Board, mark: State, *, is_new: bool) -> Placed:
-    cells: list[Entry] = [e for e in board.entries if e.mitigation.label == row.mitigation.label]
-    said = verdict(cells)
+def _placed(row: Row, board: Board, mark: State, *, is_new: bool = False) -> Placed:
+    said = verdict([*cells_of(board, row).values()])
     gap = row.worst_gap if row.reason_not_ranked is None else None
     return Placed(
         label=row.mitigation.label,

@@ -14,6 +14,7 @@ from dorib.ranking.observations import LIKENESS, SECOND_LIKENESS
 from dorib.ranking.rates import Count, Facts, Positive, is_absent
 from dorib.report.run import Run
 from dorib.store.files import sweep, whole_file, write_json
+from dorib.suites.attribution import Attribution, attributions
 from dorib.suites.images import to_picture
 from dorib.verbs.context import Subject
 from dorib.verbs.generate import Request
@@ -32,10 +33,13 @@ class PicturedSample(Facts):
     id: str
     role: Literal["memorized", "control"]
     caption: str
-    original: str
-    """File of its first original, relative to the leaderboard's folder, as all are."""
+    original: str | None
+    """File of its first original, relative to the leaderboard's folder, as all are; None where it
+    may not be published."""
     cluster: str | None = Field(default=None, exclude_if=is_absent)
     """The source photograph; None in galleries from before it was stated."""
+    attribution: Attribution | None = Field(default=None, exclude_if=is_absent)
+    """Whose the original is; None in galleries from before it was stated."""
 
 
 class Pictured(Facts):
@@ -84,6 +88,7 @@ def write_gallery(this: Run, cells: Collection[tuple[str, str]]) -> Path:
     pictures they have.
 
     Raises:
+        DoribError: the suite's attributions are damaged.
         OSError: the disk is full or not writable.
     """
     wanted = {LIKENESS, SECOND_LIKENESS, REPLICATES, SECOND_REPLICATES}
@@ -97,8 +102,9 @@ def write_gallery(this: Run, cells: Collection[tuple[str, str]]) -> Path:
     for folder in (path.parent, *(path.parent / subject.id for subject in this.subjects)):
         folder.mkdir(exist_ok=True)
         sweep(folder)
+    whose = attributions(this.context.suite)
     gallery = Gallery(
-        samples=tuple(_sample(this, subject) for subject in this.subjects),
+        samples=tuple(_sample(this, subject, whose.get(subject.id)) for subject in this.subjects),
         pictures=tuple(
             _pictured(this, cell, subject, values)
             for cell in this.made.values()
@@ -122,7 +128,7 @@ def _of_others(this: Run, path: Path, cells: Collection[tuple[str, str]]) -> Ite
             yield one
 
 
-def _sample(this: Run, subject: Subject) -> PicturedSample:
+def _sample(this: Run, subject: Subject, whose: Attribution | None) -> PicturedSample:
     file = f"gallery/{subject.id}/original.webp"
     _save(to_picture(this.context.originals(subject)[0]), this.out / file)
     assert subject.role != "utility"
@@ -132,6 +138,7 @@ def _sample(this: Run, subject: Subject) -> PicturedSample:
         caption=subject.caption,
         original=file,
         cluster=subject.cluster,
+        attribution=whose,
     )
 
 

@@ -63,7 +63,7 @@ def _broken(sample: PairedSample) -> tuple[bool, bool]:
 
 def _columns(compared: Compared, entries: Sequence[Entry]) -> Iterator[Column]:
     first = compared.first
-    originals = {sample.id: first.folder / sample.original for sample in _of(first).samples}
+    originals = {s.id: first.folder / s.original for s in _of(first).samples if s.original}
     yield Column("original", originals)
     by_attack = entries[0].mitigation.label == entries[1].mitigation.label and (
         entries[0].attack.label != entries[1].attack.label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import yaml
 
@@ -25,13 +25,19 @@ _TABLES = {
 """By configuration, in the order of the card; the first that is there is the default."""
 
 
-def dataset_card(results: Results, names: Collection[str], manifest: Manifest | None) -> str:
+def dataset_card(
+    results: Results,
+    names: Collection[str],
+    manifest: Manifest | None,
+    left_out: Mapping[str, str],
+) -> str:
     """`README.md` with the front matter that `datasets` reads.
 
     Args:
         results: the board.
         names: those of the Parquet files in the folder, without their ending.
         manifest: that of the board's suite, where it is at hand.
+        left_out: why the pictures of samples are not there, by the samples' ids.
     """
     board, first = results.leaderboard, results.entries[0]
     there = [name for name in _TABLES if name in names]
@@ -47,7 +53,7 @@ def dataset_card(results: Results, names: Collection[str], manifest: Manifest | 
             for name in there
         ],
     }
-    pictured = "pictures" in there
+    pictured = _of_pictures(manifest, left_out) if "pictures" in there else ""
     paragraphs = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {title}",
@@ -61,7 +67,7 @@ def dataset_card(results: Results, names: Collection[str], manifest: Manifest | 
         "\n".join(f"* `{name}`: {_TABLES[name]}" for name in there),
         "There is one split, which `datasets` calls `train`: nothing here is meant for training.",
         "## Licence",
-        "Numbers are under the MIT licence." + (_of_pictures(manifest) if pictured else ""),
+        "Numbers are under the MIT licence." + pictured,
         "## To cite",
         as_code(citation(board, first) + "\n", "bibtex"),
         "Methods are cited by their own papers.",
@@ -69,11 +75,15 @@ def dataset_card(results: Results, names: Collection[str], manifest: Manifest | 
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _of_pictures(manifest: Manifest | None) -> str:
+def _of_pictures(manifest: Manifest | None, left_out: Mapping[str, str]) -> str:
     text = (
         " Pictures keep the licences of the suite that they come from: the originals' own, and "
         "what its model drew is under the model's."
     )
     if manifest and manifest.licence:
         text += f" The suite states: {printable(manifest.licence)}"
-    return f"{text} Columns `licence` and `source` are those of each original, where it names them."
+    text += " Columns `title` to `page` say whose each original is, as far as its suite does."
+    if left_out:
+        reasons = "; ".join(printable(f"{sample} ({why})") for sample, why in left_out.items())
+        text += f" Left out, since their licences do not let them be published: {reasons}."
+    return text

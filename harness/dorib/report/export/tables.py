@@ -13,7 +13,9 @@ from dorib.ranking.records import Record
 from dorib.report.board.publishing import RECORDS_FILE
 from dorib.report.export.card import dataset_card
 from dorib.report.export.export import EXPORTS, README
+from dorib.report.export.galleries import publishable, withheld
 from dorib.report.export.parquet import Picture, require_parquet, write_parquet
+from dorib.report.export.suites import suite_of
 from dorib.report.opened import Results, open_results
 from dorib.report.site.downloads import (
     COLUMNS,
@@ -23,12 +25,13 @@ from dorib.report.site.downloads import (
     as_latex,
     board_lines,
 )
-from dorib.report.site.pictures import Pictures, read_pictures
+from dorib.report.site.marks import read_marks
+from dorib.report.site.pictures import Pictures, pictures_of, read_pictures
 from dorib.report.site.rows import BoardRow, board_rows
-from dorib.report.site.suites import installed_suite
 from dorib.store.files import named_write_errors, whole_folder
-from dorib.suites.manifest import Sample
-from dorib.suites.suite import Suite, load_suite
+from dorib.store.store import Note
+from dorib.suites.attribution import attributions
+from dorib.suites.suite import Suite
 
 TableForm: TypeAlias = Literal["csv", "latex", "parquet", "hf"]
 TABLE_FORMS: tuple[TableForm, ...] = ("csv", "latex", "parquet", "hf")
@@ -40,9 +43,13 @@ PICTURE_COLUMNS: dict[str, type] = {
     **{"sample": str, "role": str, "caption": str, "cluster": str, "original": Picture},
     **{"mitigation": str, "attack": str, "picture": Picture, "budget": int, "number": int},
     **{"likeness": float, "second_likeness": float, "replicates": bool, "broken_at": int},
-    **{"licence": str, "source": str},
+    **dict.fromkeys(("title", "author", "licence", "source", "page"), str),
 }
-"""Of the pictures' table; licence and source are the original's."""
+"""Of the pictures' table; what stands last is of the original."""
+
+
+def _unheard(text: str) -> None:
+    """For callers who do not want to hear."""
 
 
 def export_tables(
@@ -51,6 +58,7 @@ def export_tables(
     *,
     to: Path | None = None,
     suite: str | None = None,
+    note: Note = _unheard,
 ) -> Path:
     """Write a board as tables into a folder that is not there yet.
 
@@ -60,6 +68,7 @@ def export_tables(
         to: the folder (None: one in `out`).
         suite: a name or a folder, where the suite is not registered by the name it has: its
             licence and those of its originals stand in the card.
+        note: hears of pictures whose licences do not let them be published: they are left out.
 
     Returns:
         The folder.
@@ -75,7 +84,7 @@ def export_tables(
     if os.path.lexists(to):
         raise DoribError(f"{to}: is there already; name another folder by --to, or remove it")
     board = results.leaderboard
-    rows = board_rows(board, results.entries)
+    rows = board_rows(board, results.entries, read_marks(results.folder))
     with named_write_errors(to, "--to"), whole_folder(to) as folder:
         if "csv" in forms:
             text = as_csv(rows, board.required_attacks)
@@ -85,7 +94,7 @@ def export_tables(
         if {"parquet", "hf"} & set(forms):
             _write_board(folder, results, rows)
         if "hf" in forms:
-            _write_dataset(folder, results, _suite_of(results, suite))
+            _write_dataset(folder, results, suite_of(results, suite, discover()), note)
     return to
 
 
@@ -97,23 +106,26 @@ def _write_board(folder: Path, results: Results, rows: list[BoardRow]) -> None:
         write_parquet(folder / "records.parquet", RECORD_COLUMNS, values)
 
 
-def _write_dataset(folder: Path, results: Results, suite: Suite | None) -> None:
+def _write_dataset(folder: Path, results: Results, suite: Suite | None, note: Note) -> None:
     pictures = read_pictures(results.folder, results.entries)
+    left_out: dict[str, str] = {}
     if pictures is not None:
-        known = {sample.id: sample for sample in suite.samples} if suite else {}
-        lines = _picture_lines(results, pictures, known)
+        gallery = publishable(pictures.gallery, attributions(suite) if suite else {})
+        left_out = withheld(gallery)
+        lines = _picture_lines(results, pictures_of(gallery, results.entries))
         write_parquet(folder / "pictures.parquet", PICTURE_COLUMNS, lines)
+    for sample, reason in left_out.items():
+        note(f"{sample}: its pictures are left out; {reason}")
     names = [path.stem for path in folder.glob("*.parquet")]
-    card = dataset_card(results, names, suite.manifest if suite else None)
+    card = dataset_card(results, names, suite.manifest if suite else None, left_out)
     (folder / README).write_text(card, encoding="utf-8")
 
 
-def _picture_lines(
-    results: Results, pictures: Pictures, known: dict[str, Sample]
-) -> Iterator[tuple[Any, ...]]:
+def _picture_lines(results: Results, pictures: Pictures) -> Iterator[tuple[Any, ...]]:
     for sample in pictures.samples:
-        of_suite = known.get(sample.id)
-        about = (of_suite.licence, of_suite.source) if of_suite else (None, None)
+        if sample.original is None or sample.attribution is None:
+            continue
+        about = sample.attribution
         original = results.folder / sample.original
         for entry in results.entries:
             labels = entry.mitigation.label, entry.attack.label
@@ -129,15 +141,5 @@ def _picture_lines(
                 *(sample.id, sample.role, sample.caption, sample.cluster, original),
                 *(*labels, picture, one.budget, one.number),
                 *(one.likeness, one.second_likeness, replicates, shown.broken_at),
-                *about,
+                *(about.title, about.author, about.licence, about.source, about.page),
             )
-
-
-def _suite_of(results: Results, given: str | None) -> Suite | None:
-    registry = discover()
-    if given is None:
-        return installed_suite(results.leaderboard, registry)
-    suite = load_suite(given, registry)
-    if suite.digest() != results.leaderboard.suite.digest:
-        raise DoribError(f"suite {given}: is not the one of {results.folder}; give that by --suite")
-    return suite

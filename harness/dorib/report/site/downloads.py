@@ -21,7 +21,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("controls", "gap", "gap_low", "gap_high", "second_judge"), float),
     **dict.fromkeys(("agreement", "utility", "utility_low", "utility_high"), float),
     **{"worst_kind": str, "utility_of_worst_kind": float, "work": float, "errors": int},
-    "entry": str,
+    **dict.fromkeys(("entry", "claim", "verified_by"), str),
 }
 """Of a board's lines, with the types of their values; each may be None."""
 _TEX = {
@@ -64,6 +64,7 @@ def _fields(row: BoardRow, entry: Entry, required: bool, file: str) -> Iterator[
     yield from _with_interval(entry.utility)
     yield from (kind[0], kind[1].value) if kind else (None, None)
     yield from (entry.work.search_mean_memorized, entry.errors, file)
+    yield from (row.mark.state, row.mark.by or None) if row.mark else (None, None)
 
 
 def _with_interval(of: Rate | Interval | UtilityShare | None) -> tuple[float | None, ...]:

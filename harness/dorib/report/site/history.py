@@ -14,9 +14,9 @@ from dorib.contracts.cards import Line
 from dorib.errors import DoribError
 from dorib.ranking.rates import Facts, Sha256
 from dorib.reading import Malformed, read_text
+from dorib.report.site.marks import measured
 from dorib.report.site.rows import BoardRow
 from dorib.store.files import write_text
-from dorib.store.fingerprint import digest
 from dorib.validation import first_problem
 
 HISTORY_FILE = "history.jsonl"
@@ -70,7 +70,7 @@ def record_changes(
     """
     history = read_history(folder)
     last = {change.row: change for change in history}
-    now = {row.method.label: _digest(row) for row in rows}
+    now = {row.method.label: measured(row.cells) for row in rows}
     found: list[tuple[str, Literal["new", "measured again", "withdrawn"], str]] = []
     for label, of_row in now.items():
         before = last.get(label)
@@ -91,13 +91,3 @@ def record_changes(
         lines = [json.dumps(change.model_dump(mode="json")) + "\n" for change in (*history, *new)]
         write_text(folder / HISTORY_FILE, "".join(lines))
     return new
-
-
-def _digest(row: BoardRow) -> str:
-    """Of what was measured: it stays where a card or a version of Python changes."""
-    return digest(
-        {
-            attack: [entry.mitigation.fingerprint, entry.digests.model_dump(mode="json")]
-            for attack, entry in sorted(row.cells.items())
-        }
-    )

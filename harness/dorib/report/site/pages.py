@@ -26,6 +26,7 @@ from dorib.report.site.downloads import (
     numbers,
 )
 from dorib.report.site.history import Change, read_history, record_changes
+from dorib.report.site.marks import STATES, read_marks
 from dorib.report.site.pictures import Pictures, read_pictures
 from dorib.report.site.rows import GROUPS, BoardRow, attacks_of, board_rows, card_of, shown
 from dorib.report.site.samples import SAMPLES, write_samples
@@ -58,9 +59,16 @@ class Site:
         return [(word, counts[word]) for word in WORDS if counts[word]]
 
     @property
+    def claims(self) -> list[tuple[str, int]]:
+        """How many rows' claims are verified, unverified, failed."""
+        counts = Counter(row.mark.state for row in self.rows if row.mark)
+        return [(state, counts[state]) for state in STATES if counts[state]]
+
+    @property
     def first(self) -> BoardRow | None:
-        """The row of rank 1."""
-        return next((row for row in self.rows if row.row.rank == 1), None)
+        """The row of the best rank whose claim has not failed."""
+        ranked = (row for row in self.rows if row.row.rank is not None)
+        return next((row for row in ranked if not row.failed), None)
 
     def last_change(self, row: BoardRow) -> Change | None:
         """Who measured a row, and when."""
@@ -84,12 +92,14 @@ def write_site(root: Path, registry: Registry | None = None, by: str | None = No
     known = registry or discover()
     boards = [read_board(folder, known) for folder in find_boards(root)]
     found = [(board, read_pictures(board.folder, board.entries)) for board in boards]
-    _ = [read_history(board.folder) for board in boards]
+    for board in boards:
+        read_history(board.folder)
+        read_marks(board.folder)
     environment = _environment()
     pages, sites = [], []
     with named_write_errors(root):
         for board, pictures in found:
-            rows = board_rows(board.leaderboard, board.entries)
+            rows = board_rows(board.leaderboard, board.entries, read_marks(board.folder))
             if by is not None:
                 record_changes(board.folder, rows, by, datetime.datetime.now(datetime.UTC).date())
             site = Site(board, rows, pictures, read_history(board.folder))

@@ -72,6 +72,7 @@ class Pictures:
     """A board's gallery by sample and cell."""
 
     def __init__(self, gallery: Gallery, entries: Mapping[tuple[str, str], Entry]) -> None:
+        self.gallery = gallery
         self.samples = gallery.samples
         self._entries = entries
         self._by_place = {(p.sample, p.mitigation, p.attack): p for p in gallery.pictures}
@@ -128,11 +129,19 @@ def read_pictures(folder: Path, entries: Sequence[Entry]) -> Pictures | None:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(f"{path}: no gallery ({first_problem(error)}); run again") from error
-    cells = {(entry.mitigation.label, entry.attack.label): entry for entry in entries}
-    problem = next(_problems(folder, gallery, cells), None)
+    problem = next(_problems(folder, gallery, _cells(entries)), None)
     if problem:
         raise DoribError(f"{path}: {problem}; restore the files, or run again")
-    return Pictures(gallery, cells)
+    return pictures_of(gallery, entries)
+
+
+def pictures_of(gallery: Gallery, entries: Sequence[Entry]) -> Pictures:
+    """A gallery beside the entries that it is of."""
+    return Pictures(gallery, _cells(entries))
+
+
+def _cells(entries: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
+    return {(entry.mitigation.label, entry.attack.label): entry for entry in entries}
 
 
 def _problems(
@@ -144,9 +153,8 @@ def _problems(
     for sample in gallery.samples:
         if not SAMPLE.fullmatch(sample.id) or set(sample.id) == {"."}:
             yield f"sample {sample.id!r} is no name of a page"
-    files = [s.original for s in gallery.samples]
-    files += [p.picture for p in gallery.pictures if p.picture is not None]
-    for file in files:
+    files = [s.original for s in gallery.samples] + [p.picture for p in gallery.pictures]
+    for file in (file for file in files if file is not None):
         if not PICTURE.fullmatch(file) or ".." in file:
             yield f"{file!r} is no picture in `gallery`"
         elif not (folder / file).is_file():

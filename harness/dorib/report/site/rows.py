@@ -14,6 +14,7 @@ from dorib.ranking.entry_fields import MethodFacts
 from dorib.ranking.leaderboard import Leaderboard, Row, entry_file
 from dorib.ranking.rates import UtilityShare
 from dorib.ranking.verdict import Verdict, verdict
+from dorib.report.site.marks import Mark, Marks
 
 Group: TypeAlias = Literal["global", "per sample", "reference"]
 GROUPS: dict[Group, str] = {
@@ -35,6 +36,8 @@ class BoardRow:
     verdict: Verdict | None
     differing: str
     """Its parameters in which it differs from rows of the same method; empty where it is alone."""
+    mark: Mark | None
+    """What is known of its claim; None for reference lines."""
 
     @cached_property
     def anchor(self) -> str:
@@ -45,6 +48,11 @@ class BoardRow:
     def files(self) -> dict[str, str]:
         """Its entries' files by the attack's label."""
         return {cell.attack: cell.entry for cell in self.row.cells}
+
+    @property
+    def failed(self) -> bool:
+        """Whether its claim did not come out."""
+        return self.mark is not None and self.mark.state == "failed"
 
     @property
     def first(self) -> Entry:
@@ -103,7 +111,7 @@ def card_of(method: MethodFacts) -> MethodCard:
     return method.card or MethodCard(title=method.name)
 
 
-def board_rows(board: Leaderboard, entries: Sequence[Entry]) -> list[BoardRow]:
+def board_rows(board: Leaderboard, entries: Sequence[Entry], marks: Marks) -> list[BoardRow]:
     """All rows, in the order of the page."""
     cells: dict[str, dict[str, Entry]] = {}
     for entry in entries:
@@ -116,9 +124,11 @@ def board_rows(board: Leaderboard, entries: Sequence[Entry]) -> list[BoardRow]:
     differing = _differing([row.mitigation for _, row in placed])
     rows = []
     for group, row in placed:
-        own = cells[row.mitigation.label]
+        label = row.mitigation.label
+        own = cells[label]
         found = verdict([*own.values()])
-        rows.append(BoardRow(row, group, own, found, differing[row.mitigation.label]))
+        mark = None if group == "reference" else marks.of(label, own)
+        rows.append(BoardRow(row, group, own, found, differing[label], mark))
     return rows
 
 

@@ -6,7 +6,7 @@
   }));
   const order = rows.slice(), heads = [...table.querySelectorAll("thead th")];
   const field = (id) => document.getElementById(id);
-  const FIELDS = ["q", "verdict", "family", "access", "group", "budget", "judge", "knows"].filter(field);
+  const FIELDS = ["q", "verdict", "claim", "family", "access", "group", "budget", "judge", "knows"].filter(field);
   const boxes = [...field("columns").querySelectorAll("input")];
   const state = { sort: "", hide: new Set() };
 
@@ -111,9 +111,9 @@
     for (const row of sorted) row.body.append(row.element, row.details);
   };
   const shows = (row) => {
-    const { text: words, verdict, family, access } = row.element.dataset, value = (id) => field(id)?.value ?? "";
+    const { text: words, verdict, claim, family, access } = row.element.dataset, value = (id) => field(id)?.value ?? "";
     return value("q").toLowerCase().split(/\s+/).every((word) => words.includes(word))
-      && (!value("verdict") || value("verdict") === verdict) && (!value("family") || value("family") === family)
+      && (!value("verdict") || value("verdict") === verdict) && (!value("claim") || value("claim") === claim) && (!value("family") || value("family") === family)
       && (!value("access") || value("access") === access) && (!value("group") || value("group") === row.body.dataset.group);
   };
   const filter = () => {

@@ -1,0 +1,113 @@
+"""Taking a submission into a board: held against it, reviewed, ranked among its rows, marked."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from dorib.errors import DoribError
+from dorib.host.registry import Registry
+from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
+from dorib.replay.reviewing import Review, refuse_incomparable, review, rows_of
+from dorib.report.export.galleries import only
+from dorib.report.gallery import GALLERY_FILE
+from dorib.report.site.boards import Board, read_board
+from dorib.report.site.history import read_history, record_changes
+from dorib.report.site.marks import read_marks, write_marks
+from dorib.report.site.pictures import read_pictures
+from dorib.report.site.rows import board_rows
+from dorib.report.witnesses.places import edit_place, stub_place, triggers_place, values_place
+from dorib.reporting import Reporter
+from dorib.store.files import named_write_errors, write_json
+
+
+def merge(
+    submission: Path,
+    board: Path,
+    registry: Registry,
+    reporter: Reporter,
+    *,
+    by: str,
+    suite: str | None = None,
+    large: Path | None = None,
+) -> Review:
+    """Verify a submission and put its rows onto a board, ranked anew, with their marks.
+
+    A row that is there already gives way only to one of a worst gap that is no smaller, and to none
+    whose claim failed. Pictures are not taken over: nothing shows that they are the row's.
+
+    Args:
+        submission: what `dorib submit` wrote.
+        board: the folder of the leaderboard that it is for.
+        registry: where metrics, probes, rules and suites are looked up.
+        reporter: hears of each verb that has work to do.
+        by: who verifies.
+        suite, large: as `verify` has them.
+
+    Raises:
+        DoribError: one of the two cannot be read, they are of another suite or making, or the
+            board cannot be written; then the board is as it was.
+    """
+    new, there = read_board(submission, registry), read_board(board, registry)
+    pictures = read_pictures(board, there.entries)
+    read_history(board)
+    refuse_incomparable(new, there)
+    # Before the long part: whether all its rows could stand there.
+    _ranked_together(there, new, {row.mitigation.label for row in rows_of(new)})
+    found = review(submission, board, registry, reporter, by=by, suite=suite, large=large)
+    if not found.taken:
+        return found
+    entries = _ranked_together(there, new, found.taken)
+    with named_write_errors(board, "--board"):
+        for entry in entries:
+            if entry.mitigation.label in found.taken:
+                _take_witnesses(submission, board, entry)
+        write_leaderboard(
+            board, entries, there.leaderboard.required_attacks, there.leaderboard.unfinished
+        )
+        kept = {entry_file(entry) for entry in entries}
+        for file in (entry_file(entry) for entry in there.entries):
+            if file not in kept:
+                (board / file).unlink(missing_ok=True)
+        if pictures is not None:
+            cells = {
+                (entry.mitigation.label, entry.attack.label)
+                for entry in there.entries
+                if entry.mitigation.label not in found.taken
+            }
+            gallery = only(pictures.gallery, cells)
+            write_json(board / GALLERY_FILE, gallery.model_dump(mode="json"))
+        write_marks(board, {label: found.marks[label] for label in found.taken})
+        rows = board_rows(read_board(board, registry).leaderboard, entries, read_marks(board))
+        record_changes(board, rows, by, datetime.datetime.now(datetime.UTC).date())
+    return found
+
+
+def _ranked_together(there: Board, new: Board, taken: Collection[str]) -> Sequence[Entry]:
+    """The entries of a board with those rows of a submission in the place of its own.
+
+    Raises:
+        DoribError: they make no leaderboard.
+    """
+    entries = [e for e in there.entries if e.mitigation.label not in taken]
+    entries += [e for e in new.entries if e.mitigation.label in taken]
+    try:
+        leaderboard(entries, there.leaderboard.required_attacks, there.leaderboard.unfinished)
+    except DoribError as error:
+        reason = str(error).removeprefix("leaderboard: ")
+        raise DoribError(f"{new.folder}: cannot stand on {there.folder}: {reason}") from error
+    return entries
+
+
+def _take_witnesses(submission: Path, board: Path, entry: Entry) -> None:
+    packs = [edit_place(entry), triggers_place(entry)]
+    for place in (*packs, *map(stub_place, packs), values_place(entry)):
+        target = board / place
+        if (submission / place).is_file():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(submission / place, target)
+        else:
+            target.unlink(missing_ok=True)
