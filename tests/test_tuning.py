@@ -34,7 +34,8 @@ GRIDS: dict[str, Any] = {
         "wanda": {
             "source": "made up",
             "method": "wanda:timesteps=1",
-            "points": [{"sparsity": 0.1}, {"sparsity": 0.5}],
+            # The last cannot be: the suite samples in three steps.
+            "points": [{"sparsity": 0.1}, {"sparsity": 0.5}, {"sparsity": 0.9, "timesteps": 99}],
             "until_tuned": {"sparsity": 0.5},
         },
     },
@@ -133,7 +134,7 @@ def test_it_runs_writes_and_goes_on(
     alone = tune(suite_copy, out, "wanda")
     assert list(alone.methods) == ["wanda"]
     assert (alone.split, alone.samples, alone.images) == ("dev", 2, 2)
-    [weak, strong] = alone.methods["wanda"].points
+    weak, strong, failed = alone.methods["wanda"].points
     assert (weak.method, strong.method) == (
         "wanda:sparsity=0.1,timesteps=1",
         "wanda:sparsity=0.5,timesteps=1",
@@ -144,6 +145,8 @@ def test_it_runs_writes_and_goes_on(
         assert one.fit_items > 0
         assert one.fit_seconds is not None and one.fit_seconds > 0
         assert one.errors == 0
+    assert failed.errors > 0
+    assert failed.fit_seconds is None
 
     both = tune(suite_copy, out)
     assert list(both.methods) == ["prompt-filter", "wanda"]
