@@ -25,7 +25,7 @@ ARCHITECTURES = {"SD 1.4": "epsilon", "SD 2.1": "plain", "SDXL": "sdxl"}
 SETTINGS: Mapping[str, object] = {"batch_size": 8, "seeds": 3, "budgets": [24]}
 
 REFUSED: Mapping[tuple[str, str], str] = {}
-"""By architecture and method, what is said where it cannot be run."""
+"""By architecture and method, what is said where it cannot be run; today there is nothing."""
 
 
 @pytest.fixture(scope="module")
