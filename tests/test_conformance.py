@@ -15,40 +15,17 @@ from dorib.host.registry import Registry, discover
 from dorib.testing.conformance.checks import CHECKS, Check, check
 from dorib.testing.conformance.workplace import Workplace
 from fixtures import faults
+from fixtures.every_method import ELSEWHERE, every_form
 
 FILE = Path(faults.__file__)
 BY_NAME = {one.name: one for one in CHECKS}
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 
-SHORT_TUNING = "surrogate=(wanda:sparsity=0.1),search_budget=24,epochs=1,general_images=4"
-
-# Kind, as typed, and whether it is looked at in CI; the others weekly.
+IN_CI = {"wanda:sparsity=0.1", "dori:pairs=2,start=prompt"}
+"""Of methods on a model, those looked at in CI; the others weekly."""
+# Kind, as typed, and whether it is looked at in CI.
 BUILT_IN: list[tuple[MethodKind, str, bool]] = [
-    ("mitigation", "wanda:sparsity=0.1", True),
-    ("mitigation", "wanda:sparsity=0.1,scope=per_sample", False),
-    ("mitigation", "none", False),
-    ("mitigation", "nemo", False),
-    ("mitigation", "prompt-filter", False),
-    ("mitigation", "prompt-noise", False),
-    ("mitigation", "guidance", False),
-    ("mitigation", "attention", False),
-    ("mitigation", "embedding-descent:steps=2,captions=4", False),
-    ("mitigation", "noise-descent:steps=2,captions=4", False),
-    ("mitigation", "noise-adjustment", False),
-    ("mitigation", "quantize:base=wanda:sparsity=0.1", False),
-    ("mitigation", f"adversarial-finetune:{SHORT_TUNING}", False),
-    ("mitigation", "concept", False),
-    ("mitigation", "concept:method=esd,pictures=2,steps_per_caption=2", False),
-    ("mitigation", "concept:method=ablation,pictures=2,steps_per_caption=2", False),
-    ("mitigation", "unlearn:pictures=2,steps_per_image=1", False),
-    ("attack", "none", False),
-    ("attack", "dori:pairs=2", True),
-    ("attack", "evolution:pairs=1,judging_pairs=2", False),
-    ("attack", "inversion:pairs=2", False),
-    ("attack", "tokens:pairs=2,judging_pairs=2", False),
-    ("attack", "relearn", False),
-    ("attack", "seeds", False),
-    ("attack", "prompt-walk", False),
+    *((kind, spec, spec in IN_CI) for kind, spec, _ in every_form()),
     ("metric", "clip", True),
     ("metric", "image-similarity", False),
     ("metric", "image-quality", False),
@@ -59,18 +36,12 @@ BUILT_IN: list[tuple[MethodKind, str, bool]] = [
     ("rule", "embedding-descent:steps=2,threshold=0", False),
     ("rule", "noise-descent:steps=2,threshold=0", False),
     ("rule", "noise-adjustment", False),
-    ("probe", "loss-gap:pairs=4", False),
-    ("probe", "clid:pairs=4", False),
-    ("probe", "magnitude", False),
-    ("probe", "one-step", False),
 ]
 # What cannot be looked at on a random suite, and what is said of it.
 REFUSED: dict[tuple[MethodKind, str], str] = {
-    ("mitigation", "retrain"): "this suite has no oracle",
-    ("mitigation", "checkpoint"): "'path': is missing",
+    **ELSEWHERE,
     # Looked at in the mitigation that writes its substitutes.
     ("rule", "prompt-filter"): "'substitutes': is missing",
-    ("attack", "transfer"): "it replays another attack",
     ("metric", "sscd"): "descriptor",
     ("metric", "sscd-agreement"): "'backend': is missing",
 }
@@ -162,6 +133,7 @@ def test_every_built_in_method_is_looked_at() -> None:
     looked_at = {(kind, spec.partition(":")[0]) for kind, spec, _ in BUILT_IN}
     assert looked_at | REFUSED.keys() == registered
     assert not looked_at & REFUSED.keys()
+    assert {spec for _, spec, _ in BUILT_IN} >= IN_CI
 
 
 @pytest.mark.parametrize("one", CHECKS, ids=[one.name for one in CHECKS])

@@ -46,9 +46,13 @@ def run_in(out: Path, suite: Path, **options: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def suite(tiny_suite_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The random suite, two of its samples on `test` drawn ten times as often as the others."""
+    """The random suite, two of its samples on `test` drawn ten times as often as the others.
+
+    Its split `dev` has no controls, as a split of duplication levels.
+    """
     folder = Path(shutil.copytree(tiny_suite_folder, tmp_path_factory.mktemp("suite") / "suite"))
     rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if (row["role"], row["split"]) != ("control", "dev")]
     for row in rows:
         often = row["role"] == "memorized" and row["id"][-1] in "01" and row["split"] == "test"
         row["duplication"] = 100 if often else 10
@@ -111,8 +115,8 @@ def test_every_attack_metric_and_budget_has_its_row(found: Findings, runs: dict[
     assert {LIKENESS, DISTANCE, "replicates", "diversity"} <= {metric for _, metric, _ in trusts}
     for attack, metric, budget in trusts:
         trust = trusts[attack, metric, budget]
-        # Four memorized samples on test and two on dev; three controls and one.
-        sizes = {"oracle": (12, 6), "controls": (12, 8)}
+        # Four memorized samples on test and two on dev; three controls.
+        sizes = {"oracle": (12, 6), "controls": (12, 6)}
         for against, (held, not_held) in sizes.items():
             parted = getattr(trust, against)
             wanted = {"attack": attack, "metric": metric, "budget": budget}
@@ -133,6 +137,7 @@ def test_every_probe_has_its_row(found: Findings, runs: dict[str, Path]) -> None
         wanted = {"attack": None, "metric": f"{PROBE} score", "budget": 0}
         value = expected(records(*runs.values()), against, **wanted)
         assert getattr(trust, against).auc == pytest.approx(value)
+        assert (getattr(trust, against).held, getattr(trust, against).not_held) == (12, 6)
 
 
 def test_samples_drawn_often_and_seldom_have_rows_of_their_own(found: Findings) -> None:
@@ -141,6 +146,30 @@ def test_samples_drawn_often_and_seldom_have_rows_of_their_own(found: Findings) 
         for level in (None, 100, 10)
     }
     assert {level: set(held) for level, held in sizes.items()} == {None: {12}, 100: {4}, 10: {8}}
+
+
+def test_what_was_drawn_more_often_may_tell_more(found: Findings, runs: dict[str, Path]) -> None:
+    rows = [row for row in records(*runs.values()) if row["metric"] == LIKENESS]
+    for (attack, metric, budget), trust in by_place(found).items():
+        if metric != LIKENESS:
+            continue
+        more, pairs = 0.0, 0
+        for model in HOLDING:
+            of_model = [r for r in rows if r["mitigation"] == model and r["role"] == "memorized"]
+            best: dict[str, float] = {}
+            for row in of_model:
+                if row["attack"] == attack and row["budget"] <= budget:
+                    best[row["sample"]] = max(row["value"], best.get(row["sample"], -1.0))
+            often = [
+                v for name, v in best.items() if name in ("test-memorized-0", "test-memorized-1")
+            ]
+            seldom = [v for name, v in best.items() if name[-1] in "23" or name.startswith("dev")]
+            assert (len(often), len(seldom)) == (2, 4)
+            more += sum((a > b) + (a == b) / 2 for a in often for b in seldom)
+            pairs += 8
+        assert trust.degree == pytest.approx(more / pairs)
+    assert {trust.degree for trust in by_place(found, 100).values()} == {None}
+    assert [trust.degree is None for trust in found.probes] == [False, True, True]
 
 
 def test_without_the_suite_no_level_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -204,7 +233,7 @@ def curve(*values: float, width: float = 0.05) -> list[AttackTrust]:
     return [
         AttackTrust(
             attack="dori", metric=LIKENESS, budget=10 * place, duplication=None,
-            oracle=parted(value), controls=None, missing=0,
+            oracle=parted(value), controls=None, degree=None, missing=0,
         )
         for place, value in enumerate(values, start=1)
     ]  # fmt: skip

@@ -90,6 +90,9 @@ from .kit.finetuning.general import drawn_general_pictures as drawn_general_pict
 from .kit.finetuning.general import general_pictures as general_pictures
 from .kit.finetuning.general import general_prompts as general_prompts
 from .kit.finetuning.low_rank import LowRankFactors as LowRankFactors
+from .kit.finetuning.params import BatchSize as BatchSize
+from .kit.finetuning.params import CheckpointEvery as CheckpointEvery
+from .kit.finetuning.params import GeneralPairsParams as GeneralPairsParams
 from .kit.finetuning.params import TrainingParams as TrainingParams
 from .kit.finetuning.pictures import SHARED_WORK as SHARED_WORK
 from .kit.finetuning.pictures import Order as Order

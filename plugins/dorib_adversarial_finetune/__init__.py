@@ -6,12 +6,20 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dorib import MethodCard, MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
+from dorib import (
+    CheckpointEvery,
+    GeneralPairsParams,
+    MethodCard,
+    MethodChoice,
+    MethodSpec,
+    Register,
+    hookimpl,
+)
 
 dorib_contract = 2
 
 
-class AdversarialFinetuneParams(TrainingParams):
+class AdversarialFinetuneParams(GeneralPairsParams):
     """What is searched with, what is trained towards, and how long.
 
     The published variant is the default, as far as it is known of the paper's third version (arXiv
@@ -80,25 +88,11 @@ class AdversarialFinetuneParams(TrainingParams):
         description="weight of the denoising loss on general pairs, beside 1 for that on found "
         "embeddings; 1: unweighted, as in the paper; 0: no such loss",
     )
-    general: Literal["auto", "real", "drawn"] = Field(
-        "auto",
-        description="what the general pairs are: the suite's own images with their captions, as in "
-        "the paper, or pictures that the untouched model draws for general captions; auto: real "
-        "where the suite has any",
-    )
-    general_images: int = Field(
-        128, ge=1, description="general pairs, chosen by lot from those there are"
-    )
     epochs: int = Field(5, ge=1, description="passes over the memorized images; 5 in the paper")
     steps_per_search: int = Field(
         1, ge=1, description="gradient steps on what one search has found, each on fresh noise"
     )
-    batch_size: int = Field(
-        4, ge=1, description="memorized images searched for together, and in one gradient step"
-    )
-    checkpoint_every: int = Field(
-        10, ge=1, description="searches between two checkpoints that a killed fit goes on from"
-    )
+    checkpoint_every: CheckpointEvery = 10
 
     @model_validator(mode="after")
     def _shares_of_a_whole(self) -> Self:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dorib import MethodCard, Register, TrainingParams, hookimpl
+from dorib import BatchSize, MethodCard, Register, TrainingParams, hookimpl
 
 dorib_contract = 2
 
@@ -19,9 +19,7 @@ _UCE = frozenset({"anchor", "tokens", "erase_scale", "preserve", "preserve_scale
 _TRAINED = frozenset(TrainingParams.model_fields) | {
     "pictures",
     "steps_per_caption",
-    "batch_size",
     "drawn_together",
-    "checkpoint_every",
 }
 _USED = {
     "uce": _UCE,
@@ -108,11 +106,8 @@ class ConceptParams(TrainingParams):
     steps_per_caption: int = Field(
         200, ge=1, description="gradient steps for each memorized caption"
     )
-    batch_size: int = Field(1, ge=1, description="noised pictures in one batch")
+    batch_size: BatchSize = 1
     drawn_together: int = Field(8, ge=1, description="pictures drawn at a time; a matter of memory")
-    checkpoint_every: int = Field(
-        100, ge=1, description="steps between two checkpoints that a killed fit goes on from"
-    )
 
     @model_validator(mode="before")
     @classmethod

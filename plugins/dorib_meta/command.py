@@ -71,6 +71,7 @@ def meta(
         *(_aligned([*_probe_rows(found)]) if found.probes else ()),
         *([""] if found.probes else ()),
         "AUC (95 %): the chance that an image which is held looks more so than one which is not",
+        "degree: that of two held ones the one drawn more often in training looks more so",
         "falls beyond: against what a larger budget has less; apart: the intervals do not meet",
         "",
         f"figures  {', '.join(str(path) for path in made.figures)}",
@@ -79,7 +80,8 @@ def meta(
 
 
 def _attack_rows(found: Findings, metric: str) -> Iterator[Row]:
-    yield f"attack, by {metric}", "budget", "level", "oracle", "controls", "falls beyond"
+    columns = "level", "oracle", "controls", "degree"
+    yield f"attack, by {metric}", "budget", *columns, "falls beyond"
     for trust in found.attacks:
         if trust.metric == metric:
             whole = trust.duplication is None
@@ -90,15 +92,17 @@ def _attack_rows(found: Findings, metric: str) -> Iterator[Row]:
                 _level(trust.duplication),
                 _shown(trust.oracle),
                 _shown(trust.controls),
+                _degree(trust.degree),
                 ", ".join(fall.against + (" (apart)" if fall.apart else "") for fall in here),
             )
 
 
 def _probe_rows(found: Findings) -> Iterator[Row]:
-    yield "probe", "level", "oracle", "controls"
+    yield "probe", "level", "oracle", "controls", "degree"
     for trust in found.probes:
         level = _level(trust.duplication)
-        yield trust.probe, level, _shown(trust.oracle), _shown(trust.controls)
+        parted = _shown(trust.oracle), _shown(trust.controls)
+        yield trust.probe, level, *parted, _degree(trust.degree)
 
 
 def _is_at(fall: Fall, trust: AttackTrust) -> bool:
@@ -112,6 +116,10 @@ def _level(duplication: int | None) -> str:
 
 def _shown(parted: Parted | None) -> str:
     return "-" if parted is None else f"{parted.auc:.2f} ({parted.low:.2f}-{parted.high:.2f})"
+
+
+def _degree(degree: float | None) -> str:
+    return "-" if degree is None else f"{degree:.2f}"
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -97,9 +97,7 @@ def gather(runs: Sequence[Results], pools: Pools) -> Evidence:
     seen: dict[tuple[object, ...], float] = {}
     for run in runs:
         if has_records(run):
-            probes = {label for entry in run.entries for label in entry.probes}
-            questions = {probe_quantity(label, SCORE): label for label in probes}
-            _read(run.records(), pools, questions, evidence, seen)
+            _read(run.records(), pools, evidence, seen)
         else:
             _read_rates(run.entries, pools, evidence)
     return evidence
@@ -113,7 +111,6 @@ def has_records(run: Results) -> bool:
 def _read(
     records: Iterable[Record],
     pools: Pools,
-    probes: Mapping[str, str],
     evidence: Evidence,
     seen: dict[tuple[object, ...], float],
 ) -> None:
@@ -123,7 +120,7 @@ def _read(
             continue
         if record.sample is None or record.cluster is None:
             continue
-        question = _question(record, probes)
+        question = _question(record)
         if question is None:
             continue
         item = Item(record.mitigation, record.role, record.sample, record.cluster)
@@ -139,13 +136,16 @@ def _read(
         evidence.add(question, record.budget, item, tells)
 
 
-def _question(record: Record, probes: Mapping[str, str]) -> Question | None:
+def _question(record: Record) -> Question | None:
     if record.attack is not None:
         # Of what has no better side, nothing says which of its values would tell.
         told = record.direction != "neither"
         return Question("attack", record.attack, record.metric) if told else None
-    label = probes.get(record.metric)
-    return Question("probe", label, SCORE) if label is not None else None
+    # Of a split without controls no entry names the probes: there is nothing to part there.
+    label = record.judge
+    if label is None or record.metric != probe_quantity(label, SCORE):
+        return None
+    return Question("probe", label, SCORE)
 
 
 def _read_rates(entries: Iterable[Entry], pools: Pools, evidence: Evidence) -> None:

@@ -35,6 +35,10 @@ class AttackTrust(StrictModel):
     """From the same samples on models without them; None where no such model was attacked."""
     controls: Parted | None
     """From images that no model saw, on the models that hold the others."""
+    degree: float | None
+    """Of two held samples that were drawn unequally often in training, the chance that the one
+    drawn more often has the more telling value, ties counting half; None where no two were, and in
+    the rows of single levels."""
     missing: int
     """Held pairs without a value: errors of the run."""
 
@@ -46,6 +50,7 @@ class ProbeTrust(StrictModel):
     duplication: int | None
     oracle: Parted | None
     controls: Parted | None
+    degree: float | None
     missing: int
 
 

@@ -79,7 +79,21 @@ def _rows(values: Values, pools: Pools, levels: Levels) -> Iterator[dict[str, An
         )
         against = {"oracle": parted(ours, others), "controls": parted(ours, controls)}
         if any(against.values()):
-            yield {"duplication": level, **against, "missing": _missing(ours, others)}
+            degree = _degree(held, levels) if level is None else None
+            missing = _missing(ours, others)
+            yield {"duplication": level, **against, "degree": degree, "missing": missing}
+
+
+def _degree(held: Values, levels: Levels) -> float | None:
+    """How well values follow how often a sample was drawn, under one and the same model."""
+    known = [(item, value) for item, value in held.items() if item.sample in levels]
+    wins = [
+        0.5 if value == less else float(value > less)
+        for item, value in known
+        for other, less in known
+        if item.mitigation == other.mitigation and levels[item.sample] > levels[other.sample]
+    ]
+    return sum(wins) / len(wins) if wins else None
 
 
 def _missing(held: Values, lacked: Values) -> int:

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from dorib import MethodCard, MethodChoice, MethodSpec, Register, TrainingParams, hookimpl
+from dorib import GeneralPairsParams, MethodCard, MethodChoice, MethodSpec, Register, hookimpl
 
 dorib_contract = 2
 
 
-class UnlearnParams(TrainingParams):
+class UnlearnParams(GeneralPairsParams):
     """Which loss, between which pictures, and how long.
 
     Published settings are the default: those of SISS (Alberti et al., "Data Unlearning in Diffusion
@@ -81,23 +81,9 @@ class UnlearnParams(TrainingParams):
         description="an own picture is a copy from this correlation with the original on; none: "
         "the 95th percentile between different originals",
     )
-    general: Literal["auto", "real", "drawn"] = Field(
-        "auto",
-        description="what general pictures are: the suite's own, or drawn by the untouched model "
-        "for general captions; auto: real where the suite has any",
-    )
-    general_images: int = Field(
-        128, ge=1, description="general pictures, chosen by lot from those there are"
-    )
     steps_per_image: int = Field(35, ge=1, description="gradient steps for each memorized image")
-    batch_size: int = Field(
-        4, ge=1, description="draws of a memorized image, timestep and noise computed together"
-    )
     gradient_accumulation: int = Field(
         4, ge=1, description="batches whose gradients make one step: 16 draws in all, as published"
-    )
-    checkpoint_every: int = Field(
-        100, ge=1, description="steps between two checkpoints that a killed fit goes on from"
     )
 
 

@@ -75,8 +75,8 @@ class RunCommandOptions(SharedOptions, WorkersOptions, total=False):
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file, or the preset finding-dori, with any of these options by name; those "
-            "given here win over it."
+            help="YAML file, or a preset (finding-dori, tiny), with any of these options by name; "
+            "those given here win over it."
         ),
     ]
 

@@ -28,7 +28,7 @@ class KilledRun:
     def __init__(self, asked: Mapping[str, object]) -> None:
         """Starts it; nobody need wait for it until its results are asked for.
 
-        `asked` is what `Bench` is made with: kind, spec, suite, out, limit, plugins.
+        `asked` is what `Bench` is made with: kind, spec, suite, out, limit, plugins, settings.
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, json.dumps(asked)],
@@ -78,6 +78,7 @@ def main() -> None:
         Path(asked["out"]),
         _Killing(),
         limit=asked["limit"],
+        **asked["settings"],
     ).make()
 
 

@@ -98,6 +98,7 @@ class Workplace:
                     "out": str(self.results(KILLED)),
                     "limit": 1 if self.suite_given else None,
                     "plugins": [str(path) for path in self.plugins],
+                    "settings": {},
                 }
             )
         return self._killed_run
