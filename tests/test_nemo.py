@@ -527,7 +527,7 @@ def test_unblocked_from_the_last_layer_to_the_first(picks: Picks, refined: Picks
 
 
 def test_the_seed_that_was_most_similar_is_looked_at_first() -> None:
-    """It alone refuses six neurons; only the first look is at both. Without its layer none is left."""
+    """It alone refuses six neurons; only the first look is at both. A layer less blocks nothing."""
     judge = scripted_judge(lambda picks: 0.52, drift=0.0)
     picks: Picks = (tuple(range(6)),)
     assert judge.exactly(picks) == 0.52
