@@ -15,7 +15,15 @@ from dorib_suites.tiny import unet as unets
 
 STAGES = Path(__file__).parent / "stages"
 """Trainings that no suite holds."""
-KEPT = ("autoencoder", "descriptor", "scene-unet", "scene-unet-grown", "decoder", "judge")
+KEPT = (
+    "autoencoder",
+    "descriptor",
+    "scene-unet",
+    "scene-unet-grown",
+    "decoder",
+    "judge",
+    "oracle-2-unet-deepen",
+)
 
 
 def unpack_components(suite: Path, folder: Path) -> None:
