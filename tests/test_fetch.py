@@ -457,9 +457,11 @@ def test_killed_among_originals_and_resumed(site: web.Site, tmp_path: Path, home
     at_the_gate = threading.Event()
 
     def reply(asked: web.Asked) -> None:
-        # Three workers: who asks for the twelfth has stored all but two of those before.
-        if sum(site.asked[path] for path in paths) > 11:
-            at_the_gate.set()
+        # Three workers: once all of them wait here, none is on its way with another question.
+        count = sum(site.asked[path] for path in paths)
+        if count > 11:
+            if count == 14:
+                at_the_gate.set()
             asked.hung_up(within=60)
         else:
             asked.send(web.picture(paths.index(asked.path)))
