@@ -39,13 +39,7 @@ def merge(
     A row that is there already gives way only to one of a worst gap that is no smaller, and to none
     whose claim failed. Pictures are not taken over: nothing shows that they are the row's.
 
-    Args:
-        submission: what `dorib submit` wrote.
-        board: the folder of the leaderboard that it is for.
-        registry: where metrics, probes, rules and suites are looked up.
-        reporter: hears of each verb that has work to do.
-        by: who verifies.
-        suite, large: as `verify` has them.
+    Takes what `review` takes.
 
     Raises:
         DoribError: one of the two cannot be read, they are of another suite or making, or the
