@@ -23,7 +23,7 @@ from dorib.cli.app import BAD_INPUT, main
 from dorib.config import RunConfig, make_config
 from dorib.contracts.methods import PlannedWork
 from dorib.host.registry import Registry, discover
-from dorib.plan.plan import Plan
+from dorib.plan.plan import Items, Plan
 from dorib.plan.speeds import Speeds
 from dorib.plan.steps import Step
 from dorib.reporting import Advance, Silent
@@ -247,6 +247,24 @@ def test_the_command_shows_it_and_measures_once(suite: Path, tmp_path: Path) -> 
     assert "how fast" not in told
     assert json.loads(printed)["total"]["items"] > 0
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == speeds
+
+
+def test_no_figure_is_cut_off(suite: Path, tmp_path: Path) -> None:
+    found = plan(config(suite, tmp_path, mitigation=["nemo:scope=global"]), discover())
+    long = "dori:start=random,restarts=4,learning_rate=0.05"
+    at_most = Items(items=273_440, exact=False)
+    for_hours = {"attack": long, "seconds": 5025.0}
+    rows = []
+    for row in found.rows:
+        cells = tuple(cell.model_copy(update=for_hours) for cell in row.cells)
+        changed = {"seconds": 2972.0, "fit": at_most, "cells": cells}
+        rows.append(row.model_copy(update=changed))
+    printed = io.StringIO()
+    show_plan(found.model_copy(update={"rows": tuple(rows)}), Console(file=printed, width=80))
+    table = printed.getvalue().split("\n\n")[1].splitlines()
+    assert max(map(len, table)) <= 80
+    for whole in ("49 min 32 s", "1 h 23 min", "at most 273,440", " time"):
+        assert any(whole in line for line in table)
 
 
 def test_json_takes_a_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,32 +217,69 @@ def test_the_driver_is_killed_and_the_run_goes_on(
     assert everything(tmp_path) == alone
 
 
-@pytest.fixture
-def cluster(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster of this machine alone, which runs until the test is over."""
-    port = "26379"
+PORT = "26379"
+ADDRESS = f"127.0.0.1:{PORT}"
+
+
+@contextmanager
+def started_cluster() -> Iterator[subprocess.Popen[bytes]]:
+    """The process that holds a cluster of this machine alone."""
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-    settings = ["--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    settings = ["--num-cpus=2", f"--port={PORT}", "--include-dashboard=false"]
     quiet = {**one_thread(), "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen([*start, *settings], env=quiet, stdout=subprocess.PIPE) as head:
-        yield f"127.0.0.1:{port}"
+        yield head
         head.terminate()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("address", ["auto", "of the cluster"])
-def test_a_running_cluster_does_the_work(
-    cluster: str, suite: Path, alone: dict[str, bytes], tmp_path: Path, address: str
-) -> None:
-    environment = {**one_thread(), "RAY_ADDRESS": cluster}
-    asked = command(suite, tmp_path, "--ray", "auto" if address == "auto" else cluster)
+@pytest.fixture
+def cluster(ray: Any) -> Iterator[subprocess.Popen[bytes]]:
+    with started_cluster() as head:
+        yield head
+
+
+def run_on_cluster(asked: list[str]) -> None:
+    """Run as soon as the cluster is up."""
+    environment = {**one_thread(), "RAY_ADDRESS": ADDRESS}
     deadline = time.monotonic() + 120
     while True:
         run = subprocess.run(asked, env=environment, text=True, capture_output=True)
         if run.returncode == 0 or time.monotonic() > deadline:
             break
-        # The cluster is not up yet.
         assert "cannot be reached" in run.stderr
     assert run.returncode == 0, run.stderr
     assert "2 workers" in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["auto", ADDRESS])
+def test_a_running_cluster_does_the_work(
+    cluster: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path, address: str
+) -> None:
+    run_on_cluster(command(suite, tmp_path, "--ray", address))
     assert everything(tmp_path) == alone
+
+
+@pytest.mark.slow
+def test_the_head_is_killed_and_the_run_goes_on_with_another(
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    asked = command(suite, tmp_path / "out", "--ray", ADDRESS)
+    with started_cluster() as head:
+        run_on_cluster(command(suite, tmp_path / "warm", "--ray", ADDRESS))
+        with subprocess.Popen(
+            asked, env=one_thread(), text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as run:
+            while not list((tmp_path / "out").glob("store/triggers/*/batch-*")):
+                assert run.poll() is None
+                time.sleep(0.1)
+            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+                process.kill()
+            _, printed = run.communicate()
+    assert run.returncode == 2, printed
+    [line] = [line for line in printed.splitlines() if line.startswith("dorib: error:")]
+    assert "is the cluster still running?" in line
+    assert "Traceback" not in printed
+    with started_cluster():
+        run_on_cluster(asked)
+    assert everything(tmp_path / "out") == alone

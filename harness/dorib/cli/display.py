@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from textwrap import indent
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dorib.cli import terminal
-from dorib.cli.tables import longest_line
+from dorib.cli.tables import cell_label, figures_columns, heading_label
 from dorib.printable import printable
 from dorib.report.overview import counted, footnotes, scale, table_lines, titles, verdicts
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from dorib.ranking.entries import Entry
     from dorib.report.run_result import RunResult
 
-LABEL_WIDTH = 24
 HEADING = "mitigation / attack"
 
 
@@ -40,13 +36,9 @@ def results_table(entries: Sequence[Entry]) -> Table:
     Flags are folded where there is less room, names and numbers never.
     """
     rows = list(_rows(entries))
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     # A quantity's name may be long: its words stand below one another.
     columns = [printable(title).replace("_", "\n") for title in titles(entries)]
-    for place, title in enumerate((HEADING, *columns)):
-        width = max(longest_line(Text(text)) for text in (title, *(row[place] for row in rows)))
-        justify: Literal["left", "right"] = "right" if place else "left"
-        table.add_column(title, justify=justify, no_wrap=True, min_width=width)
+    table = figures_columns((HEADING, *columns), rows)
     table.add_column("flags")
     for label, *cells in rows:
         style = "" if label.startswith(" ") else "bold"
@@ -57,21 +49,9 @@ def results_table(entries: Sequence[Entry]) -> Table:
 def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
     for line in table_lines(entries):
         if line.is_heading:
-            yield _packed(line.label, LABEL_WIDTH), *[""] * len(titles(entries)), line.flags
+            yield heading_label(line.label), *[""] * len(titles(entries)), line.flags
         else:
-            label = indent(_packed(line.label, LABEL_WIDTH - 2), "  ")
-            yield label, *line.figures, line.flags
-
-
-def _packed(label: str, width: int) -> str:
-    """A long label on several lines, broken between its parameters; within one that is too long."""
-    lines = [""]
-    longest = width - len("  ") - len(",")
-    for piece in re.findall(rf"[^:,]{{1,{longest}}}[:,]?|[:,]", printable(label)):
-        if lines[-1] and len(lines[-1]) + len(piece) > width:
-            lines.append("  ")
-        lines[-1] += piece
-    return "\n".join(lines)
+            yield cell_label(line.label), *line.figures, line.flags
 
 
 def _explanations(result: RunResult) -> Iterator[str]:

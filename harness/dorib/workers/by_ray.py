@@ -20,6 +20,10 @@ from dorib.workers.worker import Outcome, Plan, Told, Worker
 
 LOSSES = 10
 """So many workers lost one after another, and nothing stored between, end a run."""
+UNREACHABLE = (
+    "is the cluster still running? Once it is started again the same command goes on with what is "
+    "stored"
+)
 
 
 class InWorkerError(Exception):
@@ -79,6 +83,8 @@ def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
         if config.ray is None:
             # Ray tells its makers how it is used, unless it is told not to.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # By default its workers yield to every other process: beside a plain run they starve.
+            os.environ.setdefault("RAY_worker_niceness", "0")
             ray.init(
                 address="local",
                 num_cpus=max(_processors(), config.workers or 1),
@@ -208,9 +214,11 @@ class _Pool:
         self._stored = stored
         if self._losses >= LOSSES:
             reason = " ".join(str(error).split())
+            unreachable = isinstance(error, self._ray.exceptions.ActorUnavailableError)
+            advice = UNREACHABLE if unreachable else "give them more memory, or fewer of them"
             raise DoribError(
-                f"workers were lost {LOSSES} times and nothing was stored between; give them more "
-                f"memory, or fewer of them ({reason})"
+                f"workers were lost {LOSSES} times and nothing was stored between; {advice} "
+                f"({reason})"
             )
         self._reporter.note("a worker was lost; it is started again, and costs one batch")
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dorib.cli import terminal
 from dorib.cli.ahead.durations import duration
+from dorib.cli.tables import cell_label, figures_columns, heading_label
 from dorib.plan.plan import CellPlan, Items, Plan, RowPlan
-from dorib.printable import printable
 from dorib.ranking.checks.reasons import REFERENCE_LINE
 from dorib.report.overview import counted
 
 LONG = 3600
 """Seconds from which on a run says on a terminal what it will take before it starts."""
-LABEL_WIDTH = 33
-HEADINGS = "U-Net items", "pictures", "stored", "time"
+HEADINGS = "mitigation / attack", "  U-Net items", "  pictures", "  stored", "  time"
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -30,18 +28,24 @@ def show_plan(plan: Plan, console: Console) -> None:
 
 
 def plan_table(plan: Plan) -> Table:
-    """For each mitigation a heading with its fit, and below it a row for each attack."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("mitigation / attack", min_width=LABEL_WIDTH, overflow="fold")
-    for heading in HEADINGS:
-        table.add_column(f"  {heading}", justify="right", no_wrap=True)
-    for row in plan.rows:
-        label = Text(printable(row.mitigation), style="bold")
-        table.add_row(label, *(f"  {text}" for text in ("", "", "", _time(row.seconds))))
-        table.add_row("  fit", f"  {_items(row.fit)}")
-        for cell in row.cells:
-            table.add_row(Text(f"  {printable(cell.attack)}"), *(f"  {t}" for t in _figures(cell)))
+    """For each mitigation a heading with its fit, and below it a row for each attack.
+
+    Labels are folded where they are long, numbers never.
+    """
+    rows = list(_rows(plan))
+    table = figures_columns(HEADINGS, rows)
+    for label, *figures in rows:
+        style = "" if label.startswith(" ") else "bold"
+        table.add_row(Text(label, style=style), *figures)
     return table
+
+
+def _rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    for row in plan.rows:
+        yield heading_label(row.mitigation), "", "", "", f"  {_time(row.seconds)}"
+        yield cell_label("fit"), f"  {_items(row.fit)}", "", "", ""
+        for cell in row.cells:
+            yield cell_label(cell.attack), *(f"  {figure}" for figure in _figures(cell))
 
 
 def summary(plan: Plan) -> Iterator[str]:
