@@ -226,7 +226,7 @@ def started_cluster() -> Iterator[subprocess.Popen[bytes]]:
     """The process that holds a cluster of this machine alone."""
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     settings = ["--num-cpus=2", f"--port={PORT}", "--include-dashboard=false"]
-    quiet = {**one_thread(), "RAY_USAGE_STATS_ENABLED": "0"}
+    quiet = {**one_thread(), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     with subprocess.Popen([*start, *settings], env=quiet, stdout=subprocess.PIPE) as head:
         yield head
         head.terminate()
