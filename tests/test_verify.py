@@ -16,6 +16,7 @@ from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
 from dorib.replay.comparing import Outcome, compare_sample
 from dorib.replay.verifying import verify
+from dorib.report.site.marks import read_marks
 from dorib.report.witnesses.reading import read_edit_witness
 from dorib.report.witnesses.values import Values
 from dorib.report.witnesses.writing import write_witnesses
@@ -84,6 +85,41 @@ def test_a_lie_is_found(name: str, copy: Path, tiny_suite_folder: Path, kept: Pa
     assert cell.outcome == Outcome.NOT_SO
     assert giveaway in " ".join(cell.reasons)
     assert all("\n" not in reason for reason in cell.reasons)
+
+
+def test_the_rows_of_a_board_are_marked(
+    copy: Path, tiny_suite_folder: Path, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "witnesses" / "prompt-filter.dori.values.safetensors").unlink()
+    more = ["--suite", str(tiny_suite_folder), "--out", str(kept), "--by", "B. Reader"]
+    with pytest.raises(SystemExit) as exit:
+        main(["verify", str(copy), *more])
+    assert exit.value.code == 1
+    assert "2 rows marked" in capsys.readouterr().err
+    marks = read_marks(copy).rows
+    assert {label: (mark.state, mark.by) for label, mark in marks.items()} == {
+        ROW: ("verified", "B. Reader"),
+        "prompt-filter": ("failed", "B. Reader"),
+    }
+    assert marks["prompt-filter"].reason.startswith("prompt-filter x dori: ")
+
+
+@pytest.mark.parametrize(
+    ("where", "by", "problem"),
+    [(ENTRY, "B. Reader", "leaderboard's folder"), ("", " ", "name"), ("", "a\x1b[0m", "--by")],
+)
+def test_what_cannot_be_marked_is_refused_before_anything_is_replayed(
+    published: Path,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    by: str,
+    problem: str,
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["verify", str(published / where), "--by", by])
+    assert exit.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert problem in line
 
 
 def test_the_command_ends_with_1_where_something_is_not_so(

@@ -11,7 +11,8 @@ from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
-from dorib.replay.reviewing import Review, refuse_incomparable, review, rows_of
+from dorib.replay.marking import rows_of
+from dorib.replay.reviewing import Review, refuse_incomparable, review
 from dorib.report.export.galleries import only
 from dorib.report.gallery import GALLERY_FILE
 from dorib.report.site.boards import Board, read_board

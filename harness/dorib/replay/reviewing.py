@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
-from dorib.ranking.entries import Entry
-from dorib.ranking.leaderboard import Leaderboard, Row
+from dorib.ranking.leaderboard import Row
 from dorib.ranking.verdict import verdict
-from dorib.replay.verifying import Verified, verify
+from dorib.replay.marking import cells_of, marks_of, rows_of
+from dorib.replay.verifying import verify
 from dorib.report.site.boards import Board, read_board
-from dorib.report.site.marks import Mark, State, measured, read_marks
+from dorib.report.site.marks import Mark, State, read_marks
 from dorib.reporting import Reporter
 
 NEIGHBOURS = 3
@@ -79,7 +79,7 @@ def review(
     new, there = read_board(submission, registry), read_board(board, registry)
     refuse_incomparable(new, there)
     found = verify(submission, registry, reporter, suite=suite, large=large)
-    marks = _marks(new, found, by)
+    marks = marks_of(new, found, by)
     known = read_marks(board)
     rows = [
         _placed(row, there, known.of(row.mitigation.label, cells_of(there, row)).state)
@@ -159,36 +159,6 @@ def refuse_incomparable(new: Board, there: Board) -> None:
         raise DoribError(f"{new.folder}: has other budgets than {there.folder}; run it with those")
     if new.entries[0].stack != there.entries[0].stack:
         raise DoribError(f"{new.folder}: was judged otherwise than {there.folder}; run it anew")
-
-
-def _marks(new: Board, found: Verified, by: str) -> dict[str, Mark]:
-    """A claim fails with any cell of its row, and with any of the reference lines beside it."""
-    lines = {row.mitigation.label for row in new.leaderboard.reference_rows}
-    marks = {}
-    for row in rows_of(new):
-        label = row.mitigation.label
-        wrong = [
-            f"{cell.mitigation} x {cell.attack}: {cell.reasons[0]}"
-            for cell in found.cells
-            if cell.outcome.is_lie and cell.mitigation in (label, *lines)
-        ]
-        state: State = "failed" if wrong else "verified"
-        reason = wrong[0] if wrong else ""
-        verified = measured(cells_of(new, row))
-        marks[label] = Mark(state=state, by=by, reason=reason, digest=verified)
-    return marks
-
-
-def rows_of(board: Board) -> Sequence[Row]:
-    """A board's rows that claim something: all but its reference lines."""
-    of: Leaderboard = board.leaderboard
-    return (*of.rows, *of.per_sample_rows)
-
-
-def cells_of(board: Board, row: Row) -> dict[str, Entry]:
-    """A row's entries by the attack's label."""
-    label = row.mitigation.label
-    return {e.attack.label: e for e in board.entries if e.mitigation.label == label}
 
 
 def _placed(row: Row, board: Board, mark: State, *, is_new: bool = False) -> Placed:

@@ -13,6 +13,7 @@ from dorib.errors import DoribError
 
 if TYPE_CHECKING:
     from dorib.replay.verifying import CellVerified, Verified
+    from dorib.report.site.boards import Board
 
 NOT_SO = 1
 """Exit code where something that is published is not so."""
@@ -43,6 +44,10 @@ def verify(
         bool, typer.Option("--samples", help="Name every sample, and not only those not so.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Mark the leaderboard's rows as verified or failed, in this name."),
+    ] = None,
     plugin: Annotated[list[Path] | None, PLUGIN] = None,
 ) -> None:
     """Replay rows from their witnesses: same, within tolerance, or not so, sample by sample."""
@@ -50,12 +55,16 @@ def verify(
     from dorib.cli import progress, terminal
     from dorib.host.registry import discover
     from dorib.replay import verifying
+    from dorib.report.site.boards import read_board
 
     check_tolerance(tolerance)
+    registry = discover(files=plugin or ())
+    # Before the long part: whether there are rows to mark.
+    board = None if by is None else read_board(_folder_to_mark(published, by), registry)
     with progress.reporter_for(terminal.progress_console()) as reporter:
         found = verifying.verify(
             published,
-            discover(files=plugin or ()),
+            registry,
             reporter,
             suite=suite,
             large=large,
@@ -68,6 +77,8 @@ def verify(
     else:
         lines = [line for cell in found.cells for line in _lines(cell, every_sample=samples)]
         terminal.say(terminal.results_console(), *lines, "", _last(found))
+    if board is not None and by is not None:
+        _mark(board, found, by)
     if found.outcome.is_lie:
         raise typer.Exit(NOT_SO)
 
@@ -80,6 +91,31 @@ def check_tolerance(tolerance: float | None) -> None:
     """
     if tolerance is not None and not 0 <= tolerance < 1:
         raise DoribError(f"--tolerance {tolerance}: give a number from 0 to below 1")
+
+
+def _folder_to_mark(published: Path, by: str) -> Path:
+    from dorib.report.site.marks import Mark
+    from dorib.validation import checked
+
+    if not by.strip():
+        raise DoribError("--by: give the name of whoever verifies")
+    checked(Mark, {"state": "unverified", "by": by}, "--by")
+    if not published.is_dir():
+        raise DoribError(f"--by: a mark is a row's; give the leaderboard's folder, not {published}")
+    return published
+
+
+def _mark(board: Board, found: Verified, by: str) -> None:
+    from dorib.cli import terminal
+    from dorib.replay.marking import marks_of
+    from dorib.report.site.marks import MARKS_FILE, write_marks
+    from dorib.store.files import named_write_errors
+
+    marks = marks_of(board, found, by)
+    with named_write_errors(board.folder, "the leaderboard"):
+        write_marks(board.folder, marks)
+    said = f"{board.folder / MARKS_FILE}: {len(marks)} rows marked; `dorib site` shows them"
+    terminal.say(terminal.progress_console(), said)
 
 
 def _lines(cell: CellVerified, *, every_sample: bool) -> Iterator[str]:
