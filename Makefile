@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Made anew whenever the pins or the project's metadata change.
 STAMP := $(VENV)/.installed
+CLUSTER_STAMP := $(VENV)/.cluster-installed
 
 .PHONY: test demo lint weekly bench notebook full-size mutants docs setup
 
@@ -19,15 +20,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/pylint --recursive=y harness plugins benchmarks
 
-# Ray is too large for every setup: what needs it runs here.
-weekly: setup
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --editable ".[cluster]"
+weekly: $(CLUSTER_STAMP)
 	$(BIN)/pytest -m slow
 	$(BIN)/pytest -m "not slow" tests/test_workers.py
 
 # Writes the figures of docs/performance.md; a ratio beyond its bar fails after that.
-bench: setup
+bench: $(CLUSTER_STAMP)
 	mkdir -p bench-out
 	$(BIN)/pytest benchmarks/speed --benchmark-json bench-out/record.json; found=$$?; \
 		cd benchmarks && $(CURDIR)/$(BIN)/python -m performance ../bench-out/record.json && exit $$found
@@ -55,4 +53,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --editable ".[test,onnx,docs]"
+	touch $@
+
+# Ray is too large for every setup.
+$(CLUSTER_STAMP): $(STAMP)
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --editable ".[cluster]"
 	touch $@

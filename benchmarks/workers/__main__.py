@@ -1,7 +1,8 @@
 """Two and four workers against one process: time, processor time, whether bytes are the same.
 
 `python -m workers --out FOLDER` from `benchmarks`, on a machine that does nothing else. `--small`
-is a run of seconds on a random suite. Each way starts from nothing, one after another.
+is a run of seconds on a random suite; `--together` compares two plain runs on one folder at once
+with one run. Each way starts from nothing, one after another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ class Way:
     threads: int
     workers: int | None = None
     """None: the command's own process alone."""
+    runs: int = 1
+    """The same command so many times at once, on one folder."""
 
 
 WAYS = (
@@ -42,6 +46,7 @@ WAYS = (
     Way("2 workers, 1 thread each", 1, 2),
     Way("4 workers, 1 thread each", 1, 4),
 )
+TOGETHER = Way("one run", 1), Way("two runs at once", 1, runs=2)
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,18 @@ def measure(way: Way, options: Sequence[str], out: Path) -> Measured:
     begin = time.monotonic()
     spent: dict[int, float] = {}
     workers: set[int] = set()
-    with subprocess.Popen(command, env=environment) as run:
-        while run.poll() is None:
+    with ExitStack() as running:
+        runs = [
+            running.enter_context(subprocess.Popen(command, env=environment))
+            for _ in range(way.runs)
+        ]
+        while any([run.poll() is None for run in runs]):
             time.sleep(POLL_SECONDS)
-            _sample(run.pid, spent, workers)
-    if run.returncode:
-        raise SystemExit(f"{way.name}: ended with {run.returncode}")
+            for run in runs:
+                _sample(run.pid, spent, workers)
+    for run in runs:
+        if run.returncode:
+            raise SystemExit(f"{way.name}: ended with {run.returncode}")
     seconds = time.monotonic() - begin
     of_workers = [round(spent[process], 1) for process in sorted(workers)]
     total, digest = sum(spent.values()), digest_of(out)
@@ -141,26 +152,37 @@ def main() -> None:
     parser.add_argument("--attack", action="append", help=f"default: {', '.join(ATTACKS)}")
     parser.add_argument("--quick", action="store_true", help="the suite's quick profile")
     parser.add_argument("--small", action="store_true", help="a random suite, for a trial")
+    parser.add_argument("--together", action="store_true", help="two plain runs at once")
+    parser.add_argument(
+        "--budgets", help="the attacks', in place of the profile's: 240,480 takes a quarter as long"
+    )
     asked = parser.parse_args()
     options = options_of(
         full=not asked.quick,
         mitigations=asked.mitigation or MITIGATIONS,
         attacks=asked.attack or ATTACKS,
     )
+    if asked.budgets:
+        options += ["--budgets", asked.budgets]
     if asked.small:
         from dorib.testing.suites import save_random_suite
 
         options += ["--suite", str(save_random_suite(asked.out / "suite")), *SMALL]
-    found = [measure(way, options, asked.out / f"run-{n}") for n, way in enumerate(WAYS)]
+    ways = TOGETHER if asked.together else WAYS
+    found = [measure(way, options, asked.out / f"run-{n}") for n, way in enumerate(ways)]
     rows = [as_row(one, found[0]) for one in found]
     print(f"{'':<26}{'time':>8}{'CPU':>9}  speed-up  efficiency  same bytes")
     for row in rows:
         spent = f"{row['seconds']:>7.0f}s{row['processor_seconds']:>8.0f}s"
         same = "yes" if row["same_bytes"] else "no"
         print(f"{row['name']:<26}{spent}{row['speed_up']:>10.2f}{row['efficiency']:>12.0%}  {same}")
-    _, threads, shared, _ = found
-    print(f"processor time of each of two workers: {shared.of_workers}")
-    print(f"two workers are {threads.seconds / shared.seconds:.2f}x two threads")
+    if asked.together:
+        alone, both = found
+        print(f"two take {both.processor_seconds / alone.processor_seconds:.2f}x the CPU of one")
+    else:
+        _, threads, shared, _ = found
+        print(f"processor time of each of two workers: {shared.of_workers}")
+        print(f"two workers are {threads.seconds / shared.seconds:.2f}x two threads")
     (asked.out / "speed_up.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
