@@ -221,27 +221,26 @@ PORT = "26379"
 ADDRESS = f"127.0.0.1:{PORT}"
 
 
+OPEN = {"RAY_AUTH_MODE": "disabled"}
+LOCKED = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+
+
 @contextmanager
-def started_cluster() -> Iterator[subprocess.Popen[bytes]]:
+def started_cluster(access: dict[str, str] = OPEN) -> Iterator[subprocess.Popen[bytes]]:
     """The process that holds a cluster of this machine alone."""
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     settings = ["--num-cpus=2", f"--port={PORT}", "--include-dashboard=false"]
-    quiet = {**one_thread(), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    with subprocess.Popen([*start, *settings], env=quiet, stdout=subprocess.PIPE) as head:
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    environment = {**one_thread(), **quiet, **access}
+    with subprocess.Popen([*start, *settings], env=environment, stdout=subprocess.PIPE) as head:
         yield head
         head.terminate()
 
 
-@pytest.fixture
-def cluster(ray: Any) -> Iterator[subprocess.Popen[bytes]]:
-    with started_cluster() as head:
-        yield head
-
-
-def run_on_cluster(asked: list[str]) -> None:
+def run_on_cluster(asked: list[str], access: dict[str, str] = OPEN) -> None:
     """Run as soon as the cluster is up."""
-    environment = {**one_thread(), "RAY_ADDRESS": ADDRESS}
-    deadline = time.monotonic() + 120
+    environment = {**one_thread(), "RAY_ADDRESS": ADDRESS, **access}
+    deadline = time.monotonic() + 180
     while True:
         run = subprocess.run(asked, env=environment, text=True, capture_output=True)
         if run.returncode == 0 or time.monotonic() > deadline:
@@ -252,11 +251,26 @@ def run_on_cluster(asked: list[str]) -> None:
 
 
 @pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_gets_it(
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    asked = command(suite, tmp_path, "--ray", ADDRESS)
+    with started_cluster(LOCKED):
+        run_on_cluster(asked, LOCKED)
+        without = {**one_thread(), **OPEN}
+        refused = subprocess.run(asked, env=without, text=True, capture_output=True)
+    assert everything(tmp_path) == alone
+    assert refused.returncode == 2
+    assert "takes RAY_AUTH_MODE=token" in refused.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["auto", ADDRESS])
 def test_a_running_cluster_does_the_work(
-    cluster: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path, address: str
+    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path, address: str
 ) -> None:
-    run_on_cluster(command(suite, tmp_path, "--ray", address))
+    with started_cluster():
+        run_on_cluster(command(suite, tmp_path, "--ray", address))
     assert everything(tmp_path) == alone
 
 
@@ -268,7 +282,11 @@ def test_the_head_is_killed_and_the_run_goes_on_with_another(
     with started_cluster() as head:
         run_on_cluster(command(suite, tmp_path / "warm", "--ray", ADDRESS))
         with subprocess.Popen(
-            asked, env=one_thread(), text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            asked,
+            env={**one_thread(), **OPEN},
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
         ) as run:
             while not list((tmp_path / "out").glob("store/triggers/*/batch-*")):
                 assert run.poll() is None

@@ -99,7 +99,8 @@ def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DoribError(
             f"{where}: cannot be reached ({reason}); `ray start --head` starts a cluster on this "
-            "machine, --workers without --ray needs none"
+            "machine, one that asks for a token takes RAY_AUTH_MODE=token, and --workers without "
+            "--ray needs none"
         ) from error
     try:
         yield _share(ray.cluster_resources(), config)
