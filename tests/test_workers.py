@@ -21,6 +21,7 @@ from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.testing.suites import save_random_suite
+from dorib.workers.losses import LONGEST_REST, MOST, Losses
 from dorib.workers.tasks import Schedule, Task
 from dorib.workers.worker import Worker
 from fixtures.small_runs import everything, left_over
@@ -117,6 +118,23 @@ def test_without_ray_one_line_says_what_to_install(
         assert exit.value.code == 2
         [line] = capfd.readouterr().err.splitlines()
         assert "pip install 'dorib[cluster]'" in line
+
+
+def test_a_lost_worker_rests_twice_as_long_each_time_until_something_is_stored() -> None:
+    now, stored = 0.0, 7
+    losses = Losses(lambda: stored, lambda: now)
+    assert losses.rest(0) == 0
+    rests = []
+    for number in range(1, MOST + 1):
+        assert losses.add(0) == number
+        rests.append(losses.rest(0))
+    assert rests == [1, 2, 4, 8, 16, *[LONGEST_REST] * (MOST - 5)]
+    # Each for itself: a whole cluster may be lost at once.
+    assert [losses.add(worker) for worker in range(1, 500)] == [1] * 499
+    now += 1
+    assert (losses.rest(1), losses.rest(0)) == (0, LONGEST_REST - 1)
+    stored += 1
+    assert losses.add(0) == 1
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from dorib.testing import sdxl
 from dorib.testing.pipelines import Prediction, save_pipeline, text_config, tokenizer
 
 SIDE = 32
-MEMORIZED, CONTROLS = 3, 1
+MEMORIZED = 3
 
 Pipeline = Literal["stable diffusion", "sdxl"]
 
@@ -27,8 +27,9 @@ def save_random_suite(
     pipeline: Pipeline = "stable diffusion",
     prediction: Prediction = "v_prediction",
     guidance_scale: float = 3.0,
+    controls: int = 1,
 ) -> Path:
-    """Write a suite of three memorized samples and a control; it has a CLIP and no descriptor."""
+    """Write a suite of three memorized samples and controls; it has a CLIP and no descriptor."""
     width = SIDE
     if pipeline == "sdxl":
         sdxl.pipeline(prediction).save_pretrained(folder / "pipeline", safe_serialization=True)
@@ -38,7 +39,7 @@ def save_random_suite(
         save_pipeline(folder / "pipeline", prediction=prediction)
     save_clip(folder / "clip")
     (folder / "images").mkdir()
-    _write_rows(folder / "samples.jsonl", _samples(folder, width))
+    _write_rows(folder / "samples.jsonl", _samples(folder, width, controls))
     _write_rows(folder / "utility.jsonl", _captions("use", 4))
     _write_rows(folder / "general.jsonl", _captions("view", 6))
     profile = {"memorized": None, "controls": None, "seeds": 1, "budgets": [96], "utility": 2}
@@ -61,8 +62,8 @@ def save_random_suite(
     return folder
 
 
-def _samples(folder: Path, width: int) -> Iterable[Mapping[str, Any]]:
-    for number in range(MEMORIZED + CONTROLS):
+def _samples(folder: Path, width: int, controls: int) -> Iterable[Mapping[str, Any]]:
+    for number in range(MEMORIZED + controls):
         role = "memorized" if number < MEMORIZED else "control"
         name = f"{role}-{number}"
         pixels = np.random.default_rng(number).integers(0, 256, (SIDE, width, 3), dtype=np.uint8)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,10 @@ from dorib.errors import DoribError
 from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
+from dorib.workers.losses import MOST, Losses
 from dorib.workers.tasks import WAIT_SECONDS, Schedule
 from dorib.workers.worker import Outcome, Plan, Told, Worker
 
-LOSSES = 10
-"""So many workers lost one after another, and nothing stored between, end a run."""
 UNREACHABLE = (
     "is the cluster still running? Once it is started again the same command goes on with what is "
     "stored"
@@ -141,10 +141,8 @@ class _Pool:
     ) -> None:
         self._ray = ray
         self._reporter = reporter
-        self._store = Store(config.out / "store")
         self._said: set[str] = set()
-        self._losses = 0
-        self._stored = -1
+        self._losses = Losses(Store(config.out / "store").batches)
         self._computed = False
         # Ray gives a worker as many threads as it has processors, unless OMP_NUM_THREADS is set.
         actor = ray.remote(Worker).options(
@@ -171,18 +169,18 @@ class _Pool:
         with self._reporter.verb("run", subject, schedule.open) as advance:
             while schedule.open:
                 for number, actor in list(idle.items()):
-                    task = schedule.next(number)
+                    task = None if self._losses.rest(number) else schedule.next(number)
                     if task is not None:
                         working[actor.work.remote(task, plan.model)] = number, task
                         del idle[number]
-                ready, _ = self._ray.wait(list(working), timeout=WAIT_SECONDS)
+                ready = self._returned(working, idle)
                 if not ready:
                     schedule.offer_again()
                 for call in ready:
                     number, task = working.pop(call)
                     idle[number] = self._actors[number]
                     before = schedule.open
-                    outcome = self._outcome(call)
+                    outcome = self._outcome(call, number)
                     if outcome is None:
                         schedule.lost(task)
                     else:
@@ -190,7 +188,17 @@ class _Pool:
                         schedule.returned(number, task, finished=outcome.finished)
                     advance(before - schedule.open)
 
-    def _outcome(self, call: Any) -> Any:
+    def _returned(self, working: Collection[Any], idle: Collection[int]) -> list[Any]:
+        """Calls that have ended; none once a worker's rest is over, or after a while."""
+        rests = [rest for number in idle if (rest := self._losses.rest(number))]
+        patience = min([WAIT_SECONDS, *rests])
+        if not working:
+            time.sleep(patience)
+            return []
+        ready: list[Any] = self._ray.wait(list(working), timeout=patience)[0]
+        return ready
+
+    def _outcome(self, call: Any, worker: int) -> Any:
         """What a call of a worker gave; None where the worker was lost, and is started again."""
         errors = self._ray.exceptions
         try:
@@ -200,28 +208,27 @@ class _Pool:
             cause = getattr(error, "cause", None)
             raise (cause if isinstance(cause, DoribError) else error) from None
         except errors.RayActorError as error:
-            self._count_loss(error)
+            self._count_loss(error, worker)
             return None
 
     def _certainly(self, ask: Any) -> Any:
-        """What a call gives, made again where the worker is lost over it."""
-        while (answer := self._outcome(ask())) is None:
-            pass
+        """What a call of the first worker gives, made again where that is lost over it."""
+        while (answer := self._outcome(ask(), 0)) is None:
+            time.sleep(self._losses.rest(0))
         return answer
 
-    def _count_loss(self, error: BaseException) -> None:
-        stored = self._store.batches()
-        self._losses = 1 if stored > self._stored else self._losses + 1
-        self._stored = stored
-        if self._losses >= LOSSES:
+    def _count_loss(self, error: BaseException, worker: int) -> None:
+        losses = self._losses.add(worker)
+        if losses == 1:
+            self._reporter.note("a worker was lost; it is started again, and costs one batch")
+        if losses >= MOST:
             reason = " ".join(str(error).split())
             unreachable = isinstance(error, self._ray.exceptions.ActorUnavailableError)
             advice = UNREACHABLE if unreachable else "give them more memory, or fewer of them"
             raise DoribError(
-                f"workers were lost {LOSSES} times and nothing was stored between; {advice} "
+                f"a worker was lost {MOST} times and nothing was stored between; {advice} "
                 f"({reason})"
             )
-        self._reporter.note("a worker was lost; it is started again, and costs one batch")
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._computed |= outcome.computed

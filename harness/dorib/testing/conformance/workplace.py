@@ -119,5 +119,6 @@ class Workplace:
         folder = self.folder / "suites" / name
         if not folder.exists():
             folder.mkdir(parents=True)
-            save_random_suite(folder, **SUITES[name])
+            # Two: what learns from a control other than the one it is asked for finds one.
+            save_random_suite(folder, controls=2, **SUITES[name])
         return str(folder)
