@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -20,6 +21,7 @@ from dorib.cli.app import main
 from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
+from dorib.report.board.computing import added_up
 from dorib.testing.suites import save_random_suite
 from dorib.workers.losses import LONGEST_REST, MOST, Losses
 from dorib.workers.tasks import Schedule, Task
@@ -46,11 +48,27 @@ def config(suite: Path, out: Path, **options: Any) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def alone(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one process leaves."""
+def alone_in(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one process has left what it leaves."""
     out = tmp_path_factory.mktemp("alone")
     runner.run(config(suite, out), discover())
-    return everything(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def alone(alone_in: Path) -> dict[str, bytes]:
+    """What one process leaves."""
+    return everything(alone_in)
+
+
+def told(out: Path) -> tuple[set[str], int]:
+    """Fits and cells of which `run.json` tells, and all their U-Net items.
+
+    What cells share is told with the one that had it made, which depends on who came first.
+    """
+    computed = json.loads((out / "run.json").read_text())["computed"]
+    assert all(one["hours"] > 0 for one in computed.values())
+    return {*computed}, sum(one.get("items", 0) for one in computed.values())
 
 
 def command(suite: Path, out: Path, *more: str) -> list[str]:
@@ -70,24 +88,28 @@ def one_thread() -> dict[str, str]:
 
 
 def test_two_workers_in_turn_leave_what_one_process_leaves(
-    suite: Path, alone: dict[str, bytes], tmp_path: Path
+    suite: Path, alone: dict[str, bytes], alone_in: Path, tmp_path: Path
 ) -> None:
     asked = config(suite, tmp_path)
     workers = [Worker(asked, (), Path.cwd()) for _ in range(2)]
     plan = workers[0].plan()
     # None of row 0 first: each is then done by way of what others need of it.
     schedule = Schedule(reversed(plan.tasks))
+    computed: dict[str, dict[str, Any]] = {}
     while schedule.open:
         for number, worker in enumerate(workers):
             task = schedule.next(number)
             if task is not None:
                 outcome = worker.work(task, plan.model)
+                for name, one in outcome.computed.items():
+                    computed[name] = added_up(computed[name], one) if name in computed else one
                 schedule.returned(number, task, finished=outcome.finished)
-    result, outcome = workers[1].finish()
+    result, outcome = workers[1].finish(computed)
     assert result.reused
-    assert not outcome.computed
+    assert not outcome.anything
     assert left_over(tmp_path) == []
     assert everything(tmp_path) == alone
+    assert told(tmp_path) == told(alone_in)
 
 
 def test_a_worker_that_would_compute_something_else_is_refused(suite: Path, tmp_path: Path) -> None:
@@ -143,7 +165,7 @@ def ray() -> Any:
 
 
 def test_workers_leave_what_one_process_leaves(
-    ray: Any, suite: Path, alone: dict[str, bytes], tmp_path: Path
+    ray: Any, suite: Path, alone: dict[str, bytes], alone_in: Path, tmp_path: Path
 ) -> None:
     run = subprocess.run(
         command(suite, tmp_path, "--workers", "2"), env=one_thread(), text=True, capture_output=True
@@ -151,6 +173,7 @@ def test_workers_leave_what_one_process_leaves(
     assert run.returncode == 0, run.stderr
     assert "2 workers" in run.stderr
     assert everything(tmp_path) == alone
+    assert told(tmp_path) == told(alone_in)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ KEPT = (
     "scene-unet-grown",
     "decoder",
     "judge",
-    "oracle-2-unet-deepen",
+    "oracle-2-unet-sharpen",
 )
 
 

@@ -188,16 +188,17 @@ def publish(
         for subject in context.memorized:
             if not folder.original(subject.id).is_file():
                 draw_original(folder.original(subject.id), context.originals(subject)[0])
-    computed = this.computed_of_mitigation | _computed(this, name_of(*kept.labels))
+    computed = this.computed_of_mitigation | computed_since(this, name_of(*kept.labels))
     publisher.publish(kept, records, records_of_mitigation, computed, samples)
 
 
 def note_computed(this: Run, mitigation: str) -> None:
     """Set down what was computed for a mitigation before it is attacked."""
-    this.computed_of_mitigation = _computed(this, name_of(mitigation))
+    this.computed_of_mitigation = computed_since(this, name_of(mitigation))
 
 
-def _computed(this: Run, name: str) -> dict[str, dict[str, Any]]:
+def computed_since(this: Run, name: str) -> dict[str, dict[str, Any]]:
+    """What was computed since this was last asked, as `name`; nothing where nothing was."""
     assert this.stopwatch is not None
     sampling = this.context.suite.manifest.sampling
     guided = 2 if sampling.guidance_scale > 1 else 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from dorib.config import RunConfig
 from dorib.errors import DoribError
+from dorib.report.board.computing import added_up
 from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
@@ -143,7 +144,8 @@ class _Pool:
         self._reporter = reporter
         self._said: set[str] = set()
         self._losses = Losses(Store(config.out / "store").batches)
-        self._computed = False
+        self._anything = False
+        self._computed: dict[str, dict[str, Any]] = {}
         # Ray gives a worker as many threads as it has processors, unless OMP_NUM_THREADS is set.
         actor = ray.remote(Worker).options(
             num_cpus=share.processors, num_gpus=share.gpus, max_restarts=-1
@@ -157,9 +159,9 @@ class _Pool:
         self._tell(plan.told)
         self._do_all(plan)
         result: RunResult
-        result, outcome = self._certainly(lambda: self._actors[0].finish.remote())
+        result, outcome = self._certainly(lambda: self._actors[0].finish.remote(self._computed))
         self._hand_on(outcome)
-        return replace(result, reused=result.reused and not self._computed)
+        return replace(result, reused=result.reused and not self._anything)
 
     def _do_all(self, plan: Plan) -> None:
         schedule = Schedule(plan.tasks)
@@ -231,7 +233,10 @@ class _Pool:
             )
 
     def _hand_on(self, outcome: Outcome) -> None:
-        self._computed |= outcome.computed
+        self._anything |= outcome.anything
+        for name, found in outcome.computed.items():
+            before = self._computed.get(name)
+            self._computed[name] = added_up(before, found) if before else found
         self._tell(outcome.told)
 
     def _tell(self, told: Sequence[Told]) -> None:

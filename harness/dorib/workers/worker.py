@@ -10,12 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from dorib import runner
 from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
 from dorib.host.registry import Registry, discover
+from dorib.report.board.computing import Stopwatch, added_up
+from dorib.report.board.publishing import name_of, note_computed_elsewhere
+from dorib.report.results import computed_since
 from dorib.report.run import Run
 from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
@@ -50,8 +54,10 @@ class Outcome:
 
     finished: bool
     """False: others are at work on what is left of it."""
-    computed: bool
+    anything: bool
     """Not all was stored before."""
+    computed: dict[str, dict[str, Any]]
+    """Hours and items of what was computed, by the mitigation's or the cell's name."""
     told: list[Told]
 
 
@@ -61,6 +67,7 @@ class _Listener:
 
     told: list[Told] = field(default_factory=list)
     verbs: int = 0
+    computed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @contextmanager
     def verb(self, name: str, subject: str, total: int) -> Iterator[Advance]:
@@ -78,8 +85,8 @@ class _Listener:
 
     def handed_on(self, *, finished: bool) -> Outcome:
         """All since the last time."""
-        outcome = Outcome(finished, self.verbs > 0, self.told)
-        self.told, self.verbs = [], 0
+        outcome = Outcome(finished, self.verbs > 0, self.computed, self.told)
+        self.told, self.verbs, self.computed = [], 0, {}
         return outcome
 
 
@@ -119,17 +126,23 @@ class Worker:
                 f"the worker on {platform.node()} has another dorib, other libraries or another "
                 "kind of device than the first; install the same everywhere"
             )
+        finished = True
         try:
             self._do(task)
         except ElsewhereError:
-            return self._listener.handed_on(finished=False)
-        return self._listener.handed_on(finished=True)
+            finished = False
+        self._note_computed(*self._labels(task))
+        return self._listener.handed_on(finished=finished)
 
-    def finish(self) -> tuple[RunResult, Outcome]:
-        """Rank and write what a single process would have written, all of it being stored."""
+    def finish(self, computed: dict[str, dict[str, Any]]) -> tuple[RunResult, Outcome]:
+        """Rank and write what a single process would have written, all of it being stored.
+
+        `computed` is what all workers have told of that.
+        """
         registry = self._found
         self.__dict__.pop("_run", None)
         result = runner.run(self._config, registry, self._listener)
+        note_computed_elsewhere(self._config.out, result.entries, computed)
         return result, self._listener.handed_on(finished=True)
 
     @cached_property
@@ -144,7 +157,9 @@ class Worker:
 
     @cached_property
     def _run(self) -> Run:
-        run = runner.prepare(self._config, self._found, self._listener)
+        stopwatch = Stopwatch(self._listener)
+        run = runner.prepare(self._config, self._found, stopwatch)
+        run.stopwatch = stopwatch
         run.context.store.patience = PATIENCE_SECONDS
         return run
 
@@ -158,11 +173,26 @@ class Worker:
         else:
             if (NONE, NONE) not in run.made:
                 runner.judge_cell(run, self._row(0), run.attacks[0])
+                self._note_computed(NONE, NONE)
             runner.judge_cell(run, row, run.attacks[task.attack])
         # They are read again from the store once all of them are there.
         run.records.clear()
 
     def _row(self, number: int) -> Row:
         if number not in self._rows:
-            self._rows[number] = runner.fit_row(self._run, self._run.mitigations[number])
+            mitigation = self._run.mitigations[number]
+            self._rows[number] = runner.fit_row(self._run, mitigation)
+            self._note_computed(mitigation.label)
         return self._rows[number]
+
+    def _labels(self, task: Task) -> tuple[str, ...]:
+        mitigation = self._run.mitigations[task.row].label
+        if task.attack is None:
+            return (mitigation,)
+        return mitigation, self._run.attacks[task.attack].label
+
+    def _note_computed(self, *labels: str) -> None:
+        """Set down what was computed since the last time."""
+        for name, found in computed_since(self._run, name_of(*labels)).items():
+            before = self._listener.computed.get(name)
+            self._listener.computed[name] = added_up(before, found) if before else found

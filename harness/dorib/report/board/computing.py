@@ -68,6 +68,17 @@ class Stopwatch:
         return found
 
 
+def added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What two processes, on machines alike, computed of the same: hours are those of both."""
+    both = {**other, **one, "hours": round(one["hours"] + other["hours"], 6)}
+    counted = [of for of in (one, other) if of.get("items")]
+    if counted:
+        both["items"] = sum(of["items"] for of in counted)
+        seconds = sum(of["items"] / of["items_per_second"] for of in counted)
+        both["items_per_second"] = round(both["items"] / seconds, 3)
+    return both
+
+
 def processor_name(device: torch.device) -> str:
     """Of the card that `device` is, or of the processor."""
     if device.type != "cpu":

@@ -10,10 +10,11 @@ from typing import Any
 
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
+from dorib.ranking.entries import Entry
 from dorib.ranking.facts import RunFacts
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, PlannedCell, to_come, write_leaderboard
 from dorib.ranking.records import Record
-from dorib.report.board.computing import write_run_file
+from dorib.report.board.computing import read_run_file, write_run_file
 from dorib.report.board.growing import GrowingBoard, Labels, written
 from dorib.report.board.kept import (
     KeptBoard,
@@ -244,6 +245,20 @@ def _parts(folder: BoardFolder, kept: KeptBoard) -> set[Path]:
         found.add(folder.place(name, cell.facts, "json"))
         found.add(folder.place(name, cell.records, "jsonl"))
     return found
+
+
+def note_computed_elsewhere(
+    out: Path, entries: Sequence[Entry], computed: dict[str, dict[str, Any]]
+) -> None:
+    """Add to `run.json` what other processes computed of a run that is finished.
+
+    Raises:
+        DoribError: the disk is full or not writable.
+    """
+    of_cells = {name_of(entry.mitigation.label, entry.attack.label) for entry in entries}
+    of_rows = {name_of(entry.mitigation.label) for entry in entries}
+    with named_write_errors(out):
+        write_run_file(out, read_run_file(out)["board"], computed, of_cells | of_rows)
 
 
 def names_on(board: GrowingBoard) -> set[str]:
