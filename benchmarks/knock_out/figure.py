@@ -42,7 +42,7 @@ def _figure(table: Table) -> Figure:
         by_layer.set_title(f"without {kind} layers, at all steps")
         spans = [f"{row.part.first_step}\N{EN DASH}{row.part.last_step}" for row in windows]
         _bars(by_window, windows, spans, whole)
-        by_window.set_title(f"without all {kind} layers, by steps")
+        by_window.set_title(f"no {kind}, by steps")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
