@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from dorib.config import make_config
 from dorib.host.registry import discover
 from dorib.ranking.entries import Entry
+from dorib.ranking.leaderboard import LEADERBOARD_FILE
 from dorib.ranking.rates import WorkToBreak
 from dorib.runner import run
 from dorib.store.files import write_json
@@ -60,6 +61,8 @@ def _attack(suite: Path, out: Path, budgets: tuple[int, ...]) -> dict[str, Entry
             "out": str(out),
         }
     )
+    # A board is of one suite, and each oracle's is another; what they share is the store.
+    (out / LEADERBOARD_FILE).unlink(missing_ok=True)
     result = run(config, discover())
     return {e.mitigation.name: e for e in result.entries if e.attack.label == ATTACK}
 

@@ -189,6 +189,11 @@ class _Pool:
                         self._hand_on(outcome)
                         schedule.returned(number, task, finished=outcome.finished)
                     advance(before - schedule.open)
+        # Those that were at a task which another has finished: they, too, tell what they computed.
+        for call, (number, _) in working.items():
+            outcome = self._outcome(call, number)
+            if outcome is not None:
+                self._hand_on(outcome)
 
     def _returned(self, working: Collection[Any], idle: Collection[int]) -> list[Any]:
         """Calls that have ended; none once a worker's rest is over, or after a while."""
