@@ -21,7 +21,7 @@ from dorib.cli.app import main
 from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
-from dorib.report.board.computing import added_up
+from dorib.report.board.computing import add_computed
 from dorib.testing.suites import save_random_suite
 from dorib.workers.losses import LONGEST_REST, MOST, Losses
 from dorib.workers.tasks import Schedule, Task
@@ -101,8 +101,7 @@ def test_two_workers_in_turn_leave_what_one_process_leaves(
             task = schedule.next(number)
             if task is not None:
                 outcome = worker.work(task, plan.model)
-                for name, one in outcome.computed.items():
-                    computed[name] = added_up(computed[name], one) if name in computed else one
+                add_computed(computed, outcome.computed)
                 schedule.returned(number, task, finished=outcome.finished)
     result, outcome = workers[1].finish(computed)
     assert result.reused
@@ -264,13 +263,11 @@ def test_the_driver_is_killed_and_the_run_goes_on(
         run.kill()
     again = subprocess.run(asked, env=one_thread(), text=True, capture_output=True)
     assert again.returncode == 0, again.stderr
-    assert everything(tmp_path) == alone
+    assert finished(tmp_path) == alone
 
 
 PORT = "26379"
 ADDRESS = f"127.0.0.1:{PORT}"
-
-
 OPEN = {"RAY_AUTH_MODE": "disabled"}
 LOCKED = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 
@@ -350,4 +347,4 @@ def test_the_head_is_killed_and_the_run_goes_on_with_another(
     assert "Traceback" not in printed
     with started_cluster():
         run_on_cluster(asked)
-    assert everything(tmp_path / "out") == alone
+    assert finished(tmp_path / "out") == alone

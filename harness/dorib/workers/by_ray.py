@@ -13,7 +13,7 @@ from typing import Any
 
 from dorib.config import RunConfig
 from dorib.errors import DoribError
-from dorib.report.board.computing import added_up
+from dorib.report.board.computing import add_computed
 from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
 from dorib.store.store import Store
@@ -239,9 +239,7 @@ class _Pool:
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._anything |= outcome.anything
-        for name, found in outcome.computed.items():
-            before = self._computed.get(name)
-            self._computed[name] = added_up(before, found) if before else found
+        add_computed(self._computed, outcome.computed)
         self._tell(outcome.told)
 
     def _tell(self, told: Sequence[Told]) -> None:

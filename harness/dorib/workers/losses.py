@@ -23,10 +23,7 @@ class Losses:
     def __init__(
         self, batches: Callable[[], int], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Args:
-        batches: how many are stored.
-        clock: seconds from any start.
-        """
+        """`batches` tells how many are stored, `clock` seconds from any start."""
         self._batches = batches
         self._clock = clock
         self._count: Counter[int] = Counter()

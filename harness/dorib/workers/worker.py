@@ -17,7 +17,7 @@ from dorib.config import RunConfig
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
 from dorib.host.registry import Registry, discover
-from dorib.report.board.computing import Stopwatch, added_up
+from dorib.report.board.computing import Stopwatch, add_computed
 from dorib.report.board.publishing import name_of, note_computed_elsewhere
 from dorib.report.results import computed_since
 from dorib.report.run import Run
@@ -193,6 +193,4 @@ class Worker:
 
     def _note_computed(self, *labels: str) -> None:
         """Set down what was computed since the last time."""
-        for name, found in computed_since(self._run, name_of(*labels)).items():
-            before = self._listener.computed.get(name)
-            self._listener.computed[name] = added_up(before, found) if before else found
+        add_computed(self._listener.computed, computed_since(self._run, name_of(*labels)))

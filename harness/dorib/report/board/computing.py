@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,16 @@ class Stopwatch:
         return found
 
 
-def added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What two processes, on machines alike, computed of the same: hours are those of both."""
+def add_computed(into: dict[str, dict[str, Any]], found: Mapping[str, dict[str, Any]]) -> None:
+    """Add what was computed elsewhere, on a machine alike, by the name of the mitigation or cell.
+
+    Of what both computed a part, hours and items are those of both.
+    """
+    for name, one in found.items():
+        into[name] = _added_up(into[name], one) if name in into else one
+
+
+def _added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     both = {**other, **one, "hours": round(one["hours"] + other["hours"], 6)}
     counted = [of for of in (one, other) if of.get("items")]
     if counted:
