@@ -226,7 +226,7 @@ def kill_workers(run: subprocess.Popen[str], kills: int, rng: random.Random) -> 
 def finished(out: Path) -> dict[str, bytes]:
     """`everything` but what a killed worker was writing: it is swept up an hour later."""
     files = everything(out).items()
-    return {name: content for name, content in files if not Path(name).name.startswith(".")}
+    return {name: content for name, content in files if "/.writing-" not in name}
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +22,8 @@ from dorib.workers.losses import MOST, Losses
 from dorib.workers.tasks import WAIT_SECONDS, Schedule
 from dorib.workers.worker import Outcome, Plan, Told, Worker
 
-UNREACHABLE = (
-    "is the cluster still running? Once it is started again the same command goes on with what is "
-    "stored"
-)
+HEAD_TRIES = 5
+"""Tries, a second apart, to reach a cluster's head before it is given up."""
 
 
 class InWorkerError(Exception):
@@ -228,14 +227,28 @@ class _Pool:
         losses = self._losses.add(worker)
         if losses == 1:
             self._reporter.note("a worker was lost; it is started again, and costs one batch")
+        # Ray itself ends this process, and says nothing of the store, a minute after its head.
+        if not self._head_answers():
+            raise DoribError(
+                "Ray's head does not answer; is the cluster still running? Once it is started "
+                "again the same command goes on with what is stored"
+            )
         if losses >= MOST:
             reason = " ".join(str(error).split())
-            unreachable = isinstance(error, self._ray.exceptions.ActorUnavailableError)
-            advice = UNREACHABLE if unreachable else "give them more memory, or fewer of them"
             raise DoribError(
-                f"a worker was lost {MOST} times and nothing was stored between; {advice} "
-                f"({reason})"
+                f"a worker was lost {MOST} times and nothing was stored between; give them more "
+                f"memory, or fewer of them ({reason})"
             )
+
+    def _head_answers(self) -> bool:
+        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        for _ in range(HEAD_TRIES):
+            try:
+                with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+                    return True
+            except OSError:
+                time.sleep(1)
+        return False
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._anything |= outcome.anything
