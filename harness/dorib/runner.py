@@ -246,7 +246,7 @@ def judge_cell(this: Run, row: Row, method: Configured) -> tuple[Cell, CellFacts
     """
     context = this.context
     attacked = _attack(this, row.mitigated, method)
-    generated = generate_attacked(context, row.mitigated, attacked, this.subjects)
+    generated = generate_attacked(context, row.mitigated, attacked, this.judged)
     unmitigated = this.made.get((NONE, NONE))
     twins = unmitigated.generated if unmitigated else generated
     cell = Cell(row.mitigated, attacked, generated, context.evaluation_seeds, twins)
@@ -255,7 +255,7 @@ def judge_cell(this: Run, row: Row, method: Configured) -> tuple[Cell, CellFacts
         record
         for metric in this.metrics
         if "generations" in metric.metric.needs
-        for record in measure(context, metric, cell, this.subjects)
+        for record in measure(context, metric, cell, this.judged)
     ]
     records += unscorable_records(cell, context.unscorable)
     this.records += records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dorib.config import RunConfig
@@ -20,11 +20,13 @@ from dorib.ranking.facts import CellFacts
 from dorib.ranking.rank import rank
 from dorib.ranking.records import Record
 from dorib.reading import Malformed, parse_json
+from dorib.replay.lot import Lot, records_as_published
 from dorib.replay.stated import stated_attack, stated_mitigation
 from dorib.report.results import run_facts
 from dorib.report.run import Run
-from dorib.report.witnesses.places import has_own_edit, has_own_triggers
+from dorib.report.witnesses.places import has_own_edit, has_own_triggers, values_place
 from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witness
+from dorib.report.witnesses.values import read_values
 from dorib.runner import fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
 from dorib.store.packs import Pack
@@ -46,6 +48,8 @@ class Replayed:
     records: dict[Labels, list[Record]] = field(default_factory=dict)
     refused: dict[Labels, str] = field(default_factory=dict)
     """Cells that could not be replayed, and why: their witnesses are missing or are not theirs."""
+    drawn: frozenset[str] | None = None
+    """Ids of the samples that were replayed; None: all."""
 
 
 class Replay:
@@ -58,6 +62,7 @@ class Replay:
         folder: Path,
         entries: Sequence[Entry],
         large: Path | None,
+        lot: Lot | None = None,
     ) -> None:
         self._folder, self._large = folder, large
         self._entries = {(e.mitigation.label, e.attack.label): e for e in entries}
@@ -78,7 +83,9 @@ class Replay:
             metrics,
             probes,
         )
-        self.found = Replayed()
+        if lot:
+            self._run.drawn = lot.drawn(self._run.subjects)
+        self.found = Replayed(drawn=self._run.drawn)
 
     @staticmethod
     def _mitigation(session: Session, entry: Entry) -> Configured:
@@ -113,14 +120,31 @@ class Replay:
                 try:
                     if has_own_triggers(entry):
                         self._place_triggers(entry, row.mitigated, method)
+                    others = self._as_published(entry, method)
                 except DoribError as error:
                     found.refused[place] = str(error)
                     continue
-                _, facts, found.records[place] = judge_cell(run, row, method)
+                _, facts, records = judge_cell(run, row, method)
+                found.records[place] = [*records, *others]
+                run.records += others
+                if found.drawn is not None:
+                    # Of all images, which are not all drawn here.
+                    work = entry.work
+                    facts = replace(facts, judging_work=work.judging, rule_work=work.rule)
                 self._cells.append(facts)
         ranked = rank(run_facts(run), self._cells, run.records)
         found.entries = {(e.mitigation.label, e.attack.label): e for e in ranked}
         return found
+
+    def _as_published(self, entry: Entry, method: Configured) -> list[Record]:
+        """The records of the samples that are not replayed."""
+        drawn, run = self.found.drawn, self._run
+        if drawn is None:
+            return []
+        values = read_values(self._folder / values_place(entry))
+        others = [subject for subject in run.subjects if subject.id not in drawn]
+        budgets = budgets_of(run.context, method)
+        return list(records_as_published(entry, values, others, budgets))
 
     def _place_edit(self, entry: Entry, method: Configured) -> None:
         context = self._run.context

@@ -24,6 +24,7 @@ from dorib.replay.comparing import (
     compare_entries,
     compare_sample,
 )
+from dorib.replay.lot import Lot
 from dorib.replay.replaying import Labels, Replay, Replayed
 from dorib.report.site.boards import Board, read_board
 from dorib.report.witnesses.places import values_place
@@ -46,7 +47,7 @@ class CellVerified:
     reasons: tuple[str, ...]
     """What is not so, the plainest first; nothing where all is."""
     samples: Mapping[str, Finding]
-    """Each sample by itself; none where the cell could not be replayed."""
+    """Each that was replayed by itself; none where the cell could not be."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Verified:
 
     folder: Path
     cells: tuple[CellVerified, ...]
+    lot: Lot | None = None
+    """By which samples were drawn; None: all were replayed."""
 
     @property
     def outcome(self) -> Outcome:
@@ -72,6 +75,7 @@ def verify(
     device: str = "auto",
     tolerance: float | None = None,
     out: Path | None = None,
+    lot: Lot | None = None,
 ) -> Verified:
     """Replay an entry, or all of a leaderboard, from the witnesses beside it.
 
@@ -86,6 +90,9 @@ def verify(
         tolerance: by which numbers may differ (None: where the entry was made by another machine
             or other versions `TOLERANCE`, else not at all).
         out: keeps what is replayed, so that a stopped verification goes on (None: nothing is).
+        lot: by which samples are drawn whose images are made and judged again (None: all are).
+            What an entry says of all samples is made from these and the published values of the
+            others, but for values of a whole sample or cell, which are not looked at then.
 
     Raises:
         DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
@@ -103,9 +110,9 @@ def verify(
     with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
         config = make_config(options | {"out": str(place), "device": device}, "entry")
         session = Session.open(config, registry, reporter)
-        replayed = Replay(session, config, folder, _needed(board, wanted), large).replay()
+        replayed = Replay(session, config, folder, _needed(board, wanted), large, lot).replay()
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
-    return Verified(folder, cells)
+    return Verified(folder, cells, lot)
 
 
 def _folder_of(path: Path) -> tuple[Path, str | None]:
@@ -153,15 +160,40 @@ def _verified(
     if tolerance is None:
         tolerance = 0 if entry.environment == found.environment else TOLERANCE
     samples, flips = _samples(published, found, replayed.records[labels], tolerance)
+    if replayed.drawn is not None:
+        samples = {name: one for name, one in samples.items() if _is_told(name, one, replayed)}
     same_images = entry.digests.images == found.digests.images
+    unseen = _of_whole_samples(entry) if replayed.drawn is not None else ()
     differing = [
         finding
-        for _, finding in compare_entries(entry, found, 0 if same_images else tolerance, flips)
+        for path, finding in compare_entries(entry, found, 0 if same_images else tolerance, flips)
+        if not path.startswith(unseen)
     ]
     findings = [*differing, *samples.values()]
     outcome = max((finding.outcome for finding in findings), default=Outcome.SAME)
     reasons = tuple(f.what for f in findings if f.outcome == Outcome.NOT_SO)
     return CellVerified(*labels, outcome, reasons, samples)
+
+
+def _is_told(sample: str, finding: Finding, replayed: Replayed) -> bool:
+    """Whether it was replayed, or nothing is published that could stand in for it."""
+    return sample in (replayed.drawn or ()) or finding.outcome.is_lie
+
+
+def _of_whole_samples(entry: Entry) -> tuple[str, ...]:
+    """Where an entry tells values that no table of images' values holds."""
+    groups = {"memorized": entry.summaries.memorized, "controls": entry.summaries.controls}
+    of_group = [
+        (group, name)
+        for group, summaries in groups.items()
+        for name, summary in summaries.items()
+        if summary.level != "image"
+    ]
+    summaries = [f"summaries.{group}.{name}." for group, name in of_group]
+    medians = [
+        f"curve.{place}.medians.{name}" for place in range(len(entry.curve)) for _, name in of_group
+    ]
+    return (*summaries, *medians)
 
 
 def _samples(
@@ -190,6 +222,7 @@ def as_json(found: Verified) -> dict[str, Any]:
     """What was found, in JSON's types."""
     return {
         "outcome": found.outcome.words,
+        "lot": {"size": found.lot.size, "seed": found.lot.seed} if found.lot else None,
         "cells": [
             {
                 "mitigation": cell.mitigation,

@@ -37,11 +37,19 @@ class Run:
     """What was computed before the mitigation at hand was attacked, by its name."""
     utility_twins: Generated | None = None
     """The unmitigated model's images of the utility prompts, once they are made."""
+    drawn: frozenset[str] | None = None
+    """Ids of the samples of which images are drawn and judged; None: all."""
 
     @property
     def subjects(self) -> list[Subject]:
         """The samples that are attacked, memorized ones first."""
         return [*self.context.memorized, *self.context.controls]
+
+    @property
+    def judged(self) -> list[Subject]:
+        """Those of them of which images are drawn and judged."""
+        drawn = self.drawn
+        return [subject for subject in self.subjects if drawn is None or subject.id in drawn]
 
     @property
     def needs_utility(self) -> bool:

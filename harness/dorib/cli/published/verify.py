@@ -40,6 +40,13 @@ def verify(
         Path | None,
         typer.Option(help="Keep what is replayed here: stopped, it goes on (default: not kept)."),
     ] = None,
+    draw: Annotated[
+        int | None,
+        typer.Option(help="Replay that many memorized samples and controls alone, drawn by lot."),
+    ] = None,
+    lot: Annotated[
+        int | None, typer.Option(help="The lot's seed (default: a new one, which is told).")
+    ] = None,
     samples: Annotated[
         bool, typer.Option("--samples", help="Name every sample, and not only those not so.")
     ] = False,
@@ -55,9 +62,14 @@ def verify(
     from dorib.cli import progress, terminal
     from dorib.host.registry import discover
     from dorib.replay import verifying
+    from dorib.replay.lot import Lot
     from dorib.report.site.boards import read_board
 
     check_tolerance(tolerance)
+    if lot is not None and draw is None:
+        raise DoribError("--lot: draws nothing by itself; give --draw as well")
+    if draw is not None and by is not None:
+        raise DoribError("--by: a mark says that all of a row was replayed; leave out --draw")
     registry = discover(files=plugin or ())
     # Before the long part: whether there are rows to mark.
     board = None if by is None else read_board(_folder_to_mark(published, by), registry)
@@ -71,6 +83,7 @@ def verify(
             device=device,
             tolerance=tolerance,
             out=out,
+            lot=None if draw is None else Lot.of(draw, lot),
         )
     if json:
         terminal.show_json(verifying.as_json(found))
@@ -132,4 +145,6 @@ def _last(found: Verified) -> str:
     counts: dict[str, int] = {}
     for cell in found.cells:
         counts[cell.outcome.words] = counts.get(cell.outcome.words, 0) + 1
-    return f"{found.folder}: " + ", ".join(f"{n} {words}" for words, n in counts.items())
+    by_lot = found.lot and f" ({found.lot.size} of each role, lot {found.lot.seed})"
+    said = ", ".join(f"{n} {words}" for words, n in counts.items())
+    return f"{found.folder}: {said}{by_lot or ''}"
