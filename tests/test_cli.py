@@ -550,7 +550,7 @@ def test_lines_do_without_a_total() -> None:
         advance(5)
     reporter.note("[red]mind this[/red]")
     lines = printed.getvalue().splitlines()
-    assert lines[1] == "mitigate wanda: still at work after 12 s"
+    assert lines[1] == "mitigate wanda: still at work after 12 s, 5 items so far"
     assert lines[-1] == "[red]mind this[/red]"
 
 

@@ -225,18 +225,22 @@ class Lines:
 def _standing(pace: Pace) -> str:
     elapsed = f"after {duration(pace.elapsed)}"
     if pace.left is None:
-        return f"still at work {elapsed}"
+        so_far = f", {pace.done:,} items so far" if pace.done else ""
+        return f"still at work {elapsed}{so_far}"
     return f"{pace.done / pace.total:.0%} {elapsed}, {duration(pace.left)} left"
 
 
 class _TimeLeft(ProgressColumn):
-    """Time left, or the time spent where that cannot be known."""
+    """Time left; where that cannot be known what is done, and the time spent."""
 
     def render(self, task: Task) -> Text:
         pace: Pace | Whole = task.fields["pace"]
         left = pace.left
         if left is None:
-            return Text(f"{duration(pace.elapsed)} so far".rjust(15), style="progress.elapsed")
+            spent = duration(pace.elapsed)
+            counts = isinstance(pace, Pace) and not pace.total and pace.done
+            said = f"{pace.done:,} in {spent}" if counts else f"{spent} so far"
+            return Text(said.rjust(15), style="progress.elapsed")
         return Text(f"{duration(left)} left".rjust(15), style="progress.remaining")
 
 
