@@ -585,5 +585,6 @@ def test_bars_show_the_time_left() -> None:
             bars.refresh()
     text = printed.getvalue()
     assert "1 min 30 s left" in text
-    assert "7.0 s so far" in text
+    assert "1 in 7.0 s" in text
+    assert "..." not in text
     assert "attack   wanda [x] dori (30 s)" in text

@@ -95,7 +95,7 @@ class Bars:
             TextColumn(f"{{task.fields[verb]:<{VERB_WIDTH}}}", markup=False),
             TextColumn("{task.description}", markup=False, table_column=subject),
             BarColumn(bar_width=24),
-            _TimeLeft(),
+            _TimeLeft(Column(no_wrap=True, min_width=15)),
             console=console,
             expand=True,
             transient=True,
