@@ -15,10 +15,11 @@ from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
 from dorib.host.registry import discover
 from fixtures.suites import add_second_descriptor
-from tuning.__main__ import main
+from tuning import __main__ as tuning
+from tuning.__main__ import PUBLISHED, main
 from tuning.choosing import choose
 from tuning.grids import read_grids
-from tuning.numbers import Choices, Point
+from tuning.numbers import NUMBERS, Choices, Point, read_choices
 from tuning.running import labels_of
 from tuning.written import page, preset
 
@@ -169,6 +170,29 @@ def test_it_runs_writes_and_goes_on(
     with pytest.raises(SystemExit) as exit:
         main(["wanda", "--split", "test", "--suite", str(suite_copy), "--out", str(out)])
     assert exit.value.code == 2
+
+
+def test_what_ships_follows_from_the_numbers_that_ship() -> None:
+    choices = read_choices(PUBLISHED[NUMBERS].parent)
+    assert choices is not None
+    assert (choices.suite, choices.split) == ("tiny", "dev")
+    assert PUBLISHED["page.md"].read_text() == page(choices)
+    assert PUBLISHED["preset.yaml"].read_text() == preset(read_grids(), choices)
+
+
+def test_it_is_published_in_three_places(
+    tiny_suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {name: tmp_path / "project" / name for name in PUBLISHED}
+    monkeypatch.setattr(tuning, "PUBLISHED", places)
+    with pytest.raises(SystemExit) as exit:
+        main(["--stored", "--publish", "--out", str(tmp_path / "out")])
+    assert exit.value.code == 2
+    assert not (tmp_path / "project").exists()
+    (tmp_path / "project").mkdir()
+    tune(tiny_suite_folder, tmp_path / "out", "prompt-filter", "--publish")
+    for name, place in places.items():
+        assert place.read_text() == (tmp_path / "out" / name).read_text()
 
 
 def test_nothing_is_known_yet(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Every mitigation is run at each point of its grid on the suite's dev split, without an attack, and
 one point is chosen by a rule. Everything goes through one run folder, FOLDER/run: what was
 computed is found there again, so that a tuning that was stopped goes on. Beside it are
-choices.json, page.md and preset.yaml, written anew after each mitigation.
+choices.json, page.md and preset.yaml, written anew after each mitigation. `--publish` puts them
+where the project has them: benchmarks/tuning, docs and the preset `tiny`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,19 @@ from dorib import DoribError, Results, progress_console, reporter_for, write_tex
 from dorib.reporting import Reporter
 from tuning.choosing import RULE, choose
 from tuning.grids import GRIDS, Grid, Grids, read_grids
-from tuning.numbers import Choices, Tuned, read_choices, write_choices
+from tuning.numbers import NUMBERS, Choices, Tuned, read_choices, write_choices
 from tuning.running import labels_of, run_points
 from tuning.written import page, preset
 
 PAGE = "page.md"
 PRESET = "preset.yaml"
+PROJECT = Path(__file__).parents[2]
+PUBLISHED = {
+    NUMBERS: PROJECT / "benchmarks" / "tuning" / NUMBERS,
+    PAGE: PROJECT / "docs" / "tuned-settings.md",
+    PRESET: PROJECT / "harness" / "dorib" / "presets" / "tiny.yaml",
+}
+"""Where the project has what a tuning writes."""
 
 
 def tune(grids: Grids, names: list[str], folder: Path, options: dict[str, Any]) -> Choices | None:
@@ -52,6 +60,18 @@ def write(grids: Grids, choices: Choices | None, folder: Path) -> None:
         write_choices(folder, choices)
         write_text(folder / PAGE, page(choices))
     write_text(folder / PRESET, preset(grids, choices))
+
+
+def publish(folder: Path) -> None:
+    """Put what a tuning wrote where the project has it.
+
+    Raises:
+        DoribError: nothing was tuned in `folder`.
+    """
+    if read_choices(folder) is None:
+        raise DoribError(f"{folder}: nothing was tuned there; leave out --publish")
+    for name, path in PUBLISHED.items():
+        write_text(path, (folder / name).read_text(encoding="utf-8"))
 
 
 def _tuned(
@@ -108,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of run and choices")
     parser.add_argument("--grids", type=Path, default=GRIDS, help="in place of those that ship")
     parser.add_argument("--stored", action="store_true", help="run nothing: write what is known")
+    parser.add_argument("--publish", action="store_true", help="write it into the project as well")
     parser.add_argument("--suite", default="tiny", help="a registered name or a suite folder")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--device", default="auto")
@@ -121,6 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
             write(grids, choices, asked.out)
         else:
             choices = tune(grids, asked.method, asked.out, options)
+        if asked.publish:
+            publish(asked.out)
     except DoribError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""What is made of the numbers: a fragment of a Markdown page, and the preset."""
+"""What is made of the numbers: a Markdown page, and the preset."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ RUN = {"suite": "tiny", "full": True, "split": "test"}
 
 
 def page(choices: Choices) -> str:
-    """A fragment of Markdown: a table for each mitigation, what was chosen in bold."""
+    """Markdown: a table for each mitigation, what was chosen in bold."""
     lines = [
+        f"# Tuned settings on `{choices.suite}`",
+        "",
         f"Suite {choices.suite} {choices.version}, split {choices.split}: {choices.samples} "
         f"memorized samples, {choices.images} images of each, no attack. Chosen is {choices.rule}.",
     ]
@@ -49,7 +51,7 @@ def preset(grids: Grids, choices: Choices | None) -> str:
 
 
 def _section(name: str, tuned: Tuned) -> Iterator[str]:
-    yield f"### `{name}`"
+    yield f"## `{name}`"
     yield ""
     yield f"Grid: {tuned.source}."
     yield ""
