@@ -18,7 +18,8 @@ from playwright.sync_api import Browser
 from safetensors.torch import load_file, save_file
 
 import dorib
-from dorib.audit.findings import Findings, findings
+from dorib.audit.answer import Answer
+from dorib.audit.findings import Finding, Findings, ProbeScore, findings
 from dorib.cli.app import main
 from dorib.contracts.methods import REPLICATES
 from dorib.ranking.records import Record
@@ -260,3 +261,25 @@ def _look(browser: Browser, page: Path) -> None:
         assert not [address for address in reader.asked if not address.startswith("file:")]
         assert reader.page.locator("tbody tr").count() == 2
     assert violations(browser, page, NARROW, "light") == []
+
+
+def test_a_picture_that_is_not_found_and_that_probes_tell_from_all_controls_is_pointed_at() -> None:
+    def findings_of(controls: int) -> Findings:
+        def finding(sample: str, below: int) -> Finding:
+            probes = (ProbeScore("clid", 0.5, below), ProbeScore("one-step", 0.5, below - 1))
+            return Finding(sample, "not found", (), None, probes)
+
+        unseen = tuple(finding(f"control-{n}", 1) for n in range(controls))
+        return Findings("none", 240, (finding("hidden", controls),), unseen)
+
+    def answer(controls: int) -> Answer:
+        found = findings_of(controls)
+        facts: dict[str, Any] = {"judge": "sscd", "k": 2, "attacks": ("none",), "failed": ()}
+        return Answer("x", None, found, None, controls_from="given", **facts)
+
+    assert answer(4).lines == [
+        "hidden: not found within budget 240 (controls 0 of 4, but clid put it above all of them)"
+    ]
+    assert any("one picture in 5" in line for line in answer(4).meaning)
+    assert answer(3).lines == ["hidden: not found within budget 240 (controls 0 of 3)"]
+    assert not any("above all" in line for line in answer(3).meaning)

@@ -79,7 +79,9 @@ def _finding(found: Findings, one: Finding) -> str:
             found.count("given away by its caption", "comes back under attack", controls=True),
             controls,
         )
-        return f"not found within budget {found.budget} ({beside})"
+        probes = ", ".join(found.probes_above_controls(one))
+        hint = f", but {probes} put it above all of them" if probes else ""
+        return f"not found within budget {found.budget} ({beside}{hint})"
     first = one.evidence[0]
     beside = _controls(first.controls, controls)
     if first.attack == NONE:
@@ -118,6 +120,13 @@ def _meaning(answer: Answer) -> Iterator[str]:
         f"not found: {drew}; no proof that it is gone, or was never there: other attacks, captions "
         "or budgets may find it"
     )
+    if any(found.probes_above_controls(one) for one in found.pictures if one.word == "not found"):
+        controls = len(found.controls)
+        yield (
+            "above all of them: a probe, which sees no image, takes it for memorized before any "
+            "control; a reason to search on, and no more: by chance each probe does so with one "
+            f"picture in {controls + 1}"
+        )
     yield (
         "a copy is one by the judge's descriptor; that a picture is not found says nothing of "
         "parts, styles, people or likenesses in it, or of whatever else the model holds"

@@ -24,6 +24,10 @@ WORDS: tuple[Word, ...] = (
 )
 
 
+FEWEST_TO_HINT = 4
+"""Controls: above all of fewer stands one picture in four and more by chance."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """An attack that brought a picture back, or its own caption."""
@@ -73,6 +77,13 @@ class Findings:
     def count(self, *words: Word, controls: bool = False) -> int:
         """How many pictures, or controls, have one of these words."""
         return sum(found.word in words for found in (self.controls if controls else self.pictures))
+
+    def probes_above_controls(self, found: Finding) -> tuple[str, ...]:
+        """Labels of those that take it for memorized before any control; of too few none says."""
+        controls = len(self.controls)
+        if controls < FEWEST_TO_HINT:
+            return ()
+        return tuple(probe.probe for probe in found.probes if probe.controls_below == controls)
 
     @property
     def probes(self) -> tuple[str, ...]:
