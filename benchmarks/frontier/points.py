@@ -80,11 +80,17 @@ def points_of(entries: Sequence[Entry], method: str) -> list[Point]:
 
 
 def families(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """Those that differ by their learning rate alone, the lowest first, by what they share."""
+    """Those that differ by their learning rate alone, the lowest first, by what sets them apart.
+
+    What all points are told is left out of the name.
+    """
+    told = [set(point.other.items()) for point in points]
+    shared_by_all = set.intersection(*told) if told else set()
     found: dict[str, list[Point]] = {}
     for point in points:
-        shared = ", ".join(f"{name}={value}" for name, value in sorted(point.other.items()))
-        found.setdefault(shared or "as published", []).append(point)
+        own = sorted(set(point.other.items()) - shared_by_all)
+        name = ", ".join(f"{name}={value}" for name, value in own)
+        found.setdefault(name or "nothing else changed", []).append(point)
     return {name: sorted(of, key=lambda p: p.learning_rate) for name, of in found.items()}
 
 
