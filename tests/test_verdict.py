@@ -12,7 +12,8 @@ import pytest
 from dorib.cli.app import main
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.facts import RunFacts, SampleFacts
-from dorib.ranking.rates import UtilityShare
+from dorib.ranking.rates import Rate, UtilityShare
+from dorib.ranking.statistics import clopper_pearson
 from dorib.ranking.verdict import Verdict, verdict
 from fixtures import scored
 from fixtures.scored import BUDGETS, CONTROLS, RUN, cell, entries, utility
@@ -149,18 +150,48 @@ def test_a_kind_of_prompts_surely_lost_is_damage_and_perhaps_lost_is_none(
     assert word(verdict([with_kinds(entry, *share) for entry in made(HIDDEN)])) == expected
 
 
-def test_judges_that_disagree_decide_nothing() -> None:
-    cells = made(HIDDEN, run=replace(scored.RUN_TWICE, memorized=MANY))
-    assert word(verdict(cells)) == "hidden"
+def with_second_judge(cells: list[Entry], agreement: float, hits: int) -> list[Entry]:
+    """The second judge sees `hits` of the samples come back, under each attack."""
     apart = []
     for entry in cells:
         assert entry.second_judge is not None
-        verdicts = entry.second_judge.verdicts.model_copy(update={"agreement": 0.6})
-        judge = entry.second_judge.model_copy(update={"verdicts": verdicts})
+        verdicts = entry.second_judge.verdicts.model_copy(update={"agreement": agreement})
+        low, high = clopper_pearson(hits, len(MANY))
+        memorized = Rate(
+            hits=hits, n=len(MANY), errors=0, rate=hits / len(MANY), low=low, high=high
+        )
+        update = {"verdicts": verdicts, "memorized": memorized}
+        judge = entry.second_judge.model_copy(update=update)
         apart.append(entry.model_copy(update={"second_judge": judge}))
-    found = verdict(apart)
-    assert word(found) == "undecided"
-    assert "the judges agree on 0.60" in str(found)
+    return apart
+
+
+TWICE = replace(scored.RUN_TWICE, memorized=MANY)
+
+
+@pytest.mark.parametrize(
+    ("broken", "agreement", "hits", "expected"),
+    [
+        (HIDDEN, 0.95, 18, "hidden"),
+        # They differ on images, and say the same of the samples.
+        (HIDDEN, 0.6, 12, "hidden"),
+        (NOTHING, 0.6, 0, "erased"),
+        (HIDDEN, 0.6, 0, "undecided"),
+        (HIDDEN, 0.6, 1, "undecided"),
+        (NOTHING, 0.6, 12, "undecided"),
+        # Where they agree on images the first decides.
+        (HIDDEN, 0.9, 1, "hidden"),
+    ],
+)
+def test_judges_that_disagree_decide_nothing_but_what_both_say(
+    broken: Mapping[str, int], agreement: float, hits: int, expected: str
+) -> None:
+    found = verdict(with_second_judge(made(broken, run=TWICE), agreement, hits))
+    assert word(found) == expected
+    if expected == "undecided":
+        assert f"the judges agree on {agreement:.2f}" in str(found)
+    if (expected, agreement) == ("hidden", 0.6):
+        assert ", 12 of 24 by the second judge" in str(found)
 
 
 def test_missing_values_come_first() -> None:
