@@ -106,7 +106,7 @@ def test_documented_runs_are_accepted(
     monkeypatch.setattr(runner, "plan", stop)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("mitigation: [wanda]")
-    for folder in ("examples", "leaderboards"):
+    for folder in ("benchmarks", "examples", "leaderboards"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     commands = [
         shlex.split(line, comments=True)[1:]
