@@ -194,6 +194,22 @@ def test_judges_that_disagree_decide_nothing_but_what_both_say(
         assert ", 12 of 24 by the second judge" in str(found)
 
 
+def test_a_second_judge_without_a_gap_of_its_own_confirms_nothing() -> None:
+    cells = with_second_judge(made(HIDDEN, run=TWICE), 0.0, 18)
+    assert word(verdict(cells)) == "hidden"
+    assert ", 18 of 24 by the second judge" in str(verdict(cells))
+    without = [
+        entry.model_copy(
+            update={
+                "second_judge": entry.second_judge
+                and entry.second_judge.model_copy(update={"oracle": None, "controls": None})
+            }
+        )
+        for entry in cells
+    ]
+    assert word(verdict(without)) == "undecided"
+
+
 def test_missing_values_come_first() -> None:
     cells = [entry.model_copy(update={"errors": 2}) for entry in made(HIDDEN)]
     found = verdict(cells)

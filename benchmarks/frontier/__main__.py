@@ -68,6 +68,8 @@ def table(points: list[Point]) -> str:
 
 
 def _spread(spread: Spread) -> str:
+    if spread.low is None or spread.high is None:
+        return f"{spread.value:.2f}"
     return f"{spread.value:.2f} ({spread.low:.2f} to {spread.high:.2f})"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dorib import GREY, PALETTE, TEXT_WIDTH, house_style, save_figure
-from frontier.points import Point
+from frontier.points import Point, Spread
 
 HEIGHT = 4.2
 MARKERS = "osD^vP"
@@ -32,14 +32,8 @@ def _figure(found: Mapping[str, Sequence[Point]], utility_asked: float) -> Figur
         axes.errorbar(
             x,
             y,
-            xerr=[
-                [point.utility.value - point.utility.low for point in points],
-                [point.utility.high - point.utility.value for point in points],
-            ],
-            yerr=[
-                [point.gap.value - point.gap.low for point in points],
-                [point.gap.high - point.gap.value for point in points],
-            ],
+            xerr=_arms([point.utility for point in points]),
+            yerr=_arms([point.gap for point in points]),
             fmt="none",
             ecolor=colour,
             elinewidth=0.5,
@@ -62,3 +56,11 @@ def _figure(found: Mapping[str, Sequence[Point]], utility_asked: float) -> Figur
     axes.set_ylabel("widest gap to a model that never had the images")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=1)
     return figure
+
+
+def _arms(spreads: Sequence[Spread]) -> list[list[float]]:
+    """Lengths of error bars to the left and to the right; none where no interval is known."""
+    return [
+        [0.0 if s.low is None else s.value - s.low for s in spreads],
+        [0.0 if s.high is None else s.high - s.value for s in spreads],
+    ]

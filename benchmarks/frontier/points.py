@@ -13,11 +13,11 @@ Value = float | str
 
 
 class Spread(NamedTuple):
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval, where so few values allow one."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Point(StrictModel):
@@ -56,7 +56,6 @@ class Point(StrictModel):
             return None
         gap, attack = max(known, key=lambda one: one[0].value)
         share, kind = min(shares, key=lambda one: one[0].value)
-        bounds = [share.value if bound is None else bound for bound in (share.low, share.high)]
         return cls(
             mitigation=mitigation.label,
             learning_rate=float(rate),
@@ -65,7 +64,7 @@ class Point(StrictModel):
             attack=attack,
             gap=Spread(gap.value, gap.low, gap.high),
             kind=kind,
-            utility=Spread(share.value, *bounds),
+            utility=Spread(share.value, share.low, share.high),
         )
 
 

@@ -102,18 +102,25 @@ def _gaps(cells: Sequence[Entry]) -> Iterator[str]:
         yield "no rate to compare with an oracle's or controls'"
         return
     worst = _worst(cells)
-    judges, second = worst.second_judge, _second_gap(worst)
-    if not (judges and second and worst.erasure_gap) or judges.verdicts.agreement is None:
+    if _agree(worst):
         return
-    gap, agreement = worst.erasure_gap, judges.verdicts.agreement
-    both_above = min(gap.low, second.low) > 0
-    both_below = max(gap.high, second.high) < MARGIN
-    if agreement < AGREEMENT and not (both_above or both_below):
-        yield (
-            f"under {worst.attack.label} the judges agree on {agreement:.2f} of the images only: "
-            f"{_of(worst.memorization_rate)} come back by one, {_of(judges.memorized)} by the "
-            f"other (gap {second.value:.2f}, {second.low:.2f} to {second.high:.2f})"
-        )
+    gap, second, judges = worst.erasure_gap, _second_gap(worst), worst.second_judge
+    assert gap is not None and judges is not None
+    if second and (min(gap.low, second.low) > 0 or max(gap.high, second.high) < MARGIN):
+        return
+    told = f" (gap {second.value:.2f}, {second.low:.2f} to {second.high:.2f})" if second else ""
+    yield (
+        f"under {worst.attack.label} the judges agree on {judges.verdicts.agreement:.2f} of the "
+        f"images only: {_of(worst.memorization_rate)} come back by one, {_of(judges.memorized)} "
+        f"by the other{told}"
+    )
+
+
+def _agree(cell: Entry) -> bool:
+    """Whether the judges see the images alike, or there is but one."""
+    judges = cell.second_judge
+    agreement = judges.verdicts.agreement if judges else None
+    return agreement is None or agreement >= AGREEMENT
 
 
 def _second_gap(cell: Entry) -> Difference | None:
@@ -143,10 +150,9 @@ def _coming_back(cells: Sequence[Entry]) -> Iterator[str]:
 
 def _by_the_other(cell: Entry) -> str:
     """What the second judge has, where it sees the images otherwise."""
-    judges = cell.second_judge
-    if not judges or (judges.verdicts.agreement or 1) >= AGREEMENT:
+    if _agree(cell) or cell.second_judge is None:
         return ""
-    return f", {_of(judges.memorized)} by the second judge"
+    return f", {_of(cell.second_judge.memorized)} by the second judge"
 
 
 def _unasked(cells: Sequence[Entry]) -> str:

@@ -14,6 +14,7 @@ from dorib.errors import DoribError
 from dorib.host.configure import NONE, ORACLE
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
+from dorib.ranking.entry_fields import Summary
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
 from dorib.ranking.records import Record
 from dorib.replay.asked import options_of
@@ -163,11 +164,11 @@ def _verified(
     if replayed.drawn is not None:
         samples = {name: one for name, one in samples.items() if _is_told(name, one, replayed)}
     same_images = entry.digests.images == found.digests.images
-    unseen = _of_whole_samples(entry) if replayed.drawn is not None else ()
+    unseen = _of_whole_samples(entry) if replayed.drawn is not None else frozenset()
     differing = [
         finding
         for path, finding in compare_entries(entry, found, 0 if same_images else tolerance, flips)
-        if not path.startswith(unseen)
+        if path not in unseen
     ]
     findings = [*differing, *samples.values()]
     outcome = max((finding.outcome for finding in findings), default=Outcome.SAME)
@@ -180,20 +181,23 @@ def _is_told(sample: str, finding: Finding, replayed: Replayed) -> bool:
     return sample in (replayed.drawn or ()) or finding.outcome.is_lie
 
 
-def _of_whole_samples(entry: Entry) -> tuple[str, ...]:
-    """Where an entry tells values that no table of images' values holds."""
+def _of_whole_samples(entry: Entry) -> frozenset[str]:
+    """Paths of what an entry tells of values that no table of images' values holds."""
     groups = {"memorized": entry.summaries.memorized, "controls": entry.summaries.controls}
-    of_group = [
+    of_group = {
         (group, name)
         for group, summaries in groups.items()
         for name, summary in summaries.items()
         if summary.level != "image"
-    ]
-    summaries = [f"summaries.{group}.{name}." for group, name in of_group]
-    medians = [
-        f"curve.{place}.medians.{name}" for place in range(len(entry.curve)) for _, name in of_group
-    ]
-    return (*summaries, *medians)
+    }
+    summaries = {
+        f"summaries.{group}.{name}.{field}"
+        for group, name in of_group
+        for field in Summary.model_fields
+    }
+    places = range(len(entry.curve))
+    medians = {f"curve.{place}.medians.{name}" for place in places for _, name in of_group}
+    return frozenset(summaries | medians)
 
 
 def _samples(
