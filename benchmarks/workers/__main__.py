@@ -46,6 +46,7 @@ WAYS = (
     Way("2 workers, 1 thread each", 1, 2),
     Way("4 workers, 1 thread each", 1, 4),
 )
+NAMES = {"alone": WAYS[0], "threads": WAYS[1], "two": WAYS[2], "four": WAYS[3]}
 TOGETHER = Way("one run", 1), Way("two runs at once", 1, runs=2)
 
 
@@ -154,6 +155,12 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a random suite, for a trial")
     parser.add_argument("--together", action="store_true", help="two plain runs at once")
     parser.add_argument(
+        "--way",
+        choices=NAMES,
+        action="append",
+        help="in this order, the first is compared with; default: all",
+    )
+    parser.add_argument(
         "--budgets", help="the attacks', in place of the profile's: 240,480 takes a quarter as long"
     )
     asked = parser.parse_args()
@@ -168,7 +175,7 @@ def main() -> None:
         from dorib.testing.suites import save_random_suite
 
         options += ["--suite", str(save_random_suite(asked.out / "suite")), *SMALL]
-    ways = TOGETHER if asked.together else WAYS
+    ways = TOGETHER if asked.together else [NAMES[name] for name in asked.way or NAMES]
     found = [measure(way, options, asked.out / f"run-{n}") for n, way in enumerate(ways)]
     rows = [as_row(one, found[0]) for one in found]
     print(f"{'':<26}{'time':>8}{'CPU':>9}  speed-up  efficiency  same bytes")
@@ -179,10 +186,9 @@ def main() -> None:
     if asked.together:
         alone, both = found
         print(f"two take {both.processor_seconds / alone.processor_seconds:.2f}x the CPU of one")
-    else:
-        _, threads, shared, _ = found
-        print(f"processor time of each of two workers: {shared.of_workers}")
-        print(f"two workers are {threads.seconds / shared.seconds:.2f}x two threads")
+    for one in found:
+        if one.workers:
+            print(f"processor time of each of {one.workers} workers: {one.of_workers}")
     (asked.out / "speed_up.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
