@@ -159,11 +159,13 @@ def test_a_large_witness_is_named_by_its_sha256(
     write_witnesses(finished, notes.append, to=tmp_path, hub="someone/rows", largest=10_000)
     entry = read_entry(finished / ENTRY)
     assert any("wanda-6e180b13.edit.safetensors" in note for note in notes)
+    large = tmp_path / "large-witnesses"
+    pack = read_edit_witness(tmp_path, entry)
+    assert digest([pack.digest(item) for item in pack.items]) == entry.digests.edit
+    large = large.rename(tmp_path / "fetched")
     with pytest.raises(DoribError, match=r"from huggingface\.co/someone/rows/wanda"):
         read_edit_witness(tmp_path, entry)
-    large = tmp_path / "large-witnesses"
-    pack = read_edit_witness(tmp_path, entry, large)
-    assert digest([pack.digest(item) for item in pack.items]) == entry.digests.edit
+    assert read_edit_witness(tmp_path, entry, large).items == pack.items
     shutil.copy(witness(published, "triggers"), large / FILES["edit"])
     with pytest.raises(DoribError, match="is not the file whose sha256"):
         read_edit_witness(tmp_path, entry, large)

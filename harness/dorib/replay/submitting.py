@@ -18,7 +18,8 @@ from dorib.ranking.verdict import verdict
 from dorib.reading import read_yaml
 from dorib.replay.reproducing import RUN_FILE, run_file_of
 from dorib.report.opened import open_results
-from dorib.report.witnesses.writing import LARGE, write_witnesses
+from dorib.report.witnesses.places import LARGE
+from dorib.report.witnesses.writing import write_witnesses
 from dorib.store.files import named_write_errors, whole_folder, write_json
 from dorib.store.fingerprint import deciding_versions, method_slug
 from dorib.store.store import Note

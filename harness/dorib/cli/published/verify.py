@@ -32,7 +32,10 @@ def verify(
     ] = None,
     large: Annotated[
         Path | None,
-        typer.Option(help="A folder with the witnesses that are too large to be published."),
+        typer.Option(
+            help="A folder with the witnesses that are too large to be published "
+            "[default: large-witnesses of the leaderboard]."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="For example cuda:0.")] = "auto",
     tolerance: Annotated[float | None, TOLERANCE] = None,

@@ -11,6 +11,9 @@ from dorib.store.fingerprint import method_slug
 
 WITNESSES = "witnesses"
 
+LARGE = "large-witnesses"
+"""The folder, beside that of the witnesses, of those that are too large to be published there."""
+
 
 def edit_place(entry: Entry) -> PurePosixPath:
     """The pack of a mitigation's edit, relative to its leaderboard's folder."""

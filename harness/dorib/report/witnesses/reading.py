@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from dorib.errors import DoribError
 from dorib.ranking.entries import Entry
-from dorib.report.witnesses.places import edit_place, stub_place, triggers_place
+from dorib.report.witnesses.places import LARGE, edit_place, stub_place, triggers_place
 from dorib.report.witnesses.stubs import read_stub
 from dorib.store.fingerprint import digest, file_digest
 from dorib.store.packs import Pack, read_pack
@@ -18,7 +18,8 @@ def read_edit_witness(folder: Path, entry: Entry, large: Path | None = None) -> 
     Args:
         folder: of the leaderboard.
         entry: one of its entries.
-        large: where those lie that are too large to be published beside it.
+        large: where those lie that are too large to be published beside it (None: in the
+            leaderboard's own `large-witnesses`, where `write_witnesses` put them).
 
     Raises:
         DoribError: it is missing, damaged, or another one.
@@ -53,12 +54,12 @@ def _found(folder: Path, place: PurePosixPath, large: Path | None) -> Path:
     if path.exists() or not stub_path.exists():
         return path
     stub = read_stub(stub_path)
-    there = large / place.name if large else None
-    if there is None or not there.is_file():
+    there = (large or folder / LARGE) / place.name
+    if not there.is_file():
         where = f"huggingface.co/{stub.hub}" if stub.hub else "where the row's author has it"
         raise DoribError(
-            f"{stub_path}: the witness itself is not here; put {place.name} from {where} into a "
-            "folder and name that by --large"
+            f"{stub_path}: the witness itself is not here; put {place.name} from {where} into "
+            f"{there.parent}, or into another folder that --large names"
         )
     if file_digest(there) != stub.sha256:
         raise DoribError(f"{there}: is not the file whose sha256 {stub_path} states")

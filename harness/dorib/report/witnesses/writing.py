@@ -16,6 +16,7 @@ from dorib.ranking.records import Record
 from dorib.report.export.stored import Located, locate_edit, locate_triggers
 from dorib.report.opened import open_results
 from dorib.report.witnesses.places import (
+    LARGE,
     edit_place,
     has_own_edit,
     has_own_triggers,
@@ -29,9 +30,6 @@ from dorib.store.files import named_write_errors, whole_file
 from dorib.store.fingerprint import digest, file_digest
 from dorib.store.packs import packed, write_pack
 from dorib.store.store import ArtefactKind, Note, Shelf, Store
-
-LARGE = "large-witnesses"
-"""The folder, beside that of the witnesses, of those that are too large to be published there."""
 
 
 def write_witnesses(
