@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +21,7 @@ from rich.console import Console
 from dorib.cli.ahead.shown import show_plan
 from dorib.cli.app import BAD_INPUT, main
 from dorib.config import RunConfig, make_config
+from dorib.contracts.ledger import Ledger
 from dorib.contracts.methods import PlannedWork
 from dorib.host.registry import Registry, discover
 from dorib.plan.plan import Items, Plan
@@ -105,6 +106,30 @@ def test_items_are_those_that_the_run_counts(
     from_an_image = SUBJECTS * len(before.rows)
     steps = before.work["generate"].items - (before.images - from_an_image) * IMAGE
     assert 0 < steps < from_an_image * IMAGE
+
+
+def test_what_a_search_has_a_rule_do_is_in_the_plan(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descent = "embedding-descent:percentile=1,steps=2"
+    asked = config(suite, tmp_path, mitigation=[descent], attack=["dori", "seeds"])
+    planned = plan(asked, discover()).work["rule"]
+    counted: list[Ledger] = []
+    add_rule = Ledger.add_rule
+
+    def add(ledger: Ledger, samples: Sequence[int], each: int) -> None:
+        add_rule(ledger, samples, each)
+        if all(ledger is not other for other in counted):
+            counted.append(ledger)
+
+    monkeypatch.setattr(Ledger, "add_rule", add)
+    run(asked, discover(), Silent())
+    each = 3 + 3 * 2
+    images = SUBJECTS * 3 + UTILITY
+    searched = SUBJECTS * (BUDGET // 3 + BUDGET // IMAGE)
+    assert planned.items == (images + searched) * each
+    assert not planned.exact
+    assert images * each < sum(ledger.rule_work for ledger in counted) <= planned.items
 
 
 def test_nothing_is_left_once_it_was_run(

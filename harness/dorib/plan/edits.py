@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dorib.contracts.methods import Place, PlannedFit, PlannedWork, Rule, Scale
+from dorib.contracts.methods import NO_WORK, Place, PlannedFit, PlannedWork, Rule, Scale
 from dorib.errors import DoribError
 from dorib.host.calls import before_work, of_plugin
 from dorib.host.configure import Configured
@@ -14,6 +14,9 @@ from dorib.store.batches import planned_batches
 from dorib.verbs.acting import acting, unchanged_key
 from dorib.verbs.context import RunContext, Subject
 from dorib.verbs.mitigate import GLOBAL, Mitigated, stored
+
+WORK_PER_GRADIENT = 3
+"""What an item of a pass forward and backward counts."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,19 @@ class PlannedEdit:
             return PlannedWork() if self._rules == () else None
         each = self._planned.rule_work
         return None if each is None else each * images
+
+    def felt_work(self, search: PlannedWork, feels: frozenset[Place]) -> PlannedWork | None:
+        """What they cost at most within a `search`, each of whose passes asks the model anew.
+
+        None where nobody can say.
+        """
+        each = self.rule_work(1)
+        felt = self._rules is None or any(self._places(rule) & feels for rule in self._rules)
+        if each is None or not each.items or not felt:
+            return each if felt else NO_WORK
+        passes = search.forward + search.gradient // WORK_PER_GRADIENT
+        asked = passes // self._scale.image if "noise" in feels else passes
+        return (each * asked).at_most()
 
     def _places(self, rule: str) -> frozenset[Place]:
         return _places(rule, self._context.registry)

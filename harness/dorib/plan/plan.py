@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 from dorib.contracts.methods import PlannedWork
 from dorib.host.configure import NONE
@@ -205,12 +205,10 @@ def _by_verb(steps: Sequence[Step]) -> dict[str, Items]:
         name: _items([step for step in steps if step.verb == verb])
         for verb, name in OF_VERB.items()
     }
-    ruled: dict[str, Any] = {
-        step.subject: step.rule for step in steps if step.rule is None or step.rule.items
-    }
-    known = sum((rule for rule in ruled.values() if rule is not None), PlannedWork())
-    unknown = tuple(subject for subject, rule in ruled.items() if rule is None)
-    return found | {RULE: Items(items=known.items, exact=known.exact, unknown=unknown)}
+    rules = [
+        replace(step, work=step.rule) for step in steps if step.rule is None or step.rule.items
+    ]
+    return found | {RULE: _items(rules)}
 
 
 def _seconds(steps: Sequence[Step], speeds: Speeds | None) -> float | None:

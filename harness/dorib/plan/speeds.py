@@ -23,6 +23,7 @@ from dorib.contracts.views import Generation
 from dorib.host.configure import Configured
 from dorib.kit.noise_pairs import noise_pairs, pair_losses
 from dorib.kit.starts import own_prompt
+from dorib.plan.edits import WORK_PER_GRADIENT
 from dorib.plan.steps import Step
 from dorib.report.board.computing import processor_name
 from dorib.report.run import Run
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 Clock = Callable[[], float]
 
-WORK_PER_GRADIENT = 3
-"""One item through the U-Net forward (1) and backward (2)."""
 REPEATS = 3
 """Of each batch, after one that is not counted; the median is what counts."""
 LONG_ENOUGH = 20.0

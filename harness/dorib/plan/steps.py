@@ -224,7 +224,8 @@ class _Walker:
         work = _search_work(method, budgets[-1], planned)
         self.walk.shared += work * len(others)
         if new:
-            step = Step("attack", label, edit.label, method.label, work * len(new))
+            rule = edit.felt_work(work * len(new), method.attack.feels)
+            step = Step("attack", label, edit.label, method.label, work * len(new), rule)
             self._add(replace(step, triggers=len(new) * len(budgets)))
         is_stored = not shelf.missing(items)
         asked = source.asked if source and planned else shelf.key
