@@ -16,7 +16,7 @@ def test_workers(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, tmp_p
     found: list[Measured] = []
 
     def run() -> None:
-        found.extend(measure(way, options, tmp_path / str(n)) for n, way in enumerate(WAYS))
+        found.extend(measure(way, options, tmp_path / name) for name, way in WAYS.items())
 
     benchmark.pedantic(run, rounds=1)
     assert len({one.digest for one in found if one.threads == 1}) == 1

@@ -40,13 +40,12 @@ class Way:
     """The same command so many times at once, on one folder."""
 
 
-WAYS = (
-    Way("one process, 1 thread", 1),
-    Way("one process, 2 threads", 2),
-    Way("2 workers, 1 thread each", 1, 2),
-    Way("4 workers, 1 thread each", 1, 4),
-)
-NAMES = {"alone": WAYS[0], "threads": WAYS[1], "two": WAYS[2], "four": WAYS[3]}
+WAYS = {
+    "alone": Way("one process, 1 thread", 1),
+    "threads": Way("one process, 2 threads", 2),
+    "two": Way("2 workers, 1 thread each", 1, 2),
+    "four": Way("4 workers, 1 thread each", 1, 4),
+}
 TOGETHER = Way("one run", 1), Way("two runs at once", 1, runs=2)
 
 
@@ -156,7 +155,7 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="two plain runs at once")
     parser.add_argument(
         "--way",
-        choices=NAMES,
+        choices=WAYS,
         action="append",
         help="in this order, the first is compared with; default: all",
     )
@@ -175,7 +174,7 @@ def main() -> None:
         from dorib.testing.suites import save_random_suite
 
         options += ["--suite", str(save_random_suite(asked.out / "suite")), *SMALL]
-    ways = TOGETHER if asked.together else [NAMES[name] for name in asked.way or NAMES]
+    ways = TOGETHER if asked.together else [WAYS[name] for name in asked.way or WAYS]
     found = [measure(way, options, asked.out / f"run-{n}") for n, way in enumerate(ways)]
     rows = [as_row(one, found[0]) for one in found]
     print(f"{'':<26}{'time':>8}{'CPU':>9}  speed-up  efficiency  same bytes")

@@ -70,9 +70,9 @@ class PlannedEdit:
         return None if each is None else each * images
 
     def felt_work(self, search: PlannedWork, feels: frozenset[Place]) -> PlannedWork | None:
-        """What they cost at most within a `search`, each of whose passes asks the model anew.
+        """What they cost at most within a `search`; None where nobody can say.
 
-        None where nobody can say.
+        Each of its passes asks the model anew, but for one that samples whole images.
         """
         each = self.rule_work(1)
         felt = self._rules is None or any(self._places(rule) & feels for rule in self._rules)
