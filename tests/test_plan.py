@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
@@ -272,6 +273,26 @@ def test_the_command_shows_it_and_measures_once(suite: Path, tmp_path: Path) -> 
     assert "how fast" not in told
     assert json.loads(printed)["total"]["items"] > 0
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == speeds
+
+
+def test_workers_share_the_time_but_not_that_of_one_cell(suite: Path, tmp_path: Path) -> None:
+    def by(workers: int | None) -> Plan:
+        return plan(config(suite, tmp_path, attack=["dori"], workers=workers), discover())
+
+    threads = torch.get_num_threads()
+    alone, two, many = by(None), by(2), by(1000)
+    assert torch.get_num_threads() == threads
+    assert alone.shared_seconds is None
+    assert two.work == alone.work
+    for shared in (two, many):
+        # To load the model is in the whole time, and in none of the rows'.
+        assert shared.seconds is not None and shared.shared_seconds is not None
+        assert shared.seconds / shared.workers <= shared.shared_seconds < shared.seconds
+    longest = max(cell.seconds or 0.0 for row in many.rows for cell in row.cells)
+    assert many.shared_seconds == pytest.approx(longest)
+    printed = io.StringIO()
+    show_plan(two, Console(file=printed, width=80))
+    assert "by 2 workers" in printed.getvalue()
 
 
 def test_no_figure_is_cut_off(suite: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dorib.contracts.specs import MethodSpec, spec_of
 from dorib.errors import DoribError
 from dorib.host.calls import before_work, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
+from dorib.host.processors import threads_of_one_of
 from dorib.host.registry import Registry
 from dorib.plan.ahead import foresee
 from dorib.plan.plan import Plan, plan_of
@@ -82,14 +83,16 @@ def plan(
 ) -> Plan:
     """What `run` would do with the same; nothing of it is done.
 
-    How fast this machine is by `clock` is measured once, and kept in the store of the run.
+    How fast this machine is by `clock` is measured once, and kept in the store of the run; with
+    several workers, on the threads that one of them has.
 
     Raises:
         DoribError: as `run`.
     """
-    with interrupts_told_apart():
+    workers = config.workers or 1
+    with interrupts_told_apart(), threads_of_one_of(workers):
         this = prepare(config, registry, reporter or Silent(), looks_only=True)
-        return plan_of(this, clock=clock)[0]
+        return plan_of(this, clock=clock, workers=workers)[0]
 
 
 def prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,10 +102,15 @@ class Plan(StrictModel):
     """Of all whose time is known; None where nothing was measured."""
     seconds_exact: bool
     """False where some work is a bound, or is not known."""
+    workers: int = 1
+    """That share the work."""
+    shared_seconds: float | None = None
+    """From start to end where they do: their even share of the time, or the longest that one cell
+    takes with its mitigation, whichever is more. None for one worker."""
 
 
 def plan_of(
-    this: Run, *, measure: bool = True, clock: Clock = time.perf_counter
+    this: Run, *, measure: bool = True, clock: Clock = time.perf_counter, workers: int = 1
 ) -> tuple[Plan, Speeds | None, list[Step]]:
     """What `this` will do, the speeds of this machine, and the steps; the store is looked at only.
 
@@ -117,10 +123,10 @@ def plan_of(
     with _looked_at(context):
         speeds = measured_speeds(this, clock) if measure else kept_speeds(this)
         walked = walk(this, scale_of(context, speeds))
-    return _plan(this, walked, speeds), speeds, walked.steps
+    return _plan(this, walked, speeds, workers), speeds, walked.steps
 
 
-def _plan(this: Run, walked: Walk, speeds: Speeds | None) -> Plan:
+def _plan(this: Run, walked: Walk, speeds: Speeds | None, workers: int) -> Plan:
     context = this.context
     seconds = [speeds.seconds(step) for step in walked.steps] if speeds else []
     total = _items(walked.steps)
@@ -149,6 +155,8 @@ def _plan(this: Run, walked: Walk, speeds: Speeds | None) -> Plan:
         peak_memory_bytes=speeds.peak_bytes if speeds else None,
         seconds=_total_seconds(walked.steps, speeds) if speeds else None,
         seconds_exact=total.exact and not total.unknown and None not in seconds,
+        workers=workers,
+        shared_seconds=_shared_seconds(walked.steps, speeds, workers) if speeds else None,
     )
 
 
@@ -223,6 +231,21 @@ def _total_seconds(steps: Sequence[Step], speeds: Speeds) -> float:
     each = [speeds.seconds(step) for step in steps]
     at_work = any(step.verb != "measure" for step in steps)
     return sum(one for one in each if one is not None) + (speeds.load if at_work else 0.0)
+
+
+def _shared_seconds(steps: Sequence[Step], speeds: Speeds, workers: int) -> float | None:
+    if workers == 1:
+        return None
+    fits: defaultdict[str, float] = defaultdict(float)
+    cells: defaultdict[tuple[str, str | None], float] = defaultdict(float)
+    for step in steps:
+        seconds = speeds.seconds(step) or 0.0
+        if step.verb == "mitigate":
+            fits[step.mitigation] += seconds
+        else:
+            cells[step.mitigation, step.attack] += seconds
+    chains = [fits[mitigation] + seconds for (mitigation, _), seconds in cells.items()]
+    return max(_total_seconds(steps, speeds) / workers, *chains, *fits.values(), 0.0)
 
 
 def _disk_bytes(steps: Sequence[Step], speeds: Speeds) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dorib.config import RunConfig
 from dorib.errors import DoribError
+from dorib.host.processors import processors
 from dorib.report.board.computing import add_computed
 from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter, Silent
@@ -87,7 +88,7 @@ def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
             os.environ.setdefault("RAY_worker_niceness", "0")
             ray.init(
                 address="local",
-                num_cpus=max(_processors(), config.workers or 1),
+                num_cpus=max(processors(), config.workers or 1),
                 include_dashboard=False,
                 object_store_memory=100 * 2**20,
                 **quiet,
@@ -106,13 +107,6 @@ def _connected(ray: Any, config: RunConfig) -> Iterator[_Share]:
         yield _share(ray.cluster_resources(), config)
     finally:
         ray.shutdown()
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _share(resources: dict[str, float], config: RunConfig) -> _Share:

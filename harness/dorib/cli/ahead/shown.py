@@ -61,7 +61,9 @@ def summary(plan: Plan) -> Iterator[str]:
     if plan.peak_memory_bytes is not None:
         yield f"memory       about {_bytes(plan.peak_memory_bytes)}; training takes more"
     if plan.seconds is not None:
-        yield f"time         {_whole_time(plan)} on {plan.device} in {plan.dtype}"
+        yield f"time         {_bound(plan, plan.seconds)} on {plan.device} in {plan.dtype}"
+    if plan.shared_seconds is not None:
+        yield f"             {_bound(plan, plan.shared_seconds)} by {plan.workers} workers"
     for items in (plan.total, plan.work["rule"]):
         for method in items.unknown:
             yield f"unknown: {method} cannot say what it costs"
@@ -110,9 +112,8 @@ def _time(seconds: float | None) -> str:
     return "unknown" if seconds is None else duration(seconds)
 
 
-def _whole_time(plan: Plan) -> str:
-    assert plan.seconds is not None
-    about = f"about {duration(plan.seconds)}"
+def _bound(plan: Plan, seconds: float) -> str:
+    about = f"about {duration(seconds)}"
     if plan.total.unknown or plan.work["rule"].unknown:
         return f"more than {about}"
     return about if plan.seconds_exact else f"{about} at most"
