@@ -9,7 +9,6 @@ import time
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-LONGEST_SECONDS = 0.4
 HELP = "import sys; sys.argv = ['dorib', '--help']; from dorib.cli.app import main; main()"
 
 
@@ -44,4 +43,3 @@ def test_help_with_the_commands_of_plugins(benchmark: BenchmarkFixture) -> None:
         "processor_seconds": min(processor_seconds),
     }
     print(f"\ndorib --help: {quickest:.2f} s, python -c pass: {bare:.2f} s")
-    assert quickest <= LONGEST_SECONDS
