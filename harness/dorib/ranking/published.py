@@ -29,5 +29,7 @@ def of_published(model: type[M], text: str) -> M:
     Raises:
         Malformed, ValidationError: as above.
     """
+    # The model first: it says in which field something is wrong.
+    found = model.model_validate_json(text)
     parse_json(text)
-    return model.model_validate_json(text)
+    return found
