@@ -88,6 +88,14 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "parameter that is no number": (["-m", "wanda:sparsity=.nan"], ["wanda", "'sparsity'"]),
     "parameter without value": (["-m", "wanda:sparsity"], ["parameter=value", "wanda:sparsity"]),
     "parameter not YAML": (["-m", "wanda:sparsity=[1"], ["'[1'", "quote it"]),
+    "parameter given twice": (
+        ["-m", "wanda:sparsity=0.1,sparsity=0.2"],
+        ["'sparsity' stands twice", "one value"],
+    ),
+    "parameter a truth value": (
+        ["-m", "wanda:timesteps=true"],
+        ["'timesteps'", "a truth value where a number belongs"],
+    ),
     "parameters for all": (["-m", "all:sparsity=0.1"], ["mitigation all", "no parameters"]),
     "budgets falling": (["--budgets", "48,24"], ["'budgets'", "strictly rising"]),
     "budget zero": (["--budgets", "0,24"], ["'budgets'", "positive"]),
@@ -127,6 +135,8 @@ RUN_FILES: dict[str, tuple[str, list[str]]] = {
     "no mapping": ("- wanda", ["run.yaml", "holds no mapping", "mitigation: [wanda]"]),
     "unknown key": ("mitigations: [wanda]", ["run.yaml", "'mitigations'", "mitigation,"]),
     "bad value": ("limit: many", ["run.yaml", "'limit'", "integer"]),
+    "truth value": ("seeds: true", ["run.yaml", "'seeds'", "a truth value where a number"]),
+    "truth values in a list": ("budgets: [yes, 48]", ["run.yaml", "'budgets'", "a truth value"]),
     "method of no kind": ("attack: 3", ["run.yaml", "'attack'", "list of methods"]),
     "bad parameter": ("mitigation: [{name: wanda, sparsity: 7}]", ["wanda", "less than 1"]),
     "code": ("!!python/object/apply:os.getcwd []", ["run.yaml", "not readable as YAML"]),

@@ -16,6 +16,7 @@ from dorib.cli.app import BAD_INPUT, main
 from dorib.errors import DoribError
 from dorib.report.board.kept import KeptBoard, KeptCell
 from dorib.store.packs import read_table
+from dorib.weights.files import TensorFile
 
 Content = dict[str, Any]
 
@@ -133,15 +134,24 @@ def test_a_folder_of_no_kind_is_left_alone(small_board: Path, tmp_path: Path) ->
     assert mine.is_dir()
 
 
-def test_tensors_of_an_impossible_shape_are_said_to_be_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("no readable safetensors", read_table),
+        ("cannot be read as safetensors", lambda path: TensorFile.open(path, "weights").read()),
+    ],
+)
+def test_tensors_of_an_impossible_shape_are_said_to_be_damaged(
+    named: str, read: Callable[[Path], Any], tmp_path: Path
+) -> None:
     header = json.dumps(
         {"x": {"dtype": "F64", "shape": [0, 2**64 - 1], "data_offsets": [0, 0]}}
     ).encode()
     path = tmp_path / "values.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(DoribError, match=r"no readable safetensors .*; restore") as raised:
-        read_table(path)
-    assert len(str(raised.value)) < len(str(path)) + 250
+    with pytest.raises(DoribError, match=rf"{named} .*; restore") as raised:
+        read(path)
+    assert len(str(raised.value)) < len(str(path)) + 300
 
 
 @pytest.fixture
@@ -163,6 +173,14 @@ def test_a_suite_that_an_entry_names_is_no_folder(
         assert call("reproduce", entry, "--write-only", "--out", tmp_path / "again") == BAD_INPUT
         assert "give its folder by --suite" in capsys.readouterr().err
     assert not (tmp_path / "again").exists()
+
+
+def test_an_entry_states_its_version(
+    small_board: Path, entry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(entry, lambda e: e.pop("schema_version"))
+    assert call("compare", entry, small_board) == BAD_INPUT
+    assert "'schema_version': is missing" in capsys.readouterr().err
 
 
 def test_a_number_that_stands_twice_is_refused(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import typing
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from inspect import isclass
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,12 +39,51 @@ def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: st
     Raises:
         DoribError: an entry is wrong; names the first one and lists the fields there are.
     """
+    known = ", ".join(model.model_fields) or "there are none"
+    for field in _truth_values_for_numbers(model, content):
+        problem = f"'{field}': is a truth value where a number belongs"
+        raise DoribError(f"{where}: {problem}; mend it ({names}: {known})")
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        known = ", ".join(model.model_fields) or "there are none"
         problem = f"{first_problem(error)}{_meant(error, model)}"
         raise DoribError(f"{where}: {problem}; mend it ({names}: {known})") from error
+
+
+def _truth_values_for_numbers(model: type[BaseModel], content: Any) -> Iterator[str]:
+    """The fields where `true`, and YAML's `yes`, would pass for 1."""
+    if not isinstance(content, Mapping):
+        return
+    for name, field in model.model_fields.items():
+        value = content.get(name)
+        if isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            within = _truth_values_for_numbers(field.annotation, value)
+            yield from (f"{name}.{inner}" for inner in within)
+        elif _holds_truth_value(value) and _of_numbers(field.annotation):
+            yield name
+
+
+def _holds_truth_value(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_truth_value(item) for item in value)
+    return isinstance(value, bool)
+
+
+def _of_numbers(annotation: Any) -> bool:
+    """Whether a field takes numbers, by themselves or in lists and mappings, and nothing else."""
+    inner = get_args(annotation)
+    if not inner:
+        return annotation in (int, float, NoneType, Ellipsis)
+    match get_origin(annotation):
+        case typing.Annotated:
+            inner = inner[:1]
+        case typing.Literal:
+            return False
+        case origin if isclass(origin) and issubclass(origin, Mapping):
+            inner = inner[1:]
+    return all(_of_numbers(one) for one in inner)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -52,7 +52,12 @@ class MethodSpec(StrictModel):
                         f"{shortened(text)}: {shortened(assignment)} is not parameter=value; "
                         "write for example wanda:sparsity=0.02"
                     )
-                params[parameter.strip()] = yaml_scalar(value, text)
+                parameter = parameter.strip()
+                if parameter in params:
+                    raise DoribError(
+                        f"{shortened(text)}: {shortened(parameter)} stands twice; give it one value"
+                    )
+                params[parameter] = yaml_scalar(value, text)
         return cls(name=name.strip(), params=params)
 
     @model_serializer

@@ -173,7 +173,7 @@ class Digests(Facts):
 class EntryFields(Facts):
     """The fields of an entry, each by itself; `Entry` sees to it that they agree."""
 
-    schema_version: Literal[1, 2, 3, 4] = 4
+    schema_version: Literal[1, 2, 3, 4]
     """Since version 2, rates are of the samples broken within a budget (`curve`), and
     `required_attacks` are stated; since version 3, `second_judge` is; since version 4, methods may
     have their cards."""

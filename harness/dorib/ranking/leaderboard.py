@@ -83,7 +83,7 @@ class Row(Facts):
 class Leaderboard(Facts):
     """All rows of one suite, split and profile."""
 
-    schema_version: Literal[1, 2, 3, 4] = 4
+    schema_version: Literal[1, 2, 3, 4]
     """That of its entries."""
     suite: SuiteFacts
     split: str

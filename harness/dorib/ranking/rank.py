@@ -77,6 +77,7 @@ def _entry(
         )
     )
     return Entry(
+        schema_version=4,
         suite=run.suite,
         split=run.split,
         profile=run.profile,

@@ -70,6 +70,10 @@ def submit(
     """
     entries = open_results(out).entries
     row = [entry for entry in entries if _is_meant(entry, mitigation)]
+    if any(entry.reference_line and entry.mitigation.label == mitigation for entry in entries):
+        raise DoribError(
+            f"{out}: {mitigation} is a reference line, which each run makes; submit a mitigation"
+        )
     if not row:
         there = dict.fromkeys(e.mitigation.label for e in entries if not e.reference_line)
         raise DoribError(

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
@@ -23,9 +23,8 @@ from dorib.errors import DoribError
 from dorib.printable import one_line
 from dorib.reading import Malformed, parse_json
 from dorib.store.fingerprint import digest
+from dorib.weights.files import UNREADABLE
 
-BROKEN = (OSError, ValueError, RuntimeError, TypeError, OverflowError)
-"""What torch raises of tensors whose shape is none, beside what safetensors does."""
 FILES = "files"
 """The one name in a pack's metadata: of several, safetensors keeps no order."""
 TENSORS, TEXTS = ".safetensors", ".json"
@@ -140,7 +139,7 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
-    except (*BROKEN, SafetensorError) as error:
+    except UNREADABLE as error:
         raise DoribError(
             f"{path}: no readable safetensors ({one_line(error, 160)}); restore the file"
         ) from error

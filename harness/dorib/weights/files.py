@@ -12,8 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.printable import one_line
 
 SUFFIX = ".safetensors"
+UNREADABLE = (OSError, SafetensorError, ValueError, RuntimeError, TypeError, OverflowError)
+"""What comes of a file that holds no tensors: torch's errors too, where a shape is impossible."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class TensorFile:
         try:
             with safe_open(path, framework="pt") as held:
                 return cls(path, what, tuple(held.keys()), held.metadata() or {})
-        except (OSError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise _unreadable(what, path, error) from error
 
     def read(self) -> dict[str, Tensor]:
@@ -54,11 +57,12 @@ class TensorFile:
         """
         try:
             tensors: dict[str, Tensor] = load_file(self.path)
-        except (OSError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise _unreadable(self.what, self.path, error) from error
         return tensors
 
 
 def _unreadable(what: str, path: Path, error: Exception) -> DoribError:
-    reason = " ".join(str(error).split())[:200]
-    return DoribError(f"{what}: {path} cannot be read as safetensors ({reason}); restore the file")
+    return DoribError(
+        f"{what}: {path} cannot be read as safetensors ({one_line(error, 200)}); restore the file"
+    )
