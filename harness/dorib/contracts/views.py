@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from dorib.contracts.embeddings import Embeddings
     from dorib.contracts.triggers import Trigger
 
+ORIGINAL_IMAGE = "original image"
+"""In what a method `knows`: without it, a target has no original."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,7 +29,8 @@ class Target:
     """This target's sample index: hand it to the target model with each of its items."""
     caption: str
     original: Tensor
-    """`[3, height, width]`, float32, in [0, 1], at the model's resolution."""
+    """`[3, height, width]`, float32, in [0, 1], at the model's resolution; without any element for
+    an attack or a probe whose `knows` leaves the original image out."""
     other_captions: Sequence[str] = ()
     """Captions of other images, for searches that start elsewhere."""
     embeddings: Embeddings | None = None

@@ -17,7 +17,7 @@ from dorib.contracts.methods import Attack, PlannedSearch, PlannedWork, Scale
 from dorib.contracts.seeds import Seeds
 from dorib.contracts.target_model import TargetModel
 from dorib.contracts.triggers import Trigger
-from dorib.contracts.views import Target
+from dorib.contracts.views import ORIGINAL_IMAGE, Target
 from dorib.errors import DoribError
 from dorib.kit.noise_pairs import NoisePairs, noise_pairs, pair_losses
 from dorib.kit.search_params import SearchParams
@@ -98,7 +98,13 @@ class SearchBatch:
 
     @cached_property
     def latents(self) -> Tensor:
-        """Of the original images: clean, `[B, *latent_shape]`, float32."""
+        """Of the original images: clean, `[B, *latent_shape]`, float32.
+
+        Raises:
+            DoribError: the attack does not say that it knows them.
+        """
+        if not all(target.original.numel() for target in self.targets):
+            raise DoribError(f"no original image is handed over; add {ORIGINAL_IMAGE!r} to `knows`")
         distinct = {target.sample: target.original for target in self.targets}
         encoded = self.model.encode_image(torch.stack(list(distinct.values()))).float()
         rows = {sample: row for row, sample in enumerate(distinct)}

@@ -254,7 +254,7 @@ def _ended_beyond(ledger: Ledger, limit: int) -> Ledger:
 
 
 def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:
-    targets = context.targets(batch)
+    targets = context.targets(batch, attacked.method.attack.knows)
     if attacked.method.attack.sees_others:
         targets = [
             replace(target, others=context.others(subject))

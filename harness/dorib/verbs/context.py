@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dorib.contracts.methods import Scale
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.views import GeneralPair, OtherSample, Target
+from dorib.contracts.views import ORIGINAL_IMAGE, GeneralPair, OtherSample, Target
 from dorib.host.registry import Registry, discover
 from dorib.reporting import Reporter, Silent
 from dorib.store.code import closure_digest
@@ -220,18 +220,26 @@ class RunContext:
             assigned(self.seeds, subject.id, len(self.memorized_of_split))
         ]
 
-    def targets(self, subjects: Sequence[Subject]) -> list[Target]:
+    def targets(
+        self, subjects: Sequence[Subject], knows: Collection[str] = (ORIGINAL_IMAGE,)
+    ) -> list[Target]:
         """`subjects` as methods see them, indexed by their position.
+
+        A method whose `knows` leaves the original image out is handed none.
 
         Raises:
             DoribError: a sample has no original image.
         """
+
+        def original(subject: Subject) -> Tensor:
+            return self.originals(subject)[0] if ORIGINAL_IMAGE in knows else torch.empty(0)
+
         return [
             Target(
                 sample=subject.id,
                 index=index,
                 caption=subject.caption,
-                original=self.originals(subject)[0],
+                original=original(subject),
                 other_captions=self.suite.general_captions,
             )
             for index, subject in enumerate(subjects)

@@ -84,7 +84,7 @@ def _store(
     model = context.model
     edit, rows = mitigated.edit([context.memorized_behind(subject) for subject in batch])
     seeds = context.seeds.child("probe", method.name).sealed()
-    targets, ledger = context.targets(batch), Ledger()
+    targets, ledger = context.targets(batch, method.probe.knows), Ledger()
     try:
         with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
             scores = _admitted(method.probe.score(model, targets, seeds, ledger), len(batch))
