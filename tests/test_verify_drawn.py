@@ -72,6 +72,26 @@ def test_a_rate_that_follows_from_no_values_is_found(
         shutil.copy(published / "witnesses" / path.name, path)
 
 
+@pytest.mark.parametrize(
+    ("apart", "outcome"), [(0.0005, Outcome.WITHIN_TOLERANCE), (0.005, Outcome.NOT_SO)]
+)
+def test_other_batches_may_round_and_no_more(
+    apart: float,
+    outcome: Outcome,
+    published: Path,
+    tiny_suite_folder: Path,
+    kept: Path,
+    tmp_path: Path,
+) -> None:
+    copy = Path(shutil.copytree(published, tmp_path / "copy"))
+    path = copy / "witnesses" / f"{ENTRY}.values.safetensors"
+    values = read_values(path)
+    values.by_metric["clip_alignment"] += apart
+    write_values(values, path)
+    found = _verified(copy / "entries" / f"{ENTRY}.json", tiny_suite_folder, kept)
+    assert found.outcome == outcome, found.cells[0].reasons
+
+
 def test_a_sample_without_values_is_found(
     published: Path, tiny_suite_folder: Path, kept: Path, tmp_path: Path
 ) -> None:

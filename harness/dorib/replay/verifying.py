@@ -19,6 +19,7 @@ from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
 from dorib.ranking.records import Record
 from dorib.replay.asked import options_of, suite_of
 from dorib.replay.comparing import (
+    ROUNDING,
     TOLERANCE,
     Finding,
     Outcome,
@@ -88,7 +89,8 @@ def verify(
         large: where those witnesses lie that are too large to be published.
         device: where the model runs.
         tolerance: by which numbers may differ (None: where the entry was made by another machine
-            or other versions `TOLERANCE`, else not at all).
+            or other versions `TOLERANCE`; else not at all or, where a lot makes other batches,
+            `ROUNDING`).
         out: keeps what is replayed, so that a stopped verification goes on (None: nothing is).
         lot: by which samples are drawn whose images are made and judged again (None: all are).
             What an entry says of all samples is made from these and the published values of the
@@ -158,7 +160,8 @@ def _verified(
         return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {})
     found = replayed.entries[labels]
     if tolerance is None:
-        tolerance = 0 if entry.environment == found.environment else TOLERANCE
+        exact = 0 if replayed.drawn is None else ROUNDING
+        tolerance = exact if entry.environment == found.environment else TOLERANCE
     samples, flips = _samples(published, found, replayed.records[labels], tolerance)
     if replayed.drawn is not None:
         samples = {name: one for name, one in samples.items() if _is_told(name, one, replayed)}
