@@ -17,8 +17,8 @@ from dorib.ranking.observations import LIKENESS, SECOND_LIKENESS
 from dorib.report.witnesses.values import Values
 
 ROUNDING = 0.001
-"""What other batches may do on one machine: of 400 images of the published board, no value of either
-descriptor or of CLIP moved by more where one number of each image was turned by a 255th."""
+"""What other batches may do on one machine: of 400 images of the published board, no value of
+either descriptor or of CLIP moved by more where one number of each image was turned by a 255th."""
 TOLERANCE = 0.02
 """By which a number may differ on another machine: of its size, and of 1 where it is smaller."""
 EXACT = 1e-6
