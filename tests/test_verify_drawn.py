@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dorib.cli.app import main
 from dorib.config import make_config
@@ -18,6 +19,7 @@ from dorib.report.witnesses.values import read_values, write_values
 from dorib.report.witnesses.writing import write_witnesses
 from dorib.reporting import Silent
 from dorib.runner import run
+from fixtures.suites import write_manifest
 
 OPTIONS = {"mitigation": ["wanda:sparsity=0.2"], "attack": ["seeds"], "limit": 2, "seeds": 2}
 ENTRY = "wanda-6e180b13.seeds"
@@ -130,6 +132,19 @@ def test_the_lot_is_told(
     assert json.loads(capsys.readouterr().out)["lot"] == {"size": 1, "seed": 0}
 
 
+def test_attacks_that_no_row_is_ranked_by_may_be_left_out(suite_copy: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((suite_copy / "suite.yaml").read_text())
+    write_manifest(suite_copy, content | {"required_attacks": ["none"]})
+    out = tmp_path / "out"
+    options = OPTIONS | {"suite": str(suite_copy), "out": str(out), "limit": 1, "budgets": [24]}
+    run(make_config(options), discover())
+    write_witnesses(out, pytest.fail)
+    found = verify(out, discover(), Silent(), suite=str(suite_copy), required_only=True)
+    assert {cell.attack for cell in found.cells} == {"none"}
+    assert len(found.cells) == 3
+    assert found.outcome == Outcome.SAME
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -137,6 +152,7 @@ def test_the_lot_is_told(
         (["--draw", "0"], "from 1 up"),
         (["--draw", "2", "--lot", "-1"], "from 0 up"),
         (["--draw", "2", "--by", "B. Reader"], "leave out --draw"),
+        (["--required", "--by", "B. Reader"], "leave out --required"),
     ],
 )
 def test_what_draws_nothing_is_refused_in_a_line(

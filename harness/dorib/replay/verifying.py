@@ -77,6 +77,7 @@ def verify(
     tolerance: float | None = None,
     out: Path | None = None,
     lot: Lot | None = None,
+    required_only: bool = False,
 ) -> Verified:
     """Replay an entry, or all of a leaderboard, from the witnesses beside it.
 
@@ -95,13 +96,14 @@ def verify(
         lot: by which samples are drawn whose images are made and judged again (None: all are).
             What an entry says of all samples is made from these and the published values of the
             others, but for values of a whole sample or cell, which are not looked at then.
+        required_only: whether the attacks that rows are not ranked by are left out.
 
     Raises:
         DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
     """
     folder, asked = _folder_of(path)
     board = read_board(folder, registry)
-    wanted = _wanted(board, asked)
+    wanted = _wanted(board, asked, required_only)
     first = next((e for e in board.entries if e.searches), board.entries[0])
     if first.schema_version < OLDEST:
         raise DoribError(
@@ -130,7 +132,10 @@ def _folder_of(path: Path) -> tuple[Path, str | None]:
     return folder, f"{path.parent.name}/{path.name}"
 
 
-def _wanted(board: Board, asked: str | None) -> list[Entry]:
+def _wanted(board: Board, asked: str | None, required_only: bool) -> list[Entry]:
+    if asked is None and required_only:
+        # An entry of before they were stated is told to be too old, later.
+        return [e for e in board.entries if e.attack.label in (e.required_attacks or (NONE,))]
     wanted = [entry for entry in board.entries if asked in (None, entry_file(entry))]
     if not wanted:
         raise DoribError(f"{board.folder / str(asked)}: is none of its leaderboard's entries")

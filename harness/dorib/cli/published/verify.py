@@ -50,6 +50,9 @@ def verify(
     lot: Annotated[
         int | None, typer.Option(help="The lot's seed (default: a new one, which is told).")
     ] = None,
+    required: Annotated[
+        bool, typer.Option("--required", help="Leave out attacks that rows are not ranked by.")
+    ] = False,
     samples: Annotated[
         bool, typer.Option("--samples", help="Name every sample, and not only those not so.")
     ] = False,
@@ -73,6 +76,8 @@ def verify(
         raise DoribError("--lot: draws nothing by itself; give --draw as well")
     if draw is not None and by is not None:
         raise DoribError("--by: a mark says that all of a row was replayed; leave out --draw")
+    if required and by is not None:
+        raise DoribError("--by: a mark says that all of a row was replayed; leave out --required")
     registry = discover(files=plugin or ())
     # Before the long part: whether there are rows to mark.
     board = None if by is None else read_board(_folder_to_mark(published, by), registry)
@@ -87,6 +92,7 @@ def verify(
             tolerance=tolerance,
             out=out,
             lot=None if draw is None else Lot.of(draw, lot),
+            required_only=required,
         )
     if json:
         terminal.show_json(verifying.as_json(found))
