@@ -49,9 +49,10 @@ def files_of_readme() -> dict[str, str]:
     [
         (files_of_plugins_page(), "dorib_shrink", {"mitigation": ["shrink:factor=0.8"]}),
         (files_of_plugins_page(), "dorib_wander", {"attack": ["wander:restarts=2"], "budgets": 8}),
+        (files_of_plugins_page(), "dorib_speckle", {"metric": ["speckle"]}),
         (files_of_readme(), "halve", {"mitigation": ["halve"]}),
     ],
-    ids=["docs/plugins.md", "docs/plugins.md, a search", "README.md"],
+    ids=["docs/plugins.md", "docs/plugins.md, a search", "docs/plugins.md, a metric", "README.md"],
 )
 def test_the_documented_plugin_runs(
     files: dict[str, str],
@@ -75,6 +76,8 @@ def test_the_documented_plugin_runs(
         for asked in options.get(kind, []):
             assert getattr(last, kind).label == asked
     assert not last.errors
+    if "metric" in options:
+        assert "speckle" in last.summaries.memorized
 
 
 def test_the_documented_command_is_the_package_that_is_installed_in_the_tests() -> None:
