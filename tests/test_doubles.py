@@ -17,6 +17,7 @@ import torch
 
 import doubles.attacks
 import doubles.classes
+import doubles.leftovers
 import doubles.metrics
 import doubles.mitigations
 import doubles.rules
@@ -30,7 +31,8 @@ from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
 from dorib.runner import run
 
-KINDS = ("attacks", "classes", "metrics", "mitigations", "rules")
+KINDS = ("attacks", "classes", "leftovers", "metrics", "mitigations", "rules")
+MITIGATIONS = {**doubles.mitigations.DOUBLES, **doubles.leftovers.DOUBLES}
 GOOD_MITIGATION = "wanda:sparsity=0.1"
 GOOD_ATTACK = "dori"
 
@@ -93,7 +95,7 @@ def mitigated(
 ) -> RunResult:
     """All bad mitigations and rules in one run, and a good one after them."""
     doubles.mitigations.StealsTheOracle.folder = tiny_suite_folder / "oracle"
-    names = asked(request, [*doubles.mitigations.DOUBLES, *doubles.rules.DOUBLES])
+    names = asked(request, [*MITIGATIONS, *doubles.rules.DOUBLES])
     names.append(GOOD_MITIGATION)
     out = tmp_path_factory.mktemp("bad-mitigations")
     return score(tiny_suite_folder, out, registry, notes, mitigation=names, limit=2, seeds=1)
@@ -127,15 +129,16 @@ def measured(
     return score(tiny_suite_folder, out, registry, notes, metric=names, limit=1, seeds=1)
 
 
-@pytest.mark.parametrize("name", doubles.mitigations.DOUBLES)
+@pytest.mark.parametrize("name", MITIGATIONS)
 def test_a_mitigation(name: str, mitigated: RunResult) -> None:
-    expected = doubles.mitigations.DOUBLES[name].expected
+    expected = MITIGATIONS[name].expected
     found = errors(mitigated, mitigation=name, attack="none")
     if expected is None:
         assert not found
     else:
         [reason] = found
-        assert reason.startswith(f"mitigation {name} (plugin bad-mitigations): ")
+        plugin = MITIGATIONS[name].__module__.replace("doubles.", "bad-")
+        assert reason.startswith(f"mitigation {name} (plugin {plugin}): ")
         assert expected in reason
         assert reason in mitigated.failed
 
@@ -181,6 +184,22 @@ def test_the_global_generators_are_put_back() -> None:
     with fenced_randomness() as used:
         assert drawn() == expected
     assert used == ["random", "numpy", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("sets-the-default-dtype", "default number format"),
+        ("turns-gradients-off", "gradient mode"),
+    ],
+)
+def test_settings_of_torch_are_put_back_and_named(
+    name: str, setting: str, mitigated: RunResult, notes: Notes
+) -> None:
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+    [said] = [text for text in notes.said if name in text]
+    assert f"changes torch's {setting} for the whole process" in said
 
 
 def test_work_around_the_target_model_is_counted_and_said(

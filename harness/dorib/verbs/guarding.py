@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from dorib.host.calls import PluginError, fenced_randomness, of_plugin
 from dorib.host.configure import Configured
+from dorib.host.settings import fenced_settings
 from dorib.target.guard import changed, state_of
 from dorib.verbs.context import RunContext
 
 
 @contextmanager
 def guarded(context: RunContext, method: Configured) -> Iterator[None]:
-    """Call `method` inside; the global random generators are put back afterwards.
+    """Call `method` inside; global random generators and torch's settings are put back afterwards.
 
     Raises:
         PluginError: the plugin raised, or left the model otherwise than it found it. The model
@@ -25,7 +26,7 @@ def guarded(context: RunContext, method: Configured) -> Iterator[None]:
     before = state_of(model.pipeline) if model else {}
     difference = None
     try:
-        with of_plugin(method), fenced_randomness() as used:
+        with of_plugin(method), fenced_randomness() as used, fenced_settings() as set_anew:
             yield
     finally:
         difference = changed(before, state_of(model.pipeline)) if model else None
@@ -35,6 +36,11 @@ def guarded(context: RunContext, method: Configured) -> Iterator[None]:
         context.reporter.note(
             f"{method.title} draws from the global generator of {', '.join(used)}, which no seed "
             "of this run fixes: its results cannot be repeated; use seeds.generator(...)"
+        )
+    if set_anew:
+        context.reporter.note(
+            f"{method.title} changes torch's {', '.join(set_anew)} for the whole process, which "
+            "was put back; set it around its own work alone"
         )
     if difference:
         raise PluginError(
