@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib.contracts.edit_files import load_edit, save_edit
-from dorib.contracts.edits import Edit
+from dorib.contracts.edits import Edit, own_tensors
 from dorib.errors import DoribError
 from dorib.reprs import own_fields
 
@@ -90,6 +90,17 @@ class Trigger:
         if self.tokens:
             return "tokens"
         return "embeddings" if self.embeddings else "prompt"
+
+
+def own_copy(trigger: Trigger) -> Trigger:
+    """The same trigger on copies of its tensors."""
+    start, edit = trigger.start, trigger.edit
+    return replace(
+        trigger,
+        embeddings={name: value.clone() for name, value in trigger.embeddings.items()},
+        start=start and replace(start, latents=start.latents.clone()),
+        edit=edit and own_tensors(edit),
+    )
 
 
 def save_trigger(trigger: Trigger, folder: Path) -> None:
