@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import doubles.attacks
 import doubles.classes
@@ -21,6 +22,7 @@ import doubles.leftovers
 import doubles.metrics
 import doubles.mitigations
 import doubles.rules
+import doubles.tricks
 from dorib import DoribError, MethodSpec
 from dorib.cli.app import main
 from dorib.config import make_config
@@ -31,7 +33,8 @@ from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
 from dorib.runner import run
 
-KINDS = ("attacks", "classes", "leftovers", "metrics", "mitigations", "rules")
+KINDS = ("attacks", "classes", "leftovers", "metrics", "mitigations", "rules", "tricks")
+ATTACKS = {**doubles.attacks.DOUBLES, **doubles.tricks.DOUBLES}
 MITIGATIONS = {**doubles.mitigations.DOUBLES, **doubles.leftovers.DOUBLES}
 GOOD_MITIGATION = "wanda:sparsity=0.1"
 GOOD_ATTACK = "dori"
@@ -110,7 +113,7 @@ def attacked(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunResult:
     """All bad attacks in one run, and a good one after them."""
-    names = [*asked(request, doubles.attacks.DOUBLES), GOOD_ATTACK]
+    names = [*asked(request, ATTACKS), GOOD_ATTACK]
     out = tmp_path_factory.mktemp("bad-attacks")
     return score(tiny_suite_folder, out, registry, notes, attack=names, limit=1, seeds=1)
 
@@ -210,17 +213,25 @@ def test_work_around_the_target_model_is_counted_and_said(
     assert any("calls the U-Net around the target model" in text for text in notes.said)
 
 
-@pytest.mark.parametrize("name", doubles.attacks.DOUBLES)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack(name: str, attacked: RunResult) -> None:
-    expected = doubles.attacks.DOUBLES[name].expected
+    expected = ATTACKS[name].expected
     found = errors(attacked, mitigation="none", attack=name)
     if expected is None:
         assert not found
     else:
         [reason] = found
-        assert reason.startswith(f"attack {name} (plugin bad-attacks): ")
+        plugin = ATTACKS[name].__module__.replace("doubles.", "bad-")
+        assert reason.startswith(f"attack {name} (plugin {plugin}): ")
         assert expected in reason
         assert any(expected in failed for failed in attacked.failed)
+
+
+def test_what_was_yielded_stays_as_it_was(attacked: RunResult) -> None:
+    found = attacked.records.parent.rglob("*.b*/trigger.safetensors")
+    small = [load_file(path) for path in found if path.parent.name.endswith(".b24")]
+    assert small
+    assert all(bool(value.any()) for tensors in small for value in tensors.values())
 
 
 def test_work_is_what_the_model_counted(attacked: RunResult) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from dorib.contracts.ledger import Ledger
+from dorib.contracts.target_model import TargetModel
+from dorib.host.admission import AdmissionError
 from dorib.host.calls import PluginError, fenced_randomness, of_plugin
 from dorib.host.configure import Configured
 from dorib.host.settings import fenced_settings
@@ -46,4 +49,30 @@ def guarded(context: RunContext, method: Configured) -> Iterator[None]:
         raise PluginError(
             f"{method.title}: left the model changed ({difference}); work on copies, and take "
             "hooks off again"
+        )
+
+
+@contextmanager
+def counted(model: TargetModel, judged_by: Ledger) -> Iterator[Ledger]:
+    """Count the work inside in `judged_by`; gives another ledger of it, to be handed over.
+
+    A method could clear the very ledger that it is judged by.
+    """
+    handed = Ledger()
+    with model.counting(judged_by), model.counting(handed):
+        yield handed
+
+
+def refuse_strange_samples(ledger: Ledger, indices: Sequence[int]) -> None:
+    """Refuse work that was counted for an index of none of the targets.
+
+    Raises:
+        AdmissionError: there is some.
+    """
+    asked = ledger.forward_items.keys() | ledger.backward_items.keys()
+    strange = sorted(asked - set(indices))
+    if strange:
+        raise AdmissionError(
+            f"called the model for the sample index {strange[0]}, which is that of none of its "
+            "targets; use target.index"
         )

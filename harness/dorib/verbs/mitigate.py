@@ -26,7 +26,7 @@ from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_unet_weights
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import guarded
+from dorib.verbs.guarding import counted, guarded
 
 GLOBAL = "global"
 FIT = "fit.json"
@@ -134,8 +134,8 @@ def _fit(
     total = _expected_items(context, method, len(group))
     with context.reporter.verb("mitigate", method.label, total) as advance:
         ledger = Ledger(on_work=advance)
-        with guarded(context, method), model.counting(ledger):
-            handed = method.mitigation.fit(model, view, seeds, ledger)
+        with guarded(context, method), counted(model, ledger) as own_ledger:
+            handed = method.mitigation.fit(model, view, seeds, own_ledger)
         with of_plugin(method):
             samples = [target.sample for target in view.memorized]
             edit = admit_edit(handed, context.model, mitigated.scope, samples)
