@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dorib.contracts.edit_files import load_edit, save_edit
+from dorib.contracts.edit_files import load_edit, save_edit, storable
 from dorib.contracts.edits import Edit, own_tensors
 from dorib.errors import DoribError
 from dorib.reprs import own_fields
@@ -128,8 +128,7 @@ def save_trigger(trigger: Trigger, folder: Path) -> None:
         save_edit(trigger.edit, folder / "edit")
         description["edit"] = True
     if tensors:
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, folder / "trigger.safetensors")
+        save_file(storable(tensors), folder / "trigger.safetensors")
     (folder / "trigger.json").write_text(json.dumps(description, sort_keys=True) + "\n")
 
 
