@@ -231,7 +231,12 @@ def test_what_was_yielded_stays_as_it_was(attacked: RunResult) -> None:
     found = attacked.records.parent.rglob("*.b*/trigger.safetensors")
     small = [load_file(path) for path in found if path.parent.name.endswith(".b24")]
     assert small
-    assert all(bool(value.any()) for tensors in small for value in tensors.values())
+    assert all(
+        bool(value.any())
+        for tensors in small
+        for name, value in tensors.items()
+        if name == "prompt_embeds"
+    )
 
 
 def test_work_is_what_the_model_counted(attacked: RunResult) -> None:

@@ -1,11 +1,12 @@
-"""Mitigations that leave weights or the process's settings otherwise than they found them."""
+"""Mitigations that leave weights or settings changed, or edits that no file can hold."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from dorib import DefenderView, Edit, Register, TargetModel, hookimpl
-from doubles.mitigations import Double, named, value_layer
+from dorib import DefenderView, Edit, Register, ScaleOutputs, TargetModel, hookimpl
+from doubles.mitigations import Double, named, scales, value_layer
 
 dorib_contract = 2
 
@@ -44,11 +45,37 @@ class TurnsGradientsOff(Double):
         return Edit(None)
 
 
+class OneTensorForAll(Double):
+    expected = None
+
+    def edit(self, model: TargetModel, view: DefenderView) -> object:
+        layers = model.cross_attention_value_layers().items()
+        ones = torch.ones(max(layer.out_features for _, layer in layers))
+        return Edit(ScaleOutputs({name: ones[: layer.out_features] for name, layer in layers}))
+
+
+class NotesOfNumpy(Double):
+    expected = "an edit with notes that are no JSON values"
+
+    def edit(self, model: TargetModel, view: DefenderView) -> object:
+        return Edit(ScaleOutputs(scales(model)), notes={"mean": np.float32(1.5)})
+
+
+class NotesNotFinite(Double):
+    expected = "an edit with notes that are no JSON values"
+
+    def edit(self, model: TargetModel, view: DefenderView) -> object:
+        return Edit(ScaleOutputs(scales(model)), notes={"losses": [1.0, float("nan")]})
+
+
 DOUBLES: dict[str, type[Double]] = named(
     FlipsWeights,
     SwapsTwoWeights,
     SetsTheDefaultDtype,
     TurnsGradientsOff,
+    OneTensorForAll,
+    NotesOfNumpy,
+    NotesNotFinite,
 )
 
 

@@ -1,12 +1,28 @@
-"""Attacks that hide work, or change what they have yielded."""
+"""Attacks that hide work, change what they have yielded, or yield what no file can hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
-from dorib import Ledger, Register, Seeds, Target, TargetModel, Trigger, hookimpl
+import numpy as np
+import torch
+
+from dorib import (
+    Edit,
+    ImageStart,
+    Ledger,
+    Register,
+    ScaleOutputs,
+    Seeds,
+    Target,
+    TargetModel,
+    Trigger,
+    hookimpl,
+)
 from doubles.attacks import Double, forward
+from doubles.mitigations import scales
 
 dorib_contract = 2
 
@@ -56,10 +72,54 @@ class WritesOn(Double):
                 value.zero_()
 
 
+class NumpyBudget(Double):
+    expected = None
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        return Trigger(target.sample, cast(Any, np.int64(budget)), prompt="a prompt")
+
+
+class TensorTokens(Double):
+    expected = None
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        ids = model.tokenize(["a"]).ids[0][1:2]
+        prompt = model.detokenize(ids.tolist())
+        return Trigger(target.sample, budget, prompt=prompt, tokens=tuple(cast(Any, ids)))
+
+
+class NumpyStrength(Double):
+    expected = None
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        start = ImageStart(torch.zeros(model.latent_shape), cast(Any, np.float32(0.5)))
+        return Trigger(target.sample, budget, prompt="a prompt", start=start)
+
+
+class NotesOfNumpy(Double):
+    expected = "brings an edit with notes that are no JSON values"
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        edit = Edit(ScaleOutputs(scales(model)), notes={"loss": np.float32(1)})
+        return Trigger(target.sample, budget, prompt="a prompt", edit=edit)
+
+
+class LoneSurrogate(Double):
+    expected = "has a prompt that is no text"
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        return Trigger(target.sample, budget, prompt="a \ud800 b")
+
+
 DOUBLES: dict[str, type[Double]] = {
     "hides-work": HidesWork,
     "clears-the-ledger": ClearsTheLedger,
     "writes-on": WritesOn,
+    "numpy-budget": NumpyBudget,
+    "tensor-tokens": TensorTokens,
+    "numpy-strength": NumpyStrength,
+    "notes-of-numpy-on-top": NotesOfNumpy,
+    "lone-surrogate": LoneSurrogate,
 }
 
 
