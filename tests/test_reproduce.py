@@ -79,3 +79,16 @@ def test_an_entry_of_another_suite_is_refused(
 ) -> None:
     assert reproduced(entry_of(finished), "--suite", "tiny", "--out", tmp_path) == 2
     assert "is not the one of the entry, random 1" in capsys.readouterr().err
+
+
+def test_a_parameter_called_name_replaces_no_method(
+    finished: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    forged = json.loads(entry_of(finished).read_text())
+    forged["mitigation"]["params"]["name"] = "nemo"
+    path = tmp_path / "forged.json"
+    path.write_text(json.dumps(forged))
+    out = tmp_path / "again"
+    assert reproduced(path, "--suite", tiny_suite_folder, "--out", out, "--write-only") == 0
+    [mitigation] = yaml.safe_load((out / "run.yaml").read_text())["mitigation"]
+    assert mitigation["name"] == "wanda"

@@ -9,7 +9,8 @@ from pydantic import ValidationError, model_validator
 from dorib.errors import DoribError
 from dorib.ranking.checks.consistency import check_entry
 from dorib.ranking.entry_fields import EntryFields
-from dorib.reading import Malformed, read_text
+from dorib.ranking.published import read_published
+from dorib.reading import Malformed
 from dorib.validation import first_problem
 
 
@@ -29,7 +30,7 @@ def read_entry(path: Path | str) -> Entry:
         DoribError: it cannot be read, or is no entry of this version.
     """
     try:
-        return Entry.model_validate_json(read_text(Path(path)))
+        return read_published(Entry, Path(path))
     except (Malformed, FileNotFoundError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:

@@ -16,6 +16,7 @@ from dorib.ranking.checks.reasons import not_attacked
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.entry_fields import MethodFacts, ProfileName, SuiteFacts
 from dorib.ranking.entry_files import NEXT, complete, versions, write_together
+from dorib.ranking.published import read_published
 from dorib.ranking.rates import (
     Count,
     Facts,
@@ -26,7 +27,7 @@ from dorib.ranking.rates import (
     UtilityShare,
     is_absent,
 )
-from dorib.reading import Malformed, read_text
+from dorib.reading import Malformed
 from dorib.store.fingerprint import method_slug
 
 LEADERBOARD_FILE = "leaderboard.json"
@@ -215,7 +216,7 @@ def _follows(board: Leaderboard, entries: Sequence[Entry]) -> bool:
 def _is_ahead(folder: Path) -> bool:
     """Whether the leaderboard that is there follows from entries that wait to be put in place."""
     try:
-        board = Leaderboard.model_validate_json(read_text(folder / LEADERBOARD_FILE))
+        board = read_published(Leaderboard, folder / LEADERBOARD_FILE)
         return _follows(
             board, [read_entry(path) for path in next(versions(folder, board.entry_files))]
         )

@@ -6,9 +6,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from dorib.errors import DoribError
+from dorib.host.registry import Registry
+from dorib.printable import shortened
 from dorib.ranking.entries import Entry
 from dorib.suites.manifest import Profile
-from dorib.suites.suite import Suite
+from dorib.suites.suite import Suite, load_suite
+
+
+def suite_of(entry: Entry, given: str | None, registry: Registry) -> Suite:
+    """The suite of an entry: the one that is `given`, else the registered one of its name.
+
+    The name is somebody else's word: a folder, which could hold a judge of his own, it never is.
+
+    Raises:
+        DoribError: there is none, or its `suite.yaml` is wrong.
+    """
+    if given is None and ("suite", entry.suite.name) not in registry.registrations:
+        raise DoribError(
+            f"suite {shortened(entry.suite.name)}: is not installed; give its folder by --suite"
+        )
+    return load_suite(entry.suite.name if given is None else given, registry)
 
 
 def options_of(entry: Entry, suite: Suite) -> dict[str, Any]:

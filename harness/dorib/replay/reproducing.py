@@ -16,12 +16,12 @@ from dorib.host.configure import NONE, ORACLE
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry, read_entry
 from dorib.ranking.entry_fields import MethodFacts
-from dorib.replay.asked import options_of
+from dorib.replay.asked import options_of, suite_of
 from dorib.replay.comparing import TOLERANCE, Finding, Outcome, compare_entries, compared
 from dorib.reporting import Reporter
 from dorib.runner import run
 from dorib.store.files import named_write_errors, write_text
-from dorib.suites.suite import Suite, load_suite
+from dorib.suites.suite import Suite
 
 RUN_FILE = "run.yaml"
 
@@ -59,7 +59,7 @@ def write_run_file(path: Path, out: Path, registry: Registry, suite: str | None 
             is not writable.
     """
     entry = read_entry(path)
-    text = run_file_of([entry], load_suite(suite or entry.suite.name, registry))
+    text = run_file_of([entry], suite_of(entry, suite, registry))
     with named_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / RUN_FILE, text)
@@ -141,4 +141,6 @@ def _spelled(method: MethodFacts) -> dict[str, Any]:
     """
     typed = MethodSpec.parse(method.label).params
     plain = {n: v for n, v in method.params.items() if not isinstance(v, dict)}
-    return {"name": method.name, **plain, **{n: v for n, v in typed.items() if n not in plain}}
+    spelled = {**plain, **{n: v for n, v in typed.items() if n not in plain}}
+    # A parameter of that name would put another method in the place of this one.
+    return {"name": method.name, **spelled} | {"name": method.name}

@@ -16,6 +16,7 @@ from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.ranking.verdict import verdict
 from dorib.reading import read_yaml
+from dorib.replay.asked import suite_of
 from dorib.replay.reproducing import RUN_FILE, run_file_of
 from dorib.report.opened import open_results
 from dorib.report.witnesses.places import LARGE
@@ -23,7 +24,6 @@ from dorib.report.witnesses.writing import write_witnesses
 from dorib.store.files import named_write_errors, whole_folder, write_json
 from dorib.store.fingerprint import deciding_versions, method_slug
 from dorib.store.store import Note
-from dorib.suites.suite import load_suite
 from dorib.validation import checked
 
 CARD_FILE, ENVIRONMENT_FILE, TEXT_FILE = "card.json", "environment.json", "PULL_REQUEST.md"
@@ -82,7 +82,7 @@ def submit(
     to = to or out / "submissions" / f"{method_slug(of.name, of.label, of.params)}"
     if os.path.lexists(to):
         raise DoribError(f"{to}: is there already; name another folder by --to, or remove it")
-    run_file = run_file_of(row, load_suite(suite or row[0].suite.name, registry))
+    run_file = run_file_of(row, suite_of(row[0], suite, registry))
     labels = {entry.mitigation.label for entry in (*lines, *row)}
     with named_write_errors(to, "--to"), whole_folder(to) as folder:
         write_leaderboard(folder, [*lines, *row], row[0].required_attacks)

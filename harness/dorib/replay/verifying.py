@@ -17,7 +17,7 @@ from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import Summary
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
 from dorib.ranking.records import Record
-from dorib.replay.asked import options_of
+from dorib.replay.asked import options_of, suite_of
 from dorib.replay.comparing import (
     TOLERANCE,
     Finding,
@@ -32,7 +32,6 @@ from dorib.report.witnesses.places import values_place
 from dorib.report.witnesses.values import Values, read_values, values_of
 from dorib.reporting import Reporter
 from dorib.session import Session
-from dorib.suites.suite import load_suite
 
 OLDEST = 4
 """Version of entries that have witnesses."""
@@ -107,7 +106,7 @@ def verify(
             f"{folder}: its entries are of version {first.schema_version}, which have no "
             "witnesses; run the rows again"
         )
-    options = options_of(first, load_suite(suite or first.suite.name, registry))
+    options = options_of(first, suite_of(first, suite, registry))
     with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
         config = make_config(options | {"out": str(place), "device": device}, "entry")
         session = Session.open(config, registry, reporter)

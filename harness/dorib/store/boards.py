@@ -86,9 +86,13 @@ class BoardFolder:
             raise DoribError(
                 f"{path}: cannot be read ({error.strerror}); restore the file, or run again"
             ) from error
-        if hashlib.sha256(content).hexdigest() != sha256:
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = None
+        if text is None or hashlib.sha256(content).hexdigest() != sha256:
             raise DoribError(f"{path}: damaged; restore the file, or run again")
-        return content.decode()
+        return text
 
     def remove_others(self, places: Collection[Path]) -> None:
         """Remove the parts that do not count; only while the board is locked."""

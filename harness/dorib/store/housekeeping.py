@@ -13,7 +13,10 @@ from dorib.store.batch import INDEX, DamagedError, checked_batch
 from dorib.store.boards import BOARDS
 from dorib.store.files import clock_of, last_touched, named_write_errors, remove, unfinished
 from dorib.store.fingerprint import digest
+from dorib.store.store import FORMATS
 
+KINDS = (*FORMATS, BOARDS)
+"""Folders of a store that hold shelves, or boards."""
 _INDEX_READ = 1 << 26
 """Bytes: no index is larger."""
 
@@ -90,8 +93,11 @@ def _existing(root: Path) -> Path:
 
 
 def _folders(root: Path) -> list[Path]:
-    found = (path for path in root.glob("*/*") if path.is_dir())
-    return sorted(path for path in found if not path.name.startswith("."))
+    """Those of known kinds; what a link leads to may be anybody's, and is none."""
+    kinds = [root / kind for kind in KINDS]
+    found = (path for kind in kinds if not kind.is_symlink() for path in kind.glob("*"))
+    folders = (path for path in found if path.is_dir() and not path.is_symlink())
+    return sorted(path for path in folders if not path.name.startswith("."))
 
 
 def _shelf(root: Path, folder: Path, now: float) -> StoredShelf:

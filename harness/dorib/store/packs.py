@@ -20,9 +20,12 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from dorib.errors import DoribError
+from dorib.printable import one_line
 from dorib.reading import Malformed, parse_json
 from dorib.store.fingerprint import digest
 
+BROKEN = (OSError, ValueError, RuntimeError, TypeError, OverflowError)
+"""What torch raises of tensors whose shape is none, beside what safetensors does."""
 FILES = "files"
 """The one name in a pack's metadata: of several, safetensors keeps no order."""
 TENSORS, TEXTS = ".safetensors", ".json"
@@ -137,8 +140,10 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DoribError(f"{path}: no readable safetensors ({error}); restore the file") from error
+    except (*BROKEN, SafetensorError) as error:
+        raise DoribError(
+            f"{path}: no readable safetensors ({one_line(error, 160)}); restore the file"
+        ) from error
 
 
 def _texts(path: Path, listed: str | None) -> dict[str, str | None]:

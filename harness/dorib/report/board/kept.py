@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from functools import cache
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, model_validator
 
 from dorib.contracts.params import Scope
 from dorib.errors import DoribError
@@ -17,7 +19,14 @@ from dorib.ranking.rates import Sha256
 from dorib.store.boards import BoardFolder
 from dorib.store.files import as_json, write_text
 from dorib.store.fingerprint import digest, method_slug
+from dorib.suites.manifest import SAMPLE_ID
 from dorib.validation import StrictModel
+
+# A store may come from somebody else, and these become the names of files.
+_SLUG = re.compile(r"\w[\w.-]*", re.ASCII)
+Slug = Annotated[str, Field(pattern=f"^{_SLUG.pattern}$")]
+Place = Annotated[str, Field(pattern=r"^\w[\w-]*(/\w[\w.-]*)+$")]
+"""Of a file in the store: it leads nowhere else."""
 
 Places = tuple[tuple[str, int, int], ...]
 
@@ -66,10 +75,16 @@ class KeptCell(StrictModel):
     facts: KeptFacts
     probes: dict[str, tuple[str, ...]]
     """What whoever probes holds, by the label of each probe of its run."""
-    pictures: dict[str, str]
+    pictures: dict[str, Place]
     """By memorized sample, the image that readers are shown: its place in the store."""
     shelves: tuple[str, ...]
     """Places in the store of all that it was made from."""
+
+    @model_validator(mode="after")
+    def _of_methods_with_names(self) -> Self:
+        if not _SLUG.fullmatch(self.slug):
+            raise ValueError("a method's name is none that a file can have")
+        return self
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -87,7 +102,7 @@ class ListedCell(StrictModel):
 
     mitigation: str
     attack: str
-    slug: str
+    slug: Slug
     turn: int
     """Cells that were made by newer code have higher ones."""
     facts: Sha256
@@ -98,7 +113,7 @@ class ListedRow(StrictModel):
     """The records of a mitigation that belong to no attack: of utility prompts and probes."""
 
     mitigation: str
-    slug: str
+    slug: Slug
     records: Sha256
 
 
@@ -139,17 +154,31 @@ def read_kept(folder: BoardFolder) -> KeptBoard | None:
     """The board that is there; None where none is.
 
     Raises:
-        DoribError: it is damaged.
+        DoribError: it is damaged, or that of another folder.
     """
     try:
-        return KeptBoard.model_validate_json(folder.list.read_bytes())
+        board = KeptBoard.model_validate_json(folder.list.read_bytes())
+        _check(board, folder.name)
+        return board
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise DoribError(
             f"{folder.list}: damaged; remove {folder.folder} and run again, which computes "
             "nothing that is stored"
         ) from error
+
+
+def _check(board: KeptBoard, name: str) -> None:
+    """Raises ValueError where it is not of the folder, or of no run."""
+    run = board.facts
+    samples = [sample.id for sample in (*run.memorized, *run.controls)]
+    if board.name != name:
+        raise ValueError("not what was written")
+    if not all(SAMPLE_ID.fullmatch(sample) for sample in samples) or not run.memorized:
+        raise ValueError("its samples are none")
+    if run.k < 1 or not run.budgets or any(a >= b for a, b in pairwise((-1, *run.budgets))):
+        raise ValueError("its images or budgets are none")
 
 
 def write_kept(folder: BoardFolder, board: KeptBoard) -> None:

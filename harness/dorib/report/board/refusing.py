@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from dorib.errors import DoribError
 from dorib.ranking.facts import RunFacts
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard
-from dorib.reading import Malformed, read_text
+from dorib.ranking.published import read_published
+from dorib.reading import Malformed
 from dorib.report.board.computing import read_run_file
 from dorib.report.board.kept import KeptBoard, read_kept
 from dorib.store.boards import BoardFolder
@@ -59,7 +60,7 @@ def refuse_other_board(out: Path, store: Path, wanted: KeptBoard) -> None:
             raise DoribError(f"{out}: {_difference(there, wanted)}; {WAY_OUT}")
         return
     try:
-        found = Leaderboard.model_validate_json(read_text(out / LEADERBOARD_FILE))
+        found = read_published(Leaderboard, out / LEADERBOARD_FILE)
     except (Malformed, ValidationError):
         # Nothing that could be kept.
         return

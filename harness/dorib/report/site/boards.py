@@ -14,7 +14,8 @@ from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, Leaderboard, leaderboard, read_entries
-from dorib.reading import Malformed, read_text
+from dorib.ranking.published import read_published
+from dorib.reading import Malformed
 from dorib.report.site.suites import check_against_suite
 from dorib.validation import first_problem
 
@@ -55,7 +56,7 @@ def read_board(folder: Path, registry: Registry) -> Board:
     """
     path = folder / LEADERBOARD_FILE
     try:
-        published = Leaderboard.model_validate_json(read_text(path))
+        published = read_published(Leaderboard, path)
     except (Malformed, FileNotFoundError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dorib.printable import printable
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import Leaderboard
 from dorib.ranking.rates import Interval, Rate, UtilityShare
@@ -114,7 +115,7 @@ def _grouped(rows: Sequence[BoardRow]) -> Iterator[tuple[str, list[BoardRow]]]:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    return "".join(_TEX.get(letter, letter) for letter in printable(text))
 
 
 def citation(board: Leaderboard, first: Entry) -> str:

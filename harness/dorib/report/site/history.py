@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from dorib.contracts.cards import Line
 from dorib.errors import DoribError
+from dorib.ranking.published import of_published
 from dorib.ranking.rates import Facts, Sha256
 from dorib.reading import Malformed, read_text
 from dorib.report.site.marks import measured
@@ -52,11 +53,10 @@ def read_history(folder: Path) -> list[Change]:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     for number, line in enumerate(lines, 1):
         try:
-            changes.append(Change.model_validate_json(line))
-        except ValidationError as error:
-            raise DoribError(
-                f"{path}, line {number}: {first_problem(error)}; mend or remove it"
-            ) from error
+            changes.append(of_published(Change, line))
+        except (Malformed, ValidationError) as error:
+            reason = first_problem(error) if isinstance(error, ValidationError) else error
+            raise DoribError(f"{path}, line {number}: {reason}; mend or remove it") from error
     return changes
 
 

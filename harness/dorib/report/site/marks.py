@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError
 from dorib.contracts.cards import Line
 from dorib.errors import DoribError
 from dorib.ranking.entries import Entry
+from dorib.ranking.published import read_published
 from dorib.ranking.rates import Facts, Sha256, is_absent
-from dorib.reading import Malformed, read_text
+from dorib.reading import Malformed
 from dorib.store.files import write_json
 from dorib.store.fingerprint import digest
 from dorib.validation import first_problem
@@ -66,7 +67,7 @@ def read_marks(board: Path) -> Marks:
     """
     path = board / MARKS_FILE
     try:
-        return Marks.model_validate_json(read_text(path))
+        return read_published(Marks, path)
     except FileNotFoundError:
         return Marks()
     except Malformed as error:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from dorib.errors import DoribError
 from dorib.host.configure import NONE
 from dorib.ranking.entries import Entry
-from dorib.reading import Malformed, read_text
+from dorib.ranking.published import read_published
+from dorib.reading import Malformed
 from dorib.report.gallery import GALLERY_FILE, Gallery, Pictured, PicturedSample
 from dorib.report.site.rows import BoardRow
 from dorib.validation import first_problem
@@ -124,7 +125,7 @@ def read_pictures(folder: Path, entries: Sequence[Entry]) -> Pictures | None:
     if not path.exists():
         return None
     try:
-        gallery = Gallery.model_validate_json(read_text(path))
+        gallery = read_published(Gallery, path)
     except (Malformed, FileNotFoundError) as error:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:

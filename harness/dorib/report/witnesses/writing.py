@@ -24,7 +24,7 @@ from dorib.report.witnesses.places import (
     triggers_place,
     values_place,
 )
-from dorib.report.witnesses.stubs import LARGEST, Stub, write_stub
+from dorib.report.witnesses.stubs import LARGEST, Stub, check_repository, write_stub
 from dorib.report.witnesses.values import values_of, write_values
 from dorib.store.files import named_write_errors, whole_file
 from dorib.store.fingerprint import digest, file_digest
@@ -61,6 +61,8 @@ def write_witnesses(
         if record.attack is not None:
             of_cell[record.mitigation, record.attack].append(record)
     store = _OpenedOnce(out / "store", note)
+    if hub is not None:
+        check_repository(hub)
     writer = _Writer(to or out, hub, largest, note)
     with named_write_errors(writer.folder):
         for entry in results.entries:
