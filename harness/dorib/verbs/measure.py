@@ -12,6 +12,7 @@ from dorib.contracts.views import Generation
 from dorib.host.admission import AdmissionError, admit_measured
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
+from dorib.host.told import stack_of
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
 from dorib.store.batches import in_turn, planned_batches
@@ -56,7 +57,7 @@ class _Measurement:
         self._generation = partial(cell.generation, context, with_twins=twins)
         failures = {judged: cell.failure(judged, with_twins=twins) for judged in self._everything}
         self._errors = {judged: reason for judged, reason in failures.items() if reason}
-        stack = self._metric.stack()
+        stack = stack_of(metric)
         self._stack = digest(stack)
         self._shelf: Shelf = context.store.shelf(
             "records",
