@@ -28,7 +28,7 @@ from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_unet_weights
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import counted, guarded
+from dorib.verbs.guarding import guarded
 
 GLOBAL = "global"
 FIT = "fit.json"
@@ -135,8 +135,9 @@ def _fit(
     total = _expected_items(context, method, len(group))
     with context.reporter.verb("mitigate", method.label, total) as advance:
         ledger = Ledger(on_work=advance)
-        with guarded(context, method), counted(model, ledger) as own_ledger:
-            handed = method.mitigation.fit(model, view, seeds, own_ledger)
+        # This very ledger: a fit that goes on from a checkpoint sets it to the work before.
+        with guarded(context, method), model.counting(ledger):
+            handed = method.mitigation.fit(model, view, seeds, ledger)
         with of_plugin(method):
             samples = [target.sample for target in view.memorized]
             edit = admit_edit(handed, context.model, mitigated.scope, samples)
