@@ -14,6 +14,7 @@ import pytest
 
 from dorib.cli.app import BAD_INPUT, main
 from dorib.errors import DoribError
+from dorib.report.board.kept import KeptBoard, KeptCell
 from dorib.store.packs import read_table
 
 Content = dict[str, Any]
@@ -85,8 +86,6 @@ def test_no_sample_of_a_forged_board_is_a_path(
     planted.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(original, planted)
     # Whoever forges a board names its folder as it must be called.
-    from dorib.report.board.kept import KeptBoard
-
     forged = KeptBoard.model_validate_json(board.read_bytes())
     board.parent.rename(board.parent.with_name(forged.name))
     before = {path for path in tmp_path.rglob("*") if copied not in path.parents}
@@ -96,8 +95,6 @@ def test_no_sample_of_a_forged_board_is_a_path(
 
 
 def test_a_picture_that_lies_elsewhere_is_not_drawn(copied: Path, tmp_path: Path) -> None:
-    from dorib.report.board.kept import KeptCell
-
     cell = json.loads(next(board_of(copied).parent.glob("cell.*.json")).read_text())
     for place in ("/etc/motd.png", "images/../../secret.png", "../secret.png", ""):
         cell["pictures"] = {"sun": place}

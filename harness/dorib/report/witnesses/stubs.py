@@ -18,8 +18,6 @@ from dorib.validation import StrictModel, first_problem
 
 LARGEST = 4 << 20
 """Bytes of a pack that is published beside its entry; masks and embeddings take less."""
-
-
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REPOSITORY = rf"{_NAME}/{_NAME}"
 
