@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import doubles.attacks
 import doubles.classes
+import doubles.leftovers
 import doubles.metrics
 import doubles.mitigations
 import doubles.rules
+import doubles.tricks
 from dorib import DoribError, MethodSpec
 from dorib.cli.app import main
 from dorib.config import make_config
@@ -30,7 +33,9 @@ from dorib.report.run_result import RunResult
 from dorib.reporting import Advance
 from dorib.runner import run
 
-KINDS = ("attacks", "classes", "metrics", "mitigations", "rules")
+KINDS = ("attacks", "classes", "leftovers", "metrics", "mitigations", "rules", "tricks")
+ATTACKS = {**doubles.attacks.DOUBLES, **doubles.tricks.DOUBLES}
+MITIGATIONS = {**doubles.mitigations.DOUBLES, **doubles.leftovers.DOUBLES}
 GOOD_MITIGATION = "wanda:sparsity=0.1"
 GOOD_ATTACK = "dori"
 
@@ -93,7 +98,7 @@ def mitigated(
 ) -> RunResult:
     """All bad mitigations and rules in one run, and a good one after them."""
     doubles.mitigations.StealsTheOracle.folder = tiny_suite_folder / "oracle"
-    names = asked(request, [*doubles.mitigations.DOUBLES, *doubles.rules.DOUBLES])
+    names = asked(request, [*MITIGATIONS, *doubles.rules.DOUBLES])
     names.append(GOOD_MITIGATION)
     out = tmp_path_factory.mktemp("bad-mitigations")
     return score(tiny_suite_folder, out, registry, notes, mitigation=names, limit=2, seeds=1)
@@ -108,7 +113,7 @@ def attacked(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunResult:
     """All bad attacks in one run, and a good one after them."""
-    names = [*asked(request, doubles.attacks.DOUBLES), GOOD_ATTACK]
+    names = [*asked(request, ATTACKS), GOOD_ATTACK]
     out = tmp_path_factory.mktemp("bad-attacks")
     return score(tiny_suite_folder, out, registry, notes, attack=names, limit=1, seeds=1)
 
@@ -127,15 +132,16 @@ def measured(
     return score(tiny_suite_folder, out, registry, notes, metric=names, limit=1, seeds=1)
 
 
-@pytest.mark.parametrize("name", doubles.mitigations.DOUBLES)
+@pytest.mark.parametrize("name", MITIGATIONS)
 def test_a_mitigation(name: str, mitigated: RunResult) -> None:
-    expected = doubles.mitigations.DOUBLES[name].expected
+    expected = MITIGATIONS[name].expected
     found = errors(mitigated, mitigation=name, attack="none")
     if expected is None:
         assert not found
     else:
         [reason] = found
-        assert reason.startswith(f"mitigation {name} (plugin bad-mitigations): ")
+        plugin = MITIGATIONS[name].__module__.replace("doubles.", "bad-")
+        assert reason.startswith(f"mitigation {name} (plugin {plugin}): ")
         assert expected in reason
         assert reason in mitigated.failed
 
@@ -183,6 +189,22 @@ def test_the_global_generators_are_put_back() -> None:
     assert used == ["random", "numpy", "torch"]
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("sets-the-default-dtype", "default number format"),
+        ("turns-gradients-off", "gradient mode"),
+    ],
+)
+def test_settings_of_torch_are_put_back_and_named(
+    name: str, setting: str, mitigated: RunResult, notes: Notes
+) -> None:
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+    [said] = [text for text in notes.said if name in text]
+    assert f"changes torch's {setting} for the whole process" in said
+
+
 def test_work_around_the_target_model_is_counted_and_said(
     mitigated: RunResult, notes: Notes
 ) -> None:
@@ -191,17 +213,30 @@ def test_work_around_the_target_model_is_counted_and_said(
     assert any("calls the U-Net around the target model" in text for text in notes.said)
 
 
-@pytest.mark.parametrize("name", doubles.attacks.DOUBLES)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack(name: str, attacked: RunResult) -> None:
-    expected = doubles.attacks.DOUBLES[name].expected
+    expected = ATTACKS[name].expected
     found = errors(attacked, mitigation="none", attack=name)
     if expected is None:
         assert not found
     else:
         [reason] = found
-        assert reason.startswith(f"attack {name} (plugin bad-attacks): ")
+        plugin = ATTACKS[name].__module__.replace("doubles.", "bad-")
+        assert reason.startswith(f"attack {name} (plugin {plugin}): ")
         assert expected in reason
         assert any(expected in failed for failed in attacked.failed)
+
+
+def test_what_was_yielded_stays_as_it_was(attacked: RunResult) -> None:
+    found = attacked.records.parent.rglob("*.b*/trigger.safetensors")
+    small = [load_file(path) for path in found if path.parent.name.endswith(".b24")]
+    assert small
+    assert all(
+        bool(value.any())
+        for tensors in small
+        for name, value in tensors.items()
+        if name == "prompt_embeds"
+    )
 
 
 def test_work_is_what_the_model_counted(attacked: RunResult) -> None:

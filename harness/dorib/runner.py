@@ -15,6 +15,7 @@ from dorib.host.calls import before_work, interrupts_told_apart, of_plugin
 from dorib.host.configure import NONE, ORACLE, Configured, configure_all
 from dorib.host.processors import threads_of_one_of
 from dorib.host.registry import Registry
+from dorib.host.told import scope_of
 from dorib.plan.ahead import foresee
 from dorib.plan.plan import Plan, plan_of
 from dorib.plan.speeds import Clock
@@ -125,6 +126,8 @@ def prepare(
     metrics = configure_all(registry, "metric", config.metric)
     probes = configure_all(registry, "probe", config.probe)
     _refuse_double_quantities(metrics)
+    for method in mitigations:
+        scope_of(method)
     # Read now what a long run would otherwise trip over late.
     for subject in (*context.memorized_of_split, *context.controls):
         context.originals(subject)

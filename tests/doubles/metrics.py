@@ -108,6 +108,14 @@ class OneForAll(Double):
         return [[Measured("one", 1.0, generations[0].seeds[0])]] * (len(generations) + 1)
 
 
+class Twice(Double):
+    expected = "measure gave twice 2 times for seed"
+    quantities = of_each_image("twice")
+
+    def values(self, generation: Generation) -> object:
+        return [Measured("twice", 1.0, seed) for seed in generation.seeds] * 2
+
+
 class Explodes(Double):
     expected = "ZeroDivisionError"
     quantities = of_each_image("exploding")
@@ -127,6 +135,7 @@ DOUBLES: dict[str, type[Double]] = {
         OtherLevel,
         ForeignSeed,
         OneForAll,
+        Twice,
         Explodes,
     ]
 }

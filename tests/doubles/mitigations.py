@@ -371,48 +371,53 @@ class AroundTheModel(Double):
         return Edit(None)
 
 
-DOUBLES: dict[str, type[Double]] = {
-    "".join(f"-{c.lower()}" if c.isupper() else c for c in one.__name__).strip("-"): one
-    for one in [
-        Nothing,
-        Dictionary,
-        UndeclaredScope,
-        OtherOrder,
-        TooFewRows,
-        GlobalAfterAll,
-        NotANumber,
-        InfiniteWeights,
-        CarriesGradients,
-        UnknownLayer,
-        OtherWidth,
-        OtherShape,
-        PositionBeyond,
-        FloatPositions,
-        IntegerScales,
-        ListForATensor,
-        OwnKindOfChange,
-        RuleOfNobody,
-        RuleWithCode,
-        HalvesWeights,
-        HalvesWeightsUnnoticed,
-        OtherParameter,
-        TextEncoderToo,
-        ForgetsAHook,
-        TrainMode,
-        WantsGradients,
-        OtherProcessor,
-        OtherForward,
-        OtherScheduler,
-        Complains,
-        Explodes,
-        Exits,
-        Interrupts,
-        StealsTheOracle,
-        AsksForTheOracle,
-        GlobalGenerators,
-        AroundTheModel,
-    ]
-}
+def named(*doubles: type[Double]) -> dict[str, type[Double]]:
+    """Doubles by the names that they are registered under."""
+    return {
+        "".join(f"-{c.lower()}" if c.isupper() else c for c in one.__name__).strip("-"): one
+        for one in doubles
+    }
+
+
+DOUBLES: dict[str, type[Double]] = named(
+    Nothing,
+    Dictionary,
+    UndeclaredScope,
+    OtherOrder,
+    TooFewRows,
+    GlobalAfterAll,
+    NotANumber,
+    InfiniteWeights,
+    CarriesGradients,
+    UnknownLayer,
+    OtherWidth,
+    OtherShape,
+    PositionBeyond,
+    FloatPositions,
+    IntegerScales,
+    ListForATensor,
+    OwnKindOfChange,
+    RuleOfNobody,
+    RuleWithCode,
+    HalvesWeights,
+    HalvesWeightsUnnoticed,
+    OtherParameter,
+    TextEncoderToo,
+    ForgetsAHook,
+    TrainMode,
+    WantsGradients,
+    OtherProcessor,
+    OtherForward,
+    OtherScheduler,
+    Complains,
+    Explodes,
+    Exits,
+    Interrupts,
+    StealsTheOracle,
+    AsksForTheOracle,
+    GlobalGenerators,
+    AroundTheModel,
+)
 
 
 @hookimpl

@@ -65,9 +65,21 @@ def save_edit(edit: Edit, folder: Path) -> None:
         description |= own
     # Written even if it holds nothing, so that a lost file never passes for an empty change.
     if change is not None:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, folder / TENSORS)
+        save_file(storable(tensors), folder / TENSORS)
     (folder / "edit.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+
+
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same on the CPU, contiguous, and each in memory of its own, as safetensors asks."""
+    own: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        if plain.untyped_storage().data_ptr() in taken:
+            plain = plain.clone()
+        taken.add(plain.untyped_storage().data_ptr())
+        own[name] = plain
+    return own
 
 
 def _described(change: SingleChange) -> tuple[dict[str, Any], dict[str, Tensor]]:

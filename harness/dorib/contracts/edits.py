@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -145,6 +145,30 @@ class Edit:
     def rules(self) -> tuple[SamplingRule, ...]:
         """The sampling rules among its changes."""
         return tuple(change for change in self.changes if isinstance(change, SamplingRule))
+
+
+def own_tensors(edit: Edit) -> Edit:
+    """The same edit on copies of its tensors."""
+    own = [_own(change) for change in edit.changes]
+    if isinstance(edit.change, Several):
+        return replace(edit, change=Several(tuple(own)))
+    return replace(edit, change=own[0]) if own else edit
+
+
+def _own(change: SingleChange) -> SingleChange:
+    match change:
+        case ScaleOutputs():
+            return ScaleOutputs({name: value.clone() for name, value in change.scales.items()})
+        case MaskWeights():
+            rows = change.indices.items()
+            return MaskWeights({name: tuple(row.clone() for row in own) for name, own in rows})
+        case ReplaceWeights():
+            return ReplaceWeights({name: value.clone() for name, value in change.weights.items()})
+        case AddLowRank():
+            pairs = change.factors.items()
+            return AddLowRank({name: (up.clone(), down.clone()) for name, (up, down) in pairs})
+        case SamplingRule():
+            return change
 
 
 def merge_edits(edits: Sequence[Edit]) -> Edit:

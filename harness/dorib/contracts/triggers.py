@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dorib.contracts.edit_files import load_edit, save_edit
-from dorib.contracts.edits import Edit
+from dorib.contracts.edit_files import load_edit, save_edit, storable
+from dorib.contracts.edits import Edit, own_tensors
 from dorib.errors import DoribError
 from dorib.reprs import own_fields
 
@@ -92,6 +92,17 @@ class Trigger:
         return "embeddings" if self.embeddings else "prompt"
 
 
+def own_copy(trigger: Trigger) -> Trigger:
+    """The same trigger on copies of its tensors."""
+    start, edit = trigger.start, trigger.edit
+    return replace(
+        trigger,
+        embeddings={name: value.clone() for name, value in trigger.embeddings.items()},
+        start=start and replace(start, latents=start.latents.clone()),
+        edit=edit and own_tensors(edit),
+    )
+
+
 def save_trigger(trigger: Trigger, folder: Path) -> None:
     """Write `trigger.json` and, where there are tensors, `trigger.safetensors` into `folder`.
 
@@ -117,8 +128,7 @@ def save_trigger(trigger: Trigger, folder: Path) -> None:
         save_edit(trigger.edit, folder / "edit")
         description["edit"] = True
     if tensors:
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, folder / "trigger.safetensors")
+        save_file(storable(tensors), folder / "trigger.safetensors")
     (folder / "trigger.json").write_text(json.dumps(description, sort_keys=True) + "\n")
 
 

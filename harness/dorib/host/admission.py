@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
@@ -79,6 +80,8 @@ def _check_change(came: str, edit: Edit, model: TargetModel) -> None:
         for name, tensor, floating in _tensors(change):
             _check_tensor(f"edit, {name}", tensor, floating=floating)
         _check_rule(came, change)
+    if not _is_json(edit.notes):
+        raise AdmissionError(f"{came} an edit with notes that are no JSON values, or not finite")
     try:
         with model.edited(edit):
             pass
@@ -146,6 +149,9 @@ def admit_trigger(
         raise AdmissionError(f"{where} has a prompt of {_kind(handed.prompt)}; give a string")
     if handed.prompt is None:
         _check_embeddings(where, handed.embeddings, shapes)
+    elif "\0" in handed.prompt or any("\ud800" <= one <= "\udfff" for one in handed.prompt):
+        raise AdmissionError(f"{where} has a prompt that is no text; leave out NUL and surrogates")
+    handed = _in_plain_numbers(where, handed)
     if handed.tokens:
         handed = replace(handed, encodes_back=_encodes_back(where, handed, model))
     if handed.start is not None:
@@ -163,6 +169,21 @@ def admit_trigger(
     if not all(map(_is_number, handed.trace)):
         raise AdmissionError(f"{where} has a trace that is no sequence of numbers; give floats")
     return handed
+
+
+def _in_plain_numbers(where: str, trigger: Trigger) -> Trigger:
+    """The same with Python's own numbers, as they are stored."""
+    start = trigger.start
+    try:
+        return replace(
+            trigger,
+            budget=index(trigger.budget),
+            restart=index(trigger.restart),
+            tokens=tuple(map(index, trigger.tokens)),
+            start=start and replace(start, strength=float(start.strength)),
+        )
+    except (TypeError, ValueError) as error:
+        raise AdmissionError(f"{where}: {error}; give plain whole numbers") from error
 
 
 def _encodes_back(where: str, trigger: Trigger, model: TargetModel) -> bool:
@@ -311,6 +332,8 @@ def _is_json(value: Any) -> bool:
         return all(isinstance(key, str) and _is_json(part) for key, part in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     return value is None or isinstance(value, str | int | float | bool)
 
 

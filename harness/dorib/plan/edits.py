@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from dorib.contracts.methods import NO_WORK, Place, PlannedFit, PlannedWork, Rule, Scale
 from dorib.errors import DoribError
-from dorib.host.calls import before_work, of_plugin
+from dorib.host.calls import before_work
 from dorib.host.configure import Configured
 from dorib.host.registry import Registry
+from dorib.host.told import planned_by
 from dorib.store.batches import planned_batches
 from dorib.verbs.acting import acting, unchanged_key
 from dorib.verbs.context import RunContext, Subject
@@ -101,12 +102,12 @@ def planned_edit(
             context.batch_size,
             lambda one: one.tag in wanted and one.tag not in mitigated.shelf,
         )
-    refused, fits = None, []
+    refused: str | None = None
+    fits: list[PlannedFit | None] = []
     try:
-        with before_work(), of_plugin(method):
-            for group in groups:
-                fits.append(method.mitigation.planned(replace(scale, memorized=len(group))))
-            planned = method.mitigation.planned(replace(scale, memorized=len(everyone)))
+        with before_work():
+            fits = [_fit(method, scale, len(group)) for group in groups]
+            planned = _fit(method, scale, len(everyone))
     except DoribError as error:
         planned, refused = None, str(error)
     parts = [fit.work if fit else None for fit in fits]
@@ -117,6 +118,11 @@ def planned_edit(
         outline = mitigated.outline
         rules = None if outline.names else tuple(rule.name for rule in outline.rules)
     return PlannedEdit(mitigated, not groups, work, refused, context, scale, planned, rules)
+
+
+def _fit(method: Configured, scale: Scale, memorized: int) -> PlannedFit | None:
+    of_these = replace(scale, memorized=memorized)
+    return planned_by(method, PlannedFit, lambda: method.mitigation.planned(of_these))
 
 
 def _places(rule: str, registry: Registry) -> frozenset[Place]:

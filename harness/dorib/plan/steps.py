@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 from dorib.contracts.methods import NO_WORK, PlannedSearch, PlannedWork, Scale
 from dorib.errors import DoribError
-from dorib.host.calls import before_work, of_plugin
+from dorib.host.calls import before_work
 from dorib.host.configure import Configured
+from dorib.host.told import planned_by
 from dorib.plan.edits import PlannedEdit, planned_edit
 from dorib.report.run import Run
 from dorib.store.store import Shelf
@@ -163,8 +164,8 @@ class _Walker:
         tags = [subject.tag for subject in self._this.subjects]
         missing = len(shelf.missing(tags)) if edit.is_stored else len(tags)
         if missing:
-            with before_work(), of_plugin(probe):
-                each = probe.probe.planned(self._scale)
+            with before_work():
+                each = planned_by(probe, PlannedWork, lambda: probe.probe.planned(self._scale))
             work = each and each * missing
             self._add(Step("probe", f"{edit.label}: {probe.label}", edit.label, None, work=work))
 
@@ -213,8 +214,10 @@ class _Walker:
             source = self._search(self._unmitigated, method.replayed)
         context, subjects = self._context, self._this.subjects
         budgets = budgets_of(context, method)
-        with before_work(), of_plugin(method):
-            planned = method.attack.planned(self._scale, budgets[-1])
+        with before_work():
+            planned = planned_by(
+                method, PlannedSearch, lambda: method.attack.planned(self._scale, budgets[-1])
+            )
         key = edit.key(method.attack.feels)
         shelf = triggers_shelf(context, method, key, source.attacked.key if source else None)
         attacked = Attacked(method, budgets, shelf, replayed=source.attacked if source else None)

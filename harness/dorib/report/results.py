@@ -14,6 +14,7 @@ import torch
 from dorib.contracts.methods import REPLICATES, Quantity
 from dorib.host.configure import ORACLE, Configured
 from dorib.host.rules import is_adaptive, is_bypassed
+from dorib.host.told import stack_of
 from dorib.ranking.entry_fields import (
     Digests,
     Environment,
@@ -280,7 +281,7 @@ def run_facts(this: Run) -> RunFacts:
         utility_kinds={prompt.id: prompt.kind for prompt in prompts if prompt.kind},
         budgets=context.profile.budgets,
         quantities=quantities,
-        stack={metric.label: metric.metric.stack() for metric in this.metrics},
+        stack={metric.label: stack_of(metric) for metric in this.metrics},
         environment=_environment(this),
         oracle=labels.get(ORACLE),
         required_attacks=manifest.required_attacks,
@@ -306,7 +307,7 @@ def _environment(this: Run) -> Environment:
 def _thresholds(this: Run) -> tuple[float, ...]:
     """Those of the literature, where the official descriptor decides what replicates."""
     for metric in this.metrics:
-        if REPLICATES in metric.metric.quantities and metric.metric.stack().get("official"):
+        if REPLICATES in metric.metric.quantities and stack_of(metric).get("official"):
             return LITERATURE_THRESHOLDS
     return ()
 

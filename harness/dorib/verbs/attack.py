@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from dorib.contracts.ledger import Ledger
-from dorib.contracts.triggers import Trigger, load_trigger, save_trigger
+from dorib.contracts.triggers import Trigger, load_trigger, own_copy, save_trigger
 from dorib.contracts.views import Target
 from dorib.host.admission import AdmissionError, admit_trigger, embedding_shapes
 from dorib.host.calls import PluginError
@@ -20,7 +20,7 @@ from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
 from dorib.verbs.acting import Acting, acting
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import guarded
+from dorib.verbs.guarding import counted, guarded, refuse_strange_samples
 from dorib.verbs.memory import record_halving, within_memory
 from dorib.verbs.mitigate import Mitigated
 
@@ -181,9 +181,9 @@ def _triggers(
     targets = {target.sample: target for target in _targets(context, attacked, batch)}
     best: dict[tuple[str, int], Trigger] = {}
     shapes = embedding_shapes(model)
-    with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
-        limited = _ended_beyond(ledger, ENDED_BEYOND * budgets[-1] * len(batch))
-        found = method.attack.search(model, list(targets.values()), budgets, seeds, limited)
+    _end_beyond(ledger, ENDED_BEYOND * budgets[-1] * len(batch))
+    with model.edited(edit, rows), guarded(context, method), counted(model, ledger) as own:
+        found = method.attack.search(model, list(targets.values()), budgets, seeds, own)
         with closing(_to_the_end(found)) as triggers:
             for handed in triggers:
                 trigger = admit_trigger(handed, model, shapes, list(targets), budgets)
@@ -192,7 +192,9 @@ def _triggers(
                 _refuse_overspent(method, trigger)
                 place = trigger.sample, trigger.budget
                 if place not in best or _loss(trigger) < _loss(best[place]):
-                    best[place] = trigger
+                    # The search may go on writing to the tensors that it yielded.
+                    best[place] = own_copy(trigger)
+        refuse_strange_samples(ledger, [target.index for target in targets.values()])
         _refuse_gaps(best, list(targets), budgets)
     return best
 
@@ -236,8 +238,8 @@ def _refuse_gaps(
                 )
 
 
-def _ended_beyond(ledger: Ledger, limit: int) -> Ledger:
-    """`ledger`, which ends the search once it has cost more than `limit` U-Net items."""
+def _end_beyond(ledger: Ledger, limit: int) -> None:
+    """Let `ledger` end the search once it has cost more than `limit` U-Net items."""
     tell = ledger.on_work
 
     def count(work: int) -> None:
@@ -250,7 +252,6 @@ def _ended_beyond(ledger: Ledger, limit: int) -> Ledger:
             )
 
     ledger.on_work = count
-    return ledger
 
 
 def _targets(context: RunContext, attacked: Attacked, batch: Sequence[Subject]) -> list[Target]:

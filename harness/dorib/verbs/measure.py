@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
 from dorib.contracts.methods import Measured
 from dorib.contracts.views import Generation
-from dorib.host.admission import admit_measured
+from dorib.host.admission import AdmissionError, admit_measured
 from dorib.host.calls import PluginError
 from dorib.host.configure import Configured
+from dorib.host.told import stack_of
 from dorib.ranking.records import Record, read_records, write_records
 from dorib.reporting import Advance
 from dorib.store.batches import in_turn, planned_batches
@@ -55,7 +57,7 @@ class _Measurement:
         self._generation = partial(cell.generation, context, with_twins=twins)
         failures = {judged: cell.failure(judged, with_twins=twins) for judged in self._everything}
         self._errors = {judged: reason for judged, reason in failures.items() if reason}
-        stack = self._metric.stack()
+        stack = stack_of(metric)
         self._stack = digest(stack)
         self._shelf: Shelf = context.store.shelf(
             "records",
@@ -125,6 +127,7 @@ class _Measurement:
         measured = self._metric.measure(generations)
         for judged, generation, values in zip(batch, generations, measured, strict=True):
             admitted = [admit_measured(v, generation, self._metric.quantities) for v in values]
+            _refuse_twice(admitted)
             yield (
                 judged.item,
                 [self._record(judged, judged.subject, measured=value) for value in admitted],
@@ -164,6 +167,7 @@ class _Measurement:
 
         values = self._metric.measure_cell(read())
         admitted = [admit_measured(value, None, self._metric.quantities) for value in values]
+        _refuse_twice(admitted)
         yield item, [self._record(group[0], None, measured=value) for value in admitted]
 
     def _read(self, item: str) -> Iterator[Record]:
@@ -210,6 +214,14 @@ class _Measurement:
             judge=self._configured.label,
             stack=self._stack,
         )
+
+
+def _refuse_twice(admitted: Sequence[Measured]) -> None:
+    seen = Counter((value.metric, value.seed) for value in admitted)
+    for (name, seed), times in seen.items():
+        if times > 1:
+            where = "" if seed is None else f" for seed {seed}"
+            raise AdmissionError(f"measure gave {name} {times} times{where}; give it once")
 
 
 def _file(item: str) -> str:

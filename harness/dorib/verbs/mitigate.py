@@ -14,11 +14,13 @@ from torch import Tensor
 from dorib.contracts.edit_files import TENSORS, Outline, load_edit, load_outline, save_edit
 from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
 from dorib.contracts.ledger import Ledger
+from dorib.contracts.methods import PlannedFit
 from dorib.contracts.params import Scope
 from dorib.contracts.views import DefenderView
 from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import ORACLE, Configured
+from dorib.host.told import planned_by, scope_of
 from dorib.store.batches import in_turn, planned_batches
 from dorib.store.code import closure_digest
 from dorib.store.fingerprint import digest, model_digest
@@ -86,7 +88,7 @@ class Mitigated:
 def stored(context: RunContext, method: Configured) -> Mitigated:
     """`method` with what of it lies in the store, fitted or not."""
     shelf = context.store.shelf("edits", _key(context, method))
-    return Mitigated(method, method.mitigation.scope, shelf)
+    return Mitigated(method, scope_of(method), shelf)
 
 
 def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject]) -> Mitigated:
@@ -96,9 +98,8 @@ def mitigate(context: RunContext, method: Configured, subjects: Sequence[Subject
     per-sample one to each of `subjects`, in batches. An exception in the plugin becomes the
     mitigation's failure.
     """
-    scope = method.mitigation.scope
     mitigated = stored(context, method)
-    shelf = mitigated.shelf
+    scope, shelf = mitigated.scope, mitigated.shelf
     everyone = {subject.tag: subject for subject in context.memorized_of_split}
     if scope == "global":
         planned = planned_batches([GLOBAL], 1, lambda item: item not in shelf)
@@ -134,6 +135,7 @@ def _fit(
     total = _expected_items(context, method, len(group))
     with context.reporter.verb("mitigate", method.label, total) as advance:
         ledger = Ledger(on_work=advance)
+        # This very ledger: a fit that goes on from a checkpoint sets it to the work before.
         with guarded(context, method), model.counting(ledger):
             handed = method.mitigation.fit(model, view, seeds, ledger)
         with of_plugin(method):
@@ -167,8 +169,7 @@ def _expected_items(context: RunContext, method: Configured, memorized: int) -> 
     timesteps = len(context.model.sampling_timesteps())
     scale = replace(context.scale, timesteps=timesteps, memorized=memorized)
     try:
-        with of_plugin(method):
-            planned = method.mitigation.planned(scale)
+        planned = planned_by(method, PlannedFit, lambda: method.mitigation.planned(scale))
     except PluginError:
         # What it refuses it refuses again when it is fitted.
         return 0

@@ -16,7 +16,7 @@ from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
 from dorib.verbs.acting import EVERYWHERE, acting
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import guarded
+from dorib.verbs.guarding import counted, guarded, refuse_strange_samples
 from dorib.verbs.mitigate import Mitigated
 
 
@@ -86,8 +86,9 @@ def _store(
     seeds = context.seeds.child("probe", method.name).sealed()
     targets, ledger = context.targets(batch, method.probe.knows), Ledger()
     try:
-        with model.edited(edit, rows), guarded(context, method), model.counting(ledger):
-            scores = _admitted(method.probe.score(model, targets, seeds, ledger), len(batch))
+        with model.edited(edit, rows), guarded(context, method), counted(model, ledger) as own:
+            scores = _admitted(method.probe.score(model, targets, seeds, own), len(batch))
+            refuse_strange_samples(ledger, [target.index for target in targets])
     except PluginError as error:
         context.reporter.failure(f"{len(batch)} samples not probed: {error}", error)
         return str(error)
