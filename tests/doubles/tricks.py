@@ -15,6 +15,7 @@ from dorib import (
     Ledger,
     Register,
     ScaleOutputs,
+    SearchBatch,
     Seeds,
     Target,
     TargetModel,
@@ -72,6 +73,34 @@ class WritesOn(Double):
                 value.zero_()
 
 
+class LooksAtTheOriginal(Double):
+    """It says that it knows the prompt alone."""
+
+    expected = "0 numbers of the original image"
+
+    def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
+        raise ValueError(f"{target.original.numel()} numbers of the original image")
+
+
+class ComparesWithTheOriginal(Double):
+    expected = "no original image is handed over; add 'original image' to `knows`"
+
+    def search(
+        self,
+        model: TargetModel,
+        targets: Sequence[Target],
+        budgets: Sequence[int],
+        seeds: Seeds,
+        ledger: Ledger,
+    ) -> Iterator[Trigger]:
+        generators = [seeds.generator(target.sample, 0) for target in targets]
+        samples = torch.tensor([target.index for target in targets])
+        start = model.encode_prompt([target.caption for target in targets])
+        batch = SearchBatch(model, targets, samples, start, generators, seeds)
+        batch.losses(start, batch.pairs())
+        return super().search(model, targets, budgets, seeds, ledger)
+
+
 class NumpyBudget(Double):
     expected = None
 
@@ -115,6 +144,8 @@ DOUBLES: dict[str, type[Double]] = {
     "hides-work": HidesWork,
     "clears-the-ledger": ClearsTheLedger,
     "writes-on": WritesOn,
+    "looks-at-the-original": LooksAtTheOriginal,
+    "compares-with-the-original": ComparesWithTheOriginal,
     "numpy-budget": NumpyBudget,
     "tensor-tokens": TensorTokens,
     "numpy-strength": NumpyStrength,
