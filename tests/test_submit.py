@@ -21,7 +21,7 @@ from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.replay.reviewing import Placed, settled
-from dorib.report.site.marks import Mark, read_marks, write_marks
+from dorib.report.site.marks import Mark, State, read_marks, write_marks
 from dorib.runner import run
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
@@ -237,10 +237,11 @@ def test_a_re_evaluation_may_only_lower_robustness(
     assert ("the board's row stays" in note) == stays
 
 
-def test_a_claim_that_failed_takes_no_row_s_place() -> None:
-    there, new = row(0.5, "a"), replace(row(0.6, "a"), mark="failed")
+@pytest.mark.parametrize("state", ["failed", "unverified"])
+def test_a_claim_that_did_not_come_out_takes_no_row_s_place(state: State) -> None:
+    there, new = row(0.5, "a"), replace(row(0.6, "a"), mark=state)
     rows, note = settled([there], new)
-    assert rows == [there] and note and "the claim of the new one failed" in note
+    assert rows == [there] and note and f"the claim of the new one: {state}" in note
 
 
 def row(gap: float | None, label: str) -> Placed:

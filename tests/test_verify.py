@@ -15,7 +15,9 @@ from dorib.errors import DoribError
 from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
 from dorib.replay.comparing import Outcome, compare_sample
+from dorib.replay.marking import marks_of
 from dorib.replay.verifying import verify
+from dorib.report.site.boards import read_board
 from dorib.report.site.marks import read_marks
 from dorib.report.witnesses.reading import read_edit_witness
 from dorib.report.witnesses.values import Values
@@ -169,6 +171,32 @@ def test_a_large_witness_is_named_by_its_sha256(
     shutil.copy(witness(published, "triggers"), large / FILES["edit"])
     with pytest.raises(DoribError, match="is not the file whose sha256"):
         read_edit_witness(tmp_path, entry, large)
+
+
+def test_what_lies_elsewhere_is_neither_true_nor_untrue(
+    finished: Path, tiny_suite_folder: Path, kept: Path, tmp_path: Path
+) -> None:
+    write_witnesses(finished, lambda note: None, to=tmp_path, largest=10_000)
+    shutil.copy(finished / "leaderboard.json", tmp_path)
+    shutil.copytree(finished / "entries", tmp_path / "entries")
+    shutil.rmtree(tmp_path / "large-witnesses")
+    arguments = ["verify", str(tmp_path), "--suite", str(tiny_suite_folder), "--out", str(kept)]
+    with pytest.raises(SystemExit) as exit:
+        main([*arguments, "--by", "A. Verifier"])
+    assert exit.value.code == 1
+    board = read_board(tmp_path, discover())
+    found = verify(tmp_path, discover(), Silent(), suite=str(tiny_suite_folder), out=kept)
+    outcomes = {cell.outcome for cell in found.cells if cell.mitigation == ROW}
+    assert outcomes == {Outcome.NOT_HERE}
+    assert found.outcome == Outcome.NOT_HERE
+    marks = marks_of(board, found, "A. Verifier")
+    assert {label: mark.state for label, mark in marks.items()} == {
+        ROW: "unverified",
+        "prompt-filter": "verified",
+    }
+    assert "the witness itself is not here" in marks[ROW].reason
+    # Whoever has the file may have seen it: that mark stays.
+    assert set(read_marks(tmp_path).rows) == {"prompt-filter"}
 
 
 def test_witnesses_are_written_by_report(finished: Path, published: Path, tmp_path: Path) -> None:

@@ -41,17 +41,24 @@ class Outcome(IntEnum):
 
     SAME = 0
     WITHIN_TOLERANCE = 1
-    NOT_SO = 2
+    NOT_HERE = 2
+    """Its witness lies elsewhere: neither true nor untrue."""
+    NOT_SO = 3
 
     @property
     def words(self) -> str:
         """As people read it."""
-        return ("same", "within tolerance", "not so")[self]
+        return ("same", "within tolerance", "not here", "not so")[self]
 
     @property
     def is_lie(self) -> bool:
         """Whether what is published did not come out."""
         return self is Outcome.NOT_SO
+
+    @property
+    def holds(self) -> bool:
+        """Whether what is published came out."""
+        return self <= Outcome.WITHIN_TOLERANCE
 
 
 @dataclass(frozen=True)

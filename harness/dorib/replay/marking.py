@@ -1,4 +1,4 @@
-"""What a replay says of the claims of rows: verified, or failed and where."""
+"""What a replay says of the claims of rows: verified, failed and where, or nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import Leaderboard, Row
+from dorib.replay.comparing import Outcome
 from dorib.replay.verifying import Verified
 from dorib.report.site.boards import Board
 from dorib.report.site.marks import Mark, State, measured
@@ -14,7 +15,8 @@ from dorib.report.site.marks import Mark, State, measured
 def marks_of(board: Board, found: Verified, by: str) -> dict[str, Mark]:
     """By label, the marks of a board's rows after they were replayed.
 
-    A claim fails with any cell of its row, and with any of the reference lines beside it.
+    A claim fails with any cell of its row, and with any of the reference lines beside it. One of
+    whose witnesses any lies elsewhere is left unverified.
 
     Args:
         board: what was verified, all of it.
@@ -25,13 +27,16 @@ def marks_of(board: Board, found: Verified, by: str) -> dict[str, Mark]:
     marks = {}
     for row in rows_of(board):
         label = row.mitigation.label
-        wrong = [
-            f"{cell.mitigation} x {cell.attack}: {cell.reasons[0]}"
-            for cell in found.cells
-            if cell.outcome.is_lie and cell.mitigation in (label, *lines)
-        ]
-        state: State = "failed" if wrong else "verified"
-        reason = wrong[0] if wrong else ""
+        wrong = {
+            cell.outcome: f"{cell.mitigation} x {cell.attack}: {cell.reasons[0]}"
+            for cell in reversed(found.cells)
+            if not cell.outcome.holds and cell.mitigation in (label, *lines)
+        }
+        worst = max(wrong, default=Outcome.SAME)
+        state: State = "verified"
+        if not worst.holds:
+            state = "failed" if worst.is_lie else "unverified"
+        reason = wrong.get(worst, "")
         verified = measured(cells_of(board, row))
         marks[label] = Mark(state=state, by=by, reason=reason, digest=verified)
     return marks

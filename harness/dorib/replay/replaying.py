@@ -46,7 +46,7 @@ class Replayed:
 
     entries: dict[Labels, Entry] = field(default_factory=dict)
     records: dict[Labels, list[Record]] = field(default_factory=dict)
-    refused: dict[Labels, str] = field(default_factory=dict)
+    refused: dict[Labels, DoribError] = field(default_factory=dict)
     """Cells that could not be replayed, and why: their witnesses are missing or are not theirs."""
     drawn: frozenset[str] | None = None
     """Ids of the samples that were replayed; None: all."""
@@ -113,7 +113,7 @@ class Replay:
                 _refuse_failed(first, row.mitigated)
                 judge_without_attack(run, row)
             except DoribError as error:
-                found.refused |= dict.fromkeys(cells, str(error))
+                found.refused |= dict.fromkeys(cells, error)
                 continue
             for place, entry in cells.items():
                 method = self._attack(entry)
@@ -122,7 +122,7 @@ class Replay:
                         self._place_triggers(entry, row.mitigated, method)
                     others = self._as_published(entry, method)
                 except DoribError as error:
-                    found.refused[place] = str(error)
+                    found.refused[place] = error
                     continue
                 _, facts, records = judge_cell(run, row, method)
                 found.records[place] = [*records, *others]

@@ -104,8 +104,8 @@ def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | No
     before = next((row for row in rows if row.label == new.label), None)
     if before is None:
         return [*rows, new], None
-    if new.mark == "failed":
-        return [*rows], f"{new.label}: the board's row stays; the claim of the new one failed"
+    if new.mark != "verified":
+        return [*rows], f"{new.label}: the board's row stays; the claim of the new one: {new.mark}"
     if before.gap is not None and (new.gap is None or new.gap < before.gap):
         return [*rows], (
             f"{new.label}: the board's row stays, with a worst gap of {before.gap:.3f}; "

@@ -30,6 +30,7 @@ from dorib.replay.lot import Lot
 from dorib.replay.replaying import Labels, Replay, Replayed
 from dorib.report.site.boards import Board, read_board
 from dorib.report.witnesses.places import values_place
+from dorib.report.witnesses.reading import WitnessElsewhereError
 from dorib.report.witnesses.values import Values, read_values, values_of
 from dorib.reporting import Reporter
 from dorib.session import Session
@@ -46,7 +47,7 @@ class CellVerified:
     attack: str
     outcome: Outcome
     reasons: tuple[str, ...]
-    """What is not so, the plainest first; nothing where all is."""
+    """What is not so, the plainest first, or where the witness is; nothing where all is so."""
     samples: Mapping[str, Finding]
     """Each that was replayed by itself; none where the cell could not be."""
 
@@ -159,8 +160,10 @@ def _verified(
     labels: Labels = (entry.mitigation.label, entry.attack.label)
     try:
         if labels in replayed.refused:
-            raise DoribError(replayed.refused[labels])
+            raise replayed.refused[labels]
         published = read_values(folder / values_place(entry))
+    except WitnessElsewhereError as error:
+        return CellVerified(*labels, Outcome.NOT_HERE, (str(error),), {})
     except DoribError as error:
         return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {})
     found = replayed.entries[labels]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dorib.report.site.boards import Board
 
 NOT_SO = 1
-"""Exit code where something that is published is not so."""
+"""Exit code where something that is published is not so, or cannot be seen to be."""
 TOLERANCE = typer.Option(
     help="By which numbers may differ (default: 0.02 where the entry was made on another machine "
     "or with other versions, else 0)."
@@ -63,7 +63,7 @@ def verify(
     ] = None,
     plugin: Annotated[list[Path] | None, PLUGIN] = None,
 ) -> None:
-    """Replay rows from their witnesses: same, within tolerance, or not so, sample by sample."""
+    """Replay rows from their witnesses: same, within tolerance, not here or not so, by sample."""
     quiet_libraries()
     from dorib.cli import progress, terminal
     from dorib.host.registry import discover
@@ -101,7 +101,7 @@ def verify(
         terminal.say(terminal.results_console(), *lines, "", _last(found))
     if board is not None and by is not None:
         _mark(board, found, by)
-    if found.outcome.is_lie:
+    if not found.outcome.holds:
         raise typer.Exit(NOT_SO)
 
 
@@ -133,7 +133,12 @@ def _mark(board: Board, found: Verified, by: str) -> None:
     from dorib.report.site.marks import MARKS_FILE, write_marks
     from dorib.store.files import named_write_errors
 
-    marks = marks_of(board, found, by)
+    # What cannot be seen here may have been seen by others, whose mark stays.
+    marks = {
+        label: mark
+        for label, mark in marks_of(board, found, by).items()
+        if mark.state != "unverified"
+    }
     with named_write_errors(board.folder, "the leaderboard"):
         write_marks(board.folder, marks)
     said = f"{board.folder / MARKS_FILE}: {len(marks)} rows marked; `dorib site` shows them"

@@ -30,7 +30,7 @@ class Mark(Facts):
     by: Line = ""
     """Who verified it."""
     reason: str = ""
-    """Where it failed: what is not so."""
+    """Where it failed: what is not so. Where it is unverified: why, if that is known."""
     digest: Sha256 | None = Field(default=None, exclude_if=is_absent)
     """Of what was verified: the mark is none of a row that has been measured again since."""
 

@@ -12,6 +12,10 @@ from dorib.store.fingerprint import digest, file_digest
 from dorib.store.packs import Pack, read_pack
 
 
+class WitnessElsewhereError(DoribError):
+    """A witness that is too large to be published beside its entry, and is not at hand."""
+
+
 def read_edit_witness(folder: Path, entry: Entry, large: Path | None = None) -> Pack:
     """The edit that an entry was made under.
 
@@ -22,6 +26,7 @@ def read_edit_witness(folder: Path, entry: Entry, large: Path | None = None) -> 
             leaderboard's own `large-witnesses`, where `write_witnesses` put them).
 
     Raises:
+        WitnessElsewhereError: it lies elsewhere.
         DoribError: it is missing, damaged, or another one.
     """
     path = _found(folder, edit_place(entry), large)
@@ -37,6 +42,7 @@ def read_triggers_witness(folder: Path, entry: Entry, large: Path | None = None)
     """The triggers that an entry was made from.
 
     Raises:
+        WitnessElsewhereError: they lie elsewhere.
         DoribError: they are missing, damaged, or others.
     """
     path = _found(folder, triggers_place(entry), large)
@@ -57,7 +63,7 @@ def _found(folder: Path, place: PurePosixPath, large: Path | None) -> Path:
     there = (large or folder / LARGE) / place.name
     if not there.is_file():
         where = f"huggingface.co/{stub.hub}" if stub.hub else "where the row's author has it"
-        raise DoribError(
+        raise WitnessElsewhereError(
             f"{stub_path}: the witness itself is not here; put {place.name} from {where} into "
             f"{there.parent}, or into another folder that --large names"
         )
