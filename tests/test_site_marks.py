@@ -9,7 +9,7 @@ import pytest
 
 from dorib.cli.app import BAD_INPUT
 from dorib.ranking.entries import Entry
-from dorib.report.site.marks import MARKS_FILE, Mark, measured, write_marks
+from dorib.report.site.marks import MARKS_FILE, Mark, Marks, claimed, measured, write_marks
 from fixtures.site import large_board, pictured_board
 from test_site import Page, write
 
@@ -45,6 +45,20 @@ def test_a_mark_is_none_of_a_row_that_was_measured_again(tmp_path: Path) -> None
     assert write(tmp_path) == 0
     text = text_of(tmp_path / "index.html")
     assert "Claims: 1 unverified." in text and "B. Reader" not in text
+
+
+def test_a_mark_outlives_an_attack_that_the_row_is_not_ranked_by(tmp_path: Path) -> None:
+    of_row = cells(pictured_board(tmp_path))
+    _, *others = of_row
+    ranked_by = tuple(others)
+    ranked = {a: e.model_copy(update={"required_attacks": ranked_by}) for a, e in of_row.items()}
+    marks = Marks(rows={"hide": Mark(state="verified", digest=claimed(ranked))})
+    without = {attack: ranked[attack] for attack in others}
+    assert marks.of("hide", without).state == "verified"
+    assert marks.of("hide", ranked).state == "verified"
+    again = ranked[others[0]].digests.model_copy(update={"images": "0" * 64})
+    other = {**ranked, others[0]: ranked[others[0]].model_copy(update={"digests": again})}
+    assert marks.of("hide", other).state == "unverified"
 
 
 def test_a_claim_that_failed_stands_with_its_reason_and_is_not_first(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,9 @@ def test_what_lies_elsewhere_is_neither_true_nor_untrue(
         "prompt-filter": "verified",
     }
     assert "the witness itself is not here" in marks[ROW].reason
+    ranked_otherwise = board.leaderboard.model_copy(update={"required_attacks": ("another",)})
+    others = marks_of(replace(board, leaderboard=ranked_otherwise), found, "A. Verifier")
+    assert others[ROW].state == "verified"
     # Whoever has the file may have seen it: that mark stays.
     assert set(read_marks(tmp_path).rows) == {"prompt-filter"}
 

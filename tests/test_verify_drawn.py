@@ -152,7 +152,6 @@ def test_attacks_that_no_row_is_ranked_by_may_be_left_out(suite_copy: Path, tmp_
         (["--draw", "0"], "from 1 up"),
         (["--draw", "2", "--lot", "-1"], "from 0 up"),
         (["--draw", "2", "--by", "B. Reader"], "leave out --draw"),
-        (["--required", "--by", "B. Reader"], "leave out --required"),
     ],
 )
 def test_what_draws_nothing_is_refused_in_a_line(

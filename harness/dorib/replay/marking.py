@@ -9,14 +9,14 @@ from dorib.ranking.leaderboard import Leaderboard, Row
 from dorib.replay.comparing import Outcome
 from dorib.replay.verifying import Verified
 from dorib.report.site.boards import Board
-from dorib.report.site.marks import Mark, State, measured
+from dorib.report.site.marks import Mark, State, claimed
 
 
 def marks_of(board: Board, found: Verified, by: str) -> dict[str, Mark]:
     """By label, the marks of a board's rows after they were replayed.
 
-    A claim fails with any cell of its row, and with any of the reference lines beside it. One of
-    whose witnesses any lies elsewhere is left unverified.
+    A claim is what a row is ranked by. It fails with any cell of its row, and with any of the
+    reference lines beside it. One that takes a witness which lies elsewhere is left unverified.
 
     Args:
         board: what was verified, all of it.
@@ -24,20 +24,22 @@ def marks_of(board: Board, found: Verified, by: str) -> dict[str, Mark]:
         by: who verified.
     """
     lines = {row.mitigation.label for row in board.leaderboard.reference_rows}
+    required = board.leaderboard.required_attacks
     marks = {}
     for row in rows_of(board):
         label = row.mitigation.label
         wrong = {
             cell.outcome: f"{cell.mitigation} x {cell.attack}: {cell.reasons[0]}"
             for cell in reversed(found.cells)
-            if not cell.outcome.holds and cell.mitigation in (label, *lines)
+            if cell.mitigation in (label, *lines)
+            and (cell.outcome.is_lie or (not cell.outcome.holds and cell.attack in required))
         }
         worst = max(wrong, default=Outcome.SAME)
         state: State = "verified"
         if not worst.holds:
             state = "failed" if worst.is_lie else "unverified"
         reason = wrong.get(worst, "")
-        verified = measured(cells_of(board, row))
+        verified = claimed(cells_of(board, row))
         marks[label] = Mark(state=state, by=by, reason=reason, digest=verified)
     return marks
 

@@ -76,8 +76,6 @@ def verify(
         raise DoribError("--lot: draws nothing by itself; give --draw as well")
     if draw is not None and by is not None:
         raise DoribError("--by: a mark says that all of a row was replayed; leave out --draw")
-    if required and by is not None:
-        raise DoribError("--by: a mark says that all of a row was replayed; leave out --required")
     registry = discover(files=plugin or ())
     # Before the long part: whether there are rows to mark.
     board = None if by is None else read_board(_folder_to_mark(published, by), registry)

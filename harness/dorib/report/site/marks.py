@@ -32,7 +32,7 @@ class Mark(Facts):
     reason: str = ""
     """Where it failed: what is not so. Where it is unverified: why, if that is known."""
     digest: Sha256 | None = Field(default=None, exclude_if=is_absent)
-    """Of what was verified: the mark is none of a row that has been measured again since."""
+    """Of what was verified, `claimed`: the mark is none of a row that was measured again since."""
 
 
 UNVERIFIED = Mark(state="unverified")
@@ -46,7 +46,18 @@ class Marks(Facts):
     def of(self, label: str, cells: Mapping[str, Entry]) -> Mark:
         """A row's mark; `cells` are its entries by the attack's label."""
         mark = self.rows.get(label, UNVERIFIED)
-        return mark if mark.digest in (None, measured(cells)) else UNVERIFIED
+        return mark if mark.digest in (None, claimed(cells)) else UNVERIFIED
+
+
+def claimed(cells: Mapping[str, Entry]) -> str:
+    """Digest of what a row is ranked by: attacks that are not required may come later."""
+    return measured(
+        {
+            attack: entry
+            for attack, entry in cells.items()
+            if entry.required_attacks is None or attack in entry.required_attacks
+        }
+    )
 
 
 def measured(cells: Mapping[str, Entry]) -> str:
