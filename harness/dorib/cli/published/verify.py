@@ -45,7 +45,10 @@ def verify(
     ] = None,
     draw: Annotated[
         int | None,
-        typer.Option(help="Replay that many memorized samples and controls alone, drawn by lot."),
+        typer.Option(
+            help="Replay that many memorized samples and controls alone, drawn by lot; other "
+            "batches may round, by 0.001."
+        ),
     ] = None,
     lot: Annotated[
         int | None, typer.Option(help="The lot's seed (default: a new one, which is told).")
