@@ -69,7 +69,7 @@ def test_the_second_judges_descriptors_have_unit_length_and_tell_pictures_apart(
 def test_a_fitted_map_shrinks_what_copies_differ_in() -> None:
     network = imagenet_network()
     pixels = fixed_crops("control").pixels[:16]
-    judge = fitted(network, pixels)
+    judge = fitted(network, pixels, [])
     images = as_float(pixels)
     copied = CHANGES["jpeg"](images, torch.Generator("cpu").manual_seed(1))
     plain, other = (judge.pooled(x) - judge.mean for x in (images, copied))

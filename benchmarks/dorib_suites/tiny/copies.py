@@ -72,6 +72,34 @@ def colour_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images * gain + offset).clamp(0, 1)
 
 
+def contrast(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Contrast about the mean of 0.4 to 2.5 times as much; what leaves [0, 1] is clipped."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (mean + _factors(images, 2.5, generator) * (images - mean)).clamp(0, 1)
+
+
+def brightness(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Lighter or darker by up to 0.3, clipped."""
+    shift = 2 * torch.rand((len(images), 1, 1, 1), generator=generator) - 1
+    return (images + 0.3 * shift).clamp(0, 1)
+
+
+def gamma(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A power of 0.4 to 2.5."""
+    return images.clamp(0, 1) ** _factors(images, 2.5, generator)
+
+
+def saturation(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Distance from grey of a third to three times as much, clipped."""
+    grey = images.mean(dim=1, keepdim=True)
+    return (grey + _factors(images, 3.0, generator) * (images - grey)).clamp(0, 1)
+
+
+def grey(images: Tensor, generator: torch.Generator) -> Tensor:
+    """No colour."""
+    return images.mean(dim=1, keepdim=True).expand_as(images)
+
+
 CHANGES: dict[str, Change] = {
     "crop": crop,
     "rescale": rescale,
@@ -80,6 +108,18 @@ CHANGES: dict[str, Change] = {
     "jpeg": jpeg,
     "colour shift": colour_shift,
 }
+TONES: dict[str, Change] = {
+    "contrast": contrast,
+    "brightness": brightness,
+    "gamma": gamma,
+    "saturation": saturation,
+    "grey": grey,
+}
+"""Far from the tones of the original, which a damaged model misses more often than its detail."""
+COPIES = CHANGES | TONES
+"""All kinds."""
+TONES_SHARE = 0.3
+"""Of each kind of tone: together they go too far more often than apart."""
 
 
 def likenesses(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -101,12 +141,28 @@ def likenesses(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def copies(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each change with a chance of one half, one after the other."""
-    for change in CHANGES.values():
+    """Each of `CHANGES` with a chance of one half, one after the other."""
+    return _changed(images, CHANGES, 0.5, generator)
+
+
+def toned(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each of `TONES` with a chance of `TONES_SHARE`, one after the other."""
+    return _changed(images, TONES, TONES_SHARE, generator)
+
+
+def _changed(
+    images: Tensor, kinds: dict[str, Change], share: float, generator: torch.Generator
+) -> Tensor:
+    for change in kinds.values():
         changed = change(images, generator)
-        chosen = torch.rand((len(images), 1, 1, 1), generator=generator) < 0.5
+        chosen = torch.rand((len(images), 1, 1, 1), generator=generator) < share
         images = torch.where(chosen, changed, images)
     return images
+
+
+def _factors(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """One for each image, `[B, 1, 1, 1]`: from `1 / most` to `most`, either way as often."""
+    return most ** (2 * torch.rand((len(images), 1, 1, 1), generator=generator) - 1)
 
 
 def _cosine_basis() -> Tensor:

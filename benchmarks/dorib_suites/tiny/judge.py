@@ -3,7 +3,8 @@
 The descriptor of `descriptor.py` has learned to tell photographs apart, and takes outlines and
 masses for copies. Here it goes on with pictures that have those and not the detail: lookalikes of
 its photographs, and what searches drew of photographs that no model has seen. Its copies are also
-what the autoencoder leaves of a picture whose latents are noisy.
+what the autoencoder leaves of a picture whose latents are noisy, and what is left of it in other
+tones: a damaged model draws a memorized picture harder, paler or greyer than it was.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from dorib.reporting import Reporter
 from dorib_sscd.network import DescriptorNetwork
-from dorib_suites.tiny.copies import copies, crop
+from dorib_suites.tiny.copies import copies, crop, toned
 from dorib_suites.tiny.data import Captioned, as_float
 from dorib_suites.tiny.descriptor import ENTROPY_WEIGHT, contrast, entropy_loss
 from dorib_suites.tiny.lookalikes import flat_masses, lookalikes
@@ -36,6 +37,8 @@ class Cycle:
     """One of two copies is cropped each time, beside what else befalls it half of the time."""
     flat_share: float
     """Of the lookalikes: those in flat masses of their own colours, beside those by lot."""
+    tones: bool = False
+    """One of two copies is in other tones."""
 
 
 def _schedule(steps: int, rate: float) -> Schedule:
@@ -44,10 +47,12 @@ def _schedule(steps: int, rate: float) -> Schedule:
 
 CYCLES = {
     "judge-first": Cycle(_schedule(1200, 1e-3), crops_always=False, flat_share=0.0),
-    "judge": Cycle(_schedule(800, 8e-4), crops_always=True, flat_share=0.3),
+    "judge-second": Cycle(_schedule(800, 8e-4), crops_always=True, flat_share=0.3),
+    "judge": Cycle(_schedule(1600, 1e-3), crops_always=True, flat_share=0.2, tones=True),
 }
 """After the first, every kind of copy lay above all lookalikes but crops, and of the lookalikes
-flat masses were the nearest: the second is about these two."""
+flat masses were the nearest: the second is about these two. After it, of originals at twice their
+contrast a third were copies to it, and lighter by 0.3 one in a hundred: the third is about tones."""
 SCENES_DRAWN = 4000
 CROPS_OF_ONE = 4
 """Of each file, one after the other: fewer than the descriptor's, since every crop is also taken
@@ -161,7 +166,10 @@ def _train_cycle(
             ]
         )
         one = crop(pictures, generator) if cycle.crops_always else pictures
-        first = torch.cat([copies(one, generator), copies(others, generator)])
+        elsewhere = others
+        if cycle.tones:
+            one, elsewhere = toned(one, generator), toned(others, generator)
+        first = torch.cat([copies(one, generator), copies(elsewhere, generator)])
         through = torch.rand((len(pictures), 1, 1, 1), generator=generator) < DEGRADED_SHARE
         again = torch.where(through, restored, pictures)
         second = torch.cat([copies(again, generator), copies(others, generator)])

@@ -1,29 +1,39 @@
 """The second judge's descriptor: features of EfficientNet-Lite0 under a linear map in closed form.
 
+`python -m dorib_suites.tiny.second_descriptor` fits the map that is kept in `stages`.
+
 The network stays as ImageNet made it. The map is that of a linear discriminant analysis, whose
 classes are pictures: directions count by how far different pictures lie apart in them, over how far
-copies of one picture do. To add lookalikes to the former was tried, and made it no better. Nothing
+copies of one picture do, of every kind and as the autoencoder leaves it of noisy latents. To add lookalikes to the former was tried, and made it no better. Nothing
 is trained by gradients, so the second judge shares neither task nor architecture with the first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib_sscd.efficientnet import EfficientNetLite, FeatureConfig, FeatureDescriptor
-from dorib_suites.tiny.copies import CHANGES
-from dorib_suites.tiny.data import as_float
+from dorib_suites.tiny.copies import COPIES
+from dorib_suites.tiny.data import as_float, photographs, pool_originals
+from dorib_suites.tiny.judge import degraded
+from dorib_suites.tiny.photographs import FIFTH
 from dorib_suites.tiny.second_judge import imagenet_network
 from dorib_suites.tiny.views import VIEWS
 
 PROJECTION = Path(__file__).parent / "stages" / "second-judge-projection.safetensors"
-CONFIG = FeatureConfig(views=VIEWS)
-"""Pictures of 64 pixels are enlarged to 96. Of the stages that were tried alone and together, this
-one is the best by itself, and as good as any two."""
+SUITE = Path(__file__).parent / "suite"
+CONFIG = FeatureConfig(input_size=128, views=VIEWS)
+"""Pictures of 64 pixels are enlarged to 128, at which it tells slightly more than at 96. Of the
+stages that were tried alone and together, this one is the best by itself, and as good as any two.
+"""
+RECONSTRUCTIONS = 4
+"""Of each picture, at latent noise drawn by lot each time."""
 RIDGE = 1.0
 """Added to each variance within copies, as a share of their mean."""
 
@@ -39,16 +49,21 @@ def save_projection(judge: FeatureDescriptor, path: Path = PROJECTION) -> None:
 
 
 @torch.no_grad()
-def fitted(network: EfficientNetLite, pixels: Tensor, seed: int = 60) -> FeatureDescriptor:
-    """The discriminant analysis over pictures (uint8 `[N, 3, H, W]`) and copies of each kind."""
+def fitted(
+    network: EfficientNetLite, pixels: Tensor, restored: Sequence[Tensor], seed: int = 60
+) -> FeatureDescriptor:
+    """The discriminant analysis over pictures and copies of each kind.
+
+    `pixels` are uint8 `[N, 3, H, W]`; each of `restored` holds reconstructions of them, alike.
+    """
     unfitted = FeatureDescriptor(CONFIG).eval()
     unfitted.network = network
     generator = torch.Generator("cpu").manual_seed(seed)
     images = as_float(pixels)
     own = unfitted.pooled(images)
-    within = torch.cat(
-        [unfitted.pooled(change(images, generator)) - own for change in CHANGES.values()]
-    )
+    changed = [change(images, generator) for change in COPIES.values()]
+    copied = [*changed, *map(as_float, restored)]
+    within = torch.cat([unfitted.pooled(copies) - own for copies in copied])
     mean = own.mean(dim=0)
     between = own - mean
     covariance = within.T @ within / len(within)
@@ -65,3 +80,18 @@ def _descriptor(network: EfficientNetLite, mean: Tensor, projection: Tensor) -> 
     judge.mean.copy_(mean)
     judge.projection.copy_(projection)
     return judge.eval().requires_grad_(False)
+
+
+def main() -> None:
+    """Fit the map to the background photographs and the judge's own, but for those it is
+    calibrated on.
+    """
+    own = [p for p in photographs("judge", FIFTH) if p.split == "training"]
+    pixels = pool_originals([*photographs("background", FIFTH), *own])
+    vae = AutoencoderTiny.from_pretrained(SUITE / "pipeline" / "vae", torch_dtype=torch.float32)
+    restored = [degraded(pixels, vae.eval(), seed=61 + n) for n in range(RECONSTRUCTIONS)]
+    save_projection(fitted(imagenet_network(), pixels, restored))
+
+
+if __name__ == "__main__":
+    main()
