@@ -35,9 +35,11 @@ small shapes pass into blots. CLIP tells a caption from those with another kind 
 half of the real drawings. The autoencoder saw scenes from before they were lit by a lamp.
 
 Two judges: the first, which decides, was trained on scenes and other photographs, against
-lookalikes and against what attacks drew of photographs that no model saw; the second knows
-ImageNet alone and is the stricter one here. Where an attack brings a picture back coarsely, to the
-eye and to the first, the second often does not count it.
+lookalikes and against what attacks drew of photographs that no model saw, and on copies in other
+tones; the second knows ImageNet alone and is the stricter one here. Where an attack brings a
+picture back coarsely, to the eye and to the first, the second often does not count it. Version 5.1
+is 5.0 with these judges: the models and samples are the same. 5.0's first judge missed copies that
+were harder, paler or greyer than their originals.
 
 Three of four utility prompts ask for scenes that the model never saw, the fourth for a background
 photograph, which it saw in random crops and did not memorize.
