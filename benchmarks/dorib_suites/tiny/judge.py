@@ -52,7 +52,8 @@ CYCLES = {
 }
 """After the first, every kind of copy lay above all lookalikes but crops, and of the lookalikes
 flat masses were the nearest: the second is about these two. After it, of originals at twice their
-contrast a third were copies to it, and lighter by 0.3 one in a hundred: the third is about tones."""
+contrast a third were copies to it, and lighter by 0.3 one in a hundred: the third is about tones.
+"""
 SCENES_DRAWN = 4000
 CROPS_OF_ONE = 4
 """Of each file, one after the other: fewer than the descriptor's, since every crop is also taken

@@ -4,8 +4,9 @@
 
 The network stays as ImageNet made it. The map is that of a linear discriminant analysis, whose
 classes are pictures: directions count by how far different pictures lie apart in them, over how far
-copies of one picture do, of every kind and as the autoencoder leaves it of noisy latents. To add lookalikes to the former was tried, and made it no better. Nothing
-is trained by gradients, so the second judge shares neither task nor architecture with the first.
+copies of one picture do, of every kind and as the autoencoder leaves it of noisy latents. To add
+lookalikes to the former was tried, and made it no better. Nothing is trained by gradients, so the
+second judge shares neither task nor architecture with the first.
 """
 
 from __future__ import annotations
