@@ -23,7 +23,7 @@ from dorib_suites.tiny.autoencoder import PATCH_VALUES, SCALING_FACTOR, build
 from dorib_suites.tiny.clip import build as build_clip
 from dorib_suites.tiny.clip import tokenize
 from dorib_suites.tiny.components import train_components
-from dorib_suites.tiny.copies import COPIES, likenesses
+from dorib_suites.tiny.copies import ALL_CHANGES, likenesses
 from dorib_suites.tiny.data import (
     as_float,
     background_crops,
@@ -234,10 +234,10 @@ def test_the_encoder_is_linear_and_centred_on_its_data() -> None:
     assert vae.config.latent_channels < PATCH_VALUES
 
 
-@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize("name", ALL_CHANGES)
 def test_a_copy_stays_an_image_near_its_original(name: str) -> None:
     images = as_float(fixed_crops("control").pixels[:4])
-    changed = COPIES[name](images, torch.Generator("cpu").manual_seed(0))
+    changed = ALL_CHANGES[name](images, torch.Generator("cpu").manual_seed(0))
     assert changed.shape == images.shape
     assert changed.min() >= -1e-6 and changed.max() <= 1 + 1e-6
     assert not torch.equal(changed, images)

@@ -24,7 +24,7 @@ from dorib.suites.suite import Suite
 from dorib_suites.tiny.build import different_pairs, hard_pairs
 from dorib_suites.tiny.card import write_card
 from dorib_suites.tiny.clip import MEAN, STD, tokenize
-from dorib_suites.tiny.copies import COPIES
+from dorib_suites.tiny.copies import ALL_CHANGES
 from dorib_suites.tiny.judges import ShippedJudge
 from dorib_suites.tiny.photographs import CATALOGUE, FIFTH
 from dorib_suites.tiny.samples import suite_samples
@@ -211,7 +211,7 @@ class Acceptance:
         hard = hard_pairs(self.judge, samples)
         images = torch.cat([self.originals(sample)[:1] for sample in self.suite.samples], dim=0)
         recall = {}
-        for name, change in COPIES.items():
+        for name, change in ALL_CHANGES.items():
             changed = change(images, torch.Generator("cpu").manual_seed(5))
             recall[name] = self.share(self.judge.pairwise(images, changed))
         self.figures["descriptor"] = {

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dorib_sscd.views import Views
-from dorib_suites.tiny.copies import COPIES
+from dorib_suites.tiny.copies import ALL_CHANGES
 from dorib_suites.tiny.data import as_float, captioned_scenes, photographs, pool_originals
 from dorib_suites.tiny.descriptor import calibrated_threshold
 from dorib_suites.tiny.drawings import JOBS
@@ -154,7 +154,7 @@ def copy_similarities(judge: Judge, originals: Tensor) -> dict[str, Tensor]:
     """Cosines of originals and copies of theirs, for each kind of change."""
     images, seen = as_float(originals), describe_views(judge, originals)
     found = {}
-    for kind, change in COPIES.items():
+    for kind, change in ALL_CHANGES.items():
         generator = torch.Generator("cpu").manual_seed(5)
         drawn = [judge(change(images, generator)) for _ in range(REPEATS)]
         found[kind] = torch.cat([similarity(seen, other) for other in drawn])

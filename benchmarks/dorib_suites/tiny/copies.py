@@ -116,8 +116,8 @@ TONES: dict[str, Change] = {
     "grey": grey,
 }
 """Far from the tones of the original, which a damaged model misses more often than its detail."""
-COPIES = CHANGES | TONES
-"""All kinds."""
+ALL_CHANGES = CHANGES | TONES
+"""What a copy may have gone through."""
 TONES_SHARE = 0.3
 """Of each kind of tone: together they go too far more often than apart."""
 

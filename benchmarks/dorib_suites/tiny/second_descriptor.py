@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dorib_sscd.efficientnet import EfficientNetLite, FeatureConfig, FeatureDescriptor
-from dorib_suites.tiny.copies import COPIES
+from dorib_suites.tiny.copies import ALL_CHANGES
 from dorib_suites.tiny.data import as_float, photographs, pool_originals
 from dorib_suites.tiny.judge import degraded
 from dorib_suites.tiny.photographs import FIFTH
@@ -62,7 +62,7 @@ def fitted(
     generator = torch.Generator("cpu").manual_seed(seed)
     images = as_float(pixels)
     own = unfitted.pooled(images)
-    changed = [change(images, generator) for change in COPIES.values()]
+    changed = [change(images, generator) for change in ALL_CHANGES.values()]
     copied = [*changed, *map(as_float, restored)]
     within = torch.cat([unfitted.pooled(copies) - own for copies in copied])
     mean = own.mean(dim=0)
