@@ -56,18 +56,36 @@ def test_an_honest_leaderboard_is_the_same_in_what_is_drawn(
     assert len(drawn.pop()) == 2
     images = {path.stem.rsplit("-", 1)[0] for path in kept.rglob("*.png")}
     assert len({name for name in images if "memorized" in name}) == 1
+    prompts = {tuple(cell.prompts) for cell in found.cells}
+    assert len(prompts) == 1
+    assert {name for name in images if "utility" in name} == {*prompts.pop()}
+    utility = read_values(published / "witnesses" / "none.utility.safetensors").samples
+    assert len(found.cells[0].prompts) == len(utility) / 2
 
 
-def test_a_rate_that_follows_from_no_values_is_found(
-    published: Path, tiny_suite_folder: Path, kept: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("table", "metric", "places"),
+    [
+        (f"{ENTRY}.values", "sscd_original", ("memorized-0", "memorized-1")),
+        (f"{ENTRY.split('.')[0]}.utility", "clip_alignment", ("utility-0000", "utility-0001")),
+    ],
+)
+def test_a_figure_that_follows_from_no_values_is_found(
+    table: str,
+    metric: str,
+    places: tuple[str, str],
+    published: Path,
+    tiny_suite_folder: Path,
+    kept: Path,
+    tmp_path: Path,
 ) -> None:
     copy = Path(shutil.copytree(published, tmp_path / "copy"))
-    # Of all samples and seeds, whichever were drawn.
-    for at in ("memorized-0", "memorized-1"):
-        path = copy / "witnesses" / f"{ENTRY}.values.safetensors"
+    # Of all, whichever were drawn.
+    for at in places:
+        path = copy / "witnesses" / f"{table}.safetensors"
         values = read_values(path)
         row = next(row for row, (name, _) in enumerate(values.places) if name.endswith(at))
-        values.by_metric["sscd_original"][row] += 0.25
+        values.by_metric[metric][row] += 0.25
         write_values(values, path)
         found = _verified(copy / "entries" / f"{ENTRY}.json", tiny_suite_folder, kept)
         assert found.outcome == Outcome.NOT_SO, at

@@ -233,12 +233,12 @@ def judge_without_attack(this: Run, row: Row) -> list[Record]:
     context = this.context
     records: list[Record] = []
     if this.needs_utility:
-        generated = generate_utility(context, row.mitigated)
+        generated = generate_utility(context, row.mitigated, this.judged_prompts)
         this.utility_twins = this.utility_twins or generated
         cell = Cell(row.mitigated, None, generated, seeds=(0,), twins=this.utility_twins)
         for metric in this.metrics:
             if "utility" in metric.metric.needs:
-                records += measure(context, metric, cell, context.utility_prompts)
+                records += measure(context, metric, cell, this.judged_prompts)
     for method in this.probes:
         records += probe(context, row.mitigated, method, this.subjects)
     this.records += records

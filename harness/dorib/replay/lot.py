@@ -1,7 +1,10 @@
-"""Replaying a part of the samples: which are drawn, and what stands in for the others."""
+"""Replaying a part of the samples and utility prompts: which are drawn, and what stands in for the
+others.
+"""
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,6 @@ import torch
 
 from dorib.contracts.seeds import Seeds
 from dorib.errors import DoribError
-from dorib.ranking.entries import Entry
 from dorib.ranking.records import Record
 from dorib.report.witnesses.values import Values
 from dorib.verbs.context import Subject
@@ -21,10 +23,14 @@ SEEDS = 1 << 31
 
 @dataclass(frozen=True)
 class Lot:
-    """Which samples of each cell are replayed, the same ones in all of them."""
+    """Which samples of each cell are replayed, the same ones in all of them, and which utility
+    prompts of each mitigation.
+    """
 
     size: int
-    """Of each role, memorized samples and controls; all where there are fewer."""
+    """Of memorized samples and of controls, all where there are fewer; of utility prompts the same
+    share as of the former.
+    """
     seed: int
     """Whoever publishes must not know it beforehand."""
 
@@ -43,21 +49,31 @@ class Lot:
 
     def drawn(self, subjects: Sequence[Subject]) -> frozenset[str]:
         """The ids of those drawn from `subjects`, in which each role stands together."""
+        of_role = {
+            role: [subject.id for subject in group]
+            for role, group in groupby(subjects, lambda subject: subject.role)
+        }
         ids: list[str] = []
-        for role, group in groupby(subjects, lambda subject: subject.role):
-            names = [subject.id for subject in group]
+        for role, names in of_role.items():
+            size = self.size
+            if role == "utility":
+                size = math.ceil(len(names) * size / len(of_role["memorized"]))
             generator = Seeds(self.seed).generator("lot", role)
-            order = torch.randperm(len(names), generator=generator)[: self.size]
+            order = torch.randperm(len(names), generator=generator)[:size]
             ids += [names[place] for place in order.tolist()]
         return frozenset(ids)
 
 
 def records_as_published(
-    entry: Entry, values: Values, subjects: Sequence[Subject], budgets: Sequence[int]
+    labels: tuple[str, str | None],
+    values: Values,
+    subjects: Sequence[Subject],
+    budgets: Sequence[int],
 ) -> Iterator[Record]:
     """What is published of `subjects`, as records; an error where nothing is.
 
-    Values that speak of a sample as a whole are not published, and so not among them.
+    `labels` are those of mitigation and attack, None for utility prompts. Values that speak of a
+    sample as a whole are not published, and so not among them.
     """
     rows = {place: row for row, place in enumerate(values.places)}
     for subject in subjects:
@@ -70,13 +86,13 @@ def records_as_published(
                 if value == value
             ]
             for metric, seed, value in of_place:
-                yield _record(entry, subject, budget, metric, seed=seed, value=value)
+                yield _record(labels, subject, budget, metric, seed=seed, value=value)
             if not of_place:
-                yield _record(entry, subject, budget, "published", error="without a value")
+                yield _record(labels, subject, budget, "published", error="without a value")
 
 
 def _record(
-    entry: Entry,
+    labels: tuple[str, str | None],
     subject: Subject,
     budget: int,
     metric: str,
@@ -86,8 +102,8 @@ def _record(
     error: str | None = None,
 ) -> Record:
     return Record(
-        mitigation=entry.mitigation.label,
-        attack=entry.attack.label,
+        mitigation=labels[0],
+        attack=labels[1],
         budget=budget,
         role=subject.role,
         sample=subject.id,

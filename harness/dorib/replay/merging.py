@@ -20,7 +20,13 @@ from dorib.report.site.history import read_history, record_changes
 from dorib.report.site.marks import read_marks, write_marks
 from dorib.report.site.pictures import read_pictures
 from dorib.report.site.rows import board_rows
-from dorib.report.witnesses.places import edit_place, stub_place, triggers_place, values_place
+from dorib.report.witnesses.places import (
+    edit_place,
+    stub_place,
+    triggers_place,
+    utility_place,
+    values_place,
+)
 from dorib.reporting import Reporter
 from dorib.store.files import named_write_errors, write_json
 
@@ -99,7 +105,7 @@ def _ranked_together(there: Board, new: Board, taken: Collection[str]) -> Sequen
 
 def _take_witnesses(submission: Path, board: Path, entry: Entry) -> None:
     packs = [edit_place(entry), triggers_place(entry)]
-    for place in (*packs, *map(stub_place, packs), values_place(entry)):
+    for place in (*packs, *map(stub_place, packs), values_place(entry), utility_place(entry)):
         target = board / place
         if (submission / place).is_file():
             target.parent.mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dorib.config import RunConfig
 from dorib.contracts.edit_files import load_edit
@@ -24,7 +24,12 @@ from dorib.replay.lot import Lot, records_as_published
 from dorib.replay.stated import stated_attack, stated_mitigation
 from dorib.report.results import run_facts
 from dorib.report.run import Run
-from dorib.report.witnesses.places import has_own_edit, has_own_triggers, values_place
+from dorib.report.witnesses.places import (
+    has_own_edit,
+    has_own_triggers,
+    utility_place,
+    values_place,
+)
 from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witness
 from dorib.report.witnesses.values import read_values
 from dorib.runner import fit_row, judge_cell, judge_without_attack
@@ -46,10 +51,12 @@ class Replayed:
 
     entries: dict[Labels, Entry] = field(default_factory=dict)
     records: dict[Labels, list[Record]] = field(default_factory=dict)
+    utility: dict[str, list[Record]] = field(default_factory=dict)
+    """Of the utility prompts, by the mitigation's label."""
     refused: dict[Labels, DoribError] = field(default_factory=dict)
     """Cells that could not be replayed, and why: their witnesses are missing or are not theirs."""
     drawn: frozenset[str] | None = None
-    """Ids of the samples that were replayed; None: all."""
+    """Ids of the samples and utility prompts that were replayed; None: all."""
 
 
 class Replay:
@@ -84,7 +91,8 @@ class Replay:
             probes,
         )
         if lot:
-            self._run.drawn = lot.drawn(self._run.subjects)
+            prompts = session.utility_prompts if self._run.needs_utility else ()
+            self._run.drawn = lot.drawn([*self._run.subjects, *prompts])
         self.found = Replayed(drawn=self._run.drawn)
 
     @staticmethod
@@ -111,16 +119,20 @@ class Replay:
                     self._place_edit(first, mitigation)
                 row = fit_row(run, mitigation)
                 _refuse_failed(first, row.mitigated)
-                judge_without_attack(run, row)
+                other_prompts = self._prompts_as_published(first)
+                records = judge_without_attack(run, row)
             except DoribError as error:
                 found.refused |= dict.fromkeys(cells, error)
                 continue
+            of_utility = [record for record in records if record.role == "utility"]
+            found.utility[mitigation.label] = [*of_utility, *other_prompts]
+            run.records += other_prompts
             for place, entry in cells.items():
                 method = self._attack(entry)
                 try:
                     if has_own_triggers(entry):
                         self._place_triggers(entry, row.mitigated, method)
-                    others = self._as_published(entry, method)
+                    others = self._samples_as_published(entry, method)
                 except DoribError as error:
                     found.refused[place] = error
                     continue
@@ -136,15 +148,31 @@ class Replay:
         found.entries = {(e.mitigation.label, e.attack.label): e for e in ranked}
         return found
 
-    def _as_published(self, entry: Entry, method: Configured) -> list[Record]:
+    def _samples_as_published(self, entry: Entry, method: Configured) -> list[Record]:
         """The records of the samples that are not replayed."""
-        drawn, run = self.found.drawn, self._run
-        if drawn is None:
+        labels = (entry.mitigation.label, entry.attack.label)
+        budgets = budgets_of(self._run.context, method)
+        return self._as_published(labels, values_place(entry), self._run.subjects, budgets)
+
+    def _prompts_as_published(self, entry: Entry) -> list[Record]:
+        """The records of the utility prompts that are not replayed."""
+        prompts = self._run.context.utility_prompts if self._run.needs_utility else ()
+        labels = (entry.mitigation.label, None)
+        return self._as_published(labels, utility_place(entry), prompts, [0])
+
+    def _as_published(
+        self,
+        labels: tuple[str, str | None],
+        place: PurePosixPath,
+        subjects: Sequence[Subject],
+        budgets: Sequence[int],
+    ) -> list[Record]:
+        drawn = self.found.drawn
+        others = [s for s in subjects if drawn is not None and s.id not in drawn]
+        if not others:
             return []
-        values = read_values(self._folder / values_place(entry))
-        others = [subject for subject in run.subjects if subject.id not in drawn]
-        budgets = budgets_of(run.context, method)
-        return list(records_as_published(entry, values, others, budgets))
+        values = read_values(self._folder / place)
+        return list(records_as_published(labels, values, others, budgets))
 
     def _place_edit(self, entry: Entry, method: Configured) -> None:
         context = self._run.context

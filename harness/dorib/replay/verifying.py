@@ -29,7 +29,7 @@ from dorib.replay.comparing import (
 from dorib.replay.lot import Lot
 from dorib.replay.replaying import Labels, Replay, Replayed
 from dorib.report.site.boards import Board, read_board
-from dorib.report.witnesses.places import values_place
+from dorib.report.witnesses.places import utility_place, values_place
 from dorib.report.witnesses.reading import WitnessElsewhereError
 from dorib.report.witnesses.values import Values, read_values, values_of
 from dorib.reporting import Reporter
@@ -50,6 +50,8 @@ class CellVerified:
     """What is not so, the plainest first, or where the witness is; nothing where all is so."""
     samples: Mapping[str, Finding]
     """Each that was replayed by itself; none where the cell could not be."""
+    prompts: Mapping[str, Finding]
+    """The utility prompts that were replayed under the mitigation, alike."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def verify(
             or other versions `TOLERANCE`; else not at all or, where a lot makes other batches,
             `ROUNDING`).
         out: keeps what is replayed, so that a stopped verification goes on (None: nothing is).
-        lot: by which samples are drawn whose images are made and judged again (None: all are).
-            What an entry says of all samples is made from these and the published values of the
-            others, but for values of a whole sample or cell, which are not looked at then.
+        lot: by which samples and utility prompts are drawn whose images are made and judged again
+            (None: all are). What an entry says of all of them is made from these and the published
+            values of the others, but for values of a whole sample or cell, which are not looked at
+            then.
         required_only: whether the attacks that rows are not ranked by are left out.
 
     Raises:
@@ -162,17 +165,25 @@ def _verified(
         if labels in replayed.refused:
             raise replayed.refused[labels]
         published = read_values(folder / values_place(entry))
+        of_prompts = replayed.utility[entry.mitigation.label]
+        published_of_prompts = read_values(folder / utility_place(entry)) if of_prompts else None
     except WitnessElsewhereError as error:
-        return CellVerified(*labels, Outcome.NOT_HERE, (str(error),), {})
+        return CellVerified(*labels, Outcome.NOT_HERE, (str(error),), {}, {})
     except DoribError as error:
-        return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {})
+        return CellVerified(*labels, Outcome.NOT_SO, (str(error),), {}, {})
     found = replayed.entries[labels]
     if tolerance is None:
         exact = 0 if replayed.drawn is None else ROUNDING
         tolerance = exact if entry.environment == found.environment else TOLERANCE
     samples, flips = _samples(published, found, replayed.records[labels], tolerance)
+    prompts: dict[str, Finding] = {}
+    if published_of_prompts is not None:
+        prompts, _ = _samples(published_of_prompts, found, of_prompts, tolerance)
     if replayed.drawn is not None:
-        samples = {name: one for name, one in samples.items() if _is_told(name, one, replayed)}
+        samples, prompts = (
+            {name: one for name, one in findings.items() if _is_told(name, one, replayed)}
+            for findings in (samples, prompts)
+        )
     same_images = entry.digests.images == found.digests.images
     unseen = _of_whole_samples(entry) if replayed.drawn is not None else frozenset()
     differing = [
@@ -180,10 +191,10 @@ def _verified(
         for path, finding in compare_entries(entry, found, 0 if same_images else tolerance, flips)
         if path not in unseen
     ]
-    findings = [*differing, *samples.values()]
+    findings = [*differing, *samples.values(), *prompts.values()]
     outcome = max((finding.outcome for finding in findings), default=Outcome.SAME)
     reasons = tuple(f.what for f in findings if f.outcome == Outcome.NOT_SO)
-    return CellVerified(*labels, outcome, reasons, samples)
+    return CellVerified(*labels, outcome, reasons, samples, prompts)
 
 
 def _is_told(sample: str, finding: Finding, replayed: Replayed) -> bool:
@@ -243,11 +254,16 @@ def as_json(found: Verified) -> dict[str, Any]:
                 "attack": cell.attack,
                 "outcome": cell.outcome.words,
                 "reasons": list(cell.reasons),
-                "samples": {
-                    sample: {"outcome": finding.outcome.words, "what": finding.what}
-                    for sample, finding in cell.samples.items()
-                },
+                "samples": _findings_as_json(cell.samples),
+                "prompts": _findings_as_json(cell.prompts),
             }
             for cell in found.cells
         ],
+    }
+
+
+def _findings_as_json(findings: Mapping[str, Finding]) -> dict[str, Any]:
+    return {
+        name: {"outcome": finding.outcome.words, "what": finding.what}
+        for name, finding in findings.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Run:
     utility_twins: Generated | None = None
     """The unmitigated model's images of the utility prompts, once they are made."""
     drawn: frozenset[str] | None = None
-    """Ids of the samples of which images are drawn and judged; None: all."""
+    """Ids of the samples and utility prompts of which images are drawn and judged; None: all."""
 
     @property
     def subjects(self) -> list[Subject]:
@@ -48,10 +49,18 @@ class Run:
     @property
     def judged(self) -> list[Subject]:
         """Those of them of which images are drawn and judged."""
-        drawn = self.drawn
-        return [subject for subject in self.subjects if drawn is None or subject.id in drawn]
+        return self._drawn_of(self.subjects)
+
+    @property
+    def judged_prompts(self) -> list[Subject]:
+        """The utility prompts of which images are drawn and judged."""
+        return self._drawn_of(self.context.utility_prompts if self.needs_utility else ())
 
     @property
     def needs_utility(self) -> bool:
         """Whether a metric judges the utility prompts."""
         return any("utility" in metric.metric.needs for metric in self.metrics)
+
+    def _drawn_of(self, subjects: Sequence[Subject]) -> list[Subject]:
+        drawn = self.drawn
+        return [subject for subject in subjects if drawn is None or subject.id in drawn]

@@ -129,9 +129,11 @@ def places_asked(
     )
 
 
-def generate_utility(context: RunContext, mitigated: Mitigated) -> Generated:
-    """One image of each utility prompt under an edit."""
-    requests = [Request(subject, 0, 0) for subject in context.utility_prompts]
+def generate_utility(
+    context: RunContext, mitigated: Mitigated, prompts: Sequence[Subject]
+) -> Generated:
+    """One image of each of `prompts` under an edit."""
+    requests = [Request(subject, 0, 0) for subject in prompts]
 
     def triggers(batch: Sequence[Request]) -> list[Trigger]:
         return [Trigger(one.subject.id, 0, prompt=one.subject.caption) for one in batch]

@@ -168,7 +168,9 @@ class Worker:
         row = self._row(task.row)
         if task.attack is None:
             if task.row and run.needs_utility and run.utility_twins is None:
-                run.utility_twins = generate_utility(run.context, self._row(0).mitigated)
+                run.utility_twins = generate_utility(
+                    run.context, self._row(0).mitigated, run.judged_prompts
+                )
             runner.judge_without_attack(run, row)
         else:
             if (NONE, NONE) not in run.made:

@@ -46,8 +46,8 @@ def verify(
     draw: Annotated[
         int | None,
         typer.Option(
-            help="Replay that many memorized samples and controls alone, drawn by lot; other "
-            "batches may round, by 0.001."
+            help="Replay that many memorized samples and controls alone, drawn by lot, and that "
+            "share of the utility prompts; other batches may round, by 0.001."
         ),
     ] = None,
     lot: Annotated[
@@ -57,7 +57,8 @@ def verify(
         bool, typer.Option("--required", help="Leave out attacks that rows are not ranked by.")
     ] = False,
     samples: Annotated[
-        bool, typer.Option("--samples", help="Name every sample, and not only those not so.")
+        bool,
+        typer.Option("--samples", help="Name every sample and prompt, and not only those not so."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
     by: Annotated[
@@ -151,7 +152,7 @@ def _lines(cell: CellVerified, *, every_sample: bool) -> Iterator[str]:
     first = f": {cell.reasons[0]}" if cell.reasons else ""
     more = f" (and {len(cell.reasons) - 1} more)" if len(cell.reasons) > 1 else ""
     yield f"{cell.outcome.words}: {label}{first}{more}"
-    for sample, finding in cell.samples.items():
+    for sample, finding in [*cell.samples.items(), *cell.prompts.items()]:
         if every_sample or finding.outcome.is_lie:
             yield f"  {finding.outcome.words}: {finding.what or sample}"
 

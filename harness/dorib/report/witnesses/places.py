@@ -32,6 +32,13 @@ def values_place(entry: Entry) -> PurePosixPath:
     return PurePosixPath(WITNESSES, f"{Path(entry_file(entry)).stem}.values.safetensors")
 
 
+def utility_place(entry: Entry) -> PurePosixPath:
+    """The table of what was measured on each utility prompt's image under the mitigation."""
+    of = entry.mitigation
+    name = method_slug(of.name, of.label, of.params)
+    return PurePosixPath(WITNESSES, f"{name}.utility.safetensors")
+
+
 def stub_place(place: PurePosixPath) -> PurePosixPath:
     """What stands in the place of a pack that is too large to lie beside its entry."""
     return place.with_suffix(".json")

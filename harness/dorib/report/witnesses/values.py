@@ -39,12 +39,12 @@ class Values:
 
 
 def values_of(records: Iterable[Record]) -> Values:
-    """The values of samples' images among the records of one cell."""
+    """The values of samples' or utility prompts' images among the records of one cell."""
     found: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
     metrics: dict[str, None] = {}
     seeds = 0
     for record in records:
-        if record.sample is None or record.role == "utility":
+        if record.sample is None:
             continue
         of_place = found.setdefault((record.sample, record.budget), {})
         if record.seed is None or record.value is None:

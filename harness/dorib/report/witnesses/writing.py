@@ -22,6 +22,7 @@ from dorib.report.witnesses.places import (
     has_own_triggers,
     stub_place,
     triggers_place,
+    utility_place,
     values_place,
 )
 from dorib.report.witnesses.stubs import LARGEST, Stub, check_repository, write_stub
@@ -57,9 +58,12 @@ def write_witnesses(
     """
     results = open_results(out)
     of_cell: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    of_utility: dict[str, list[Record]] = defaultdict(list)
     for record in results.records():
         if record.attack is not None:
             of_cell[record.mitigation, record.attack].append(record)
+        elif record.role == "utility":
+            of_utility[record.mitigation].append(record)
     store = _OpenedOnce(out / "store", note)
     if hub is not None:
         check_repository(hub)
@@ -76,9 +80,9 @@ def write_witnesses(
                 continue
             records = of_cell[entry.mitigation.label, entry.attack.label]
             _refuse_others(entry, records, out)
-            path = writer.place(values_place(entry))
-            with whole_file(path) as temporary:
-                write_values(values_of(records), temporary)
+            writer.values(values_place(entry), records)
+            if prompts := of_utility.pop(entry.mitigation.label, None):
+                writer.values(utility_place(entry), prompts)
     return writer.files
 
 
@@ -101,6 +105,11 @@ class _Writer:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.files.append(path)
         return path
+
+    def values(self, place: PurePosixPath, records: list[Record]) -> None:
+        """Write what was measured."""
+        with whole_file(self.place(place)) as temporary:
+            write_values(values_of(records), temporary)
 
     def pack(self, place: PurePosixPath, locate: Callable[[], Located]) -> None:
         """Write what `locate` finds, once for all entries that share it."""

@@ -150,7 +150,7 @@ class Bench:
         values = _stored(mitigated.shelf.folder, ("edit.safetensors", "edit.json"))
         attacked = attack(self.session, mitigated, self._none("attack"), self.session.memorized)
         generated = generate_attacked(self.session, mitigated, attacked, self.session.memorized)
-        utility = generate_utility(self.session, mitigated)
+        utility = generate_utility(self.session, mitigated, self.session.utility_prompts)
         for failures in (generated.failures, utility.failures):
             if failures:
                 raise MethodError(next(iter(failures.values())))
@@ -178,7 +178,7 @@ class Bench:
         subjects = self._subjects()
         attacked = attack(session, mitigated, self._none("attack"), subjects)
         generated = generate_attacked(session, mitigated, attacked, subjects)
-        utility = generate_utility(session, mitigated)
+        utility = generate_utility(session, mitigated, session.utility_prompts)
         cells = {
             "generations": Cell(mitigated, attacked, generated, session.evaluation_seeds),
             "utility": Cell(mitigated, None, utility, (0,)),
