@@ -13,7 +13,7 @@ import torch
 from dorib import DoribError
 from dorib.store.fingerprint import file_digest
 from dorib_sscd.backends import load_network
-from dorib_sscd.efficientnet import STAGES, FeatureDescriptor
+from dorib_sscd.efficientnet import STAGES, FeatureConfig, FeatureDescriptor
 from dorib_suites.tiny.copies import CHANGES
 from dorib_suites.tiny.data import as_float, fixed_crops
 from dorib_suites.tiny.photographs import FIFTH
@@ -77,6 +77,19 @@ def test_a_fitted_map_shrinks_what_copies_differ_in() -> None:
     assert (judge(images) * judge(copied)).sum(dim=1).mean() > before
 
 
+def test_a_picture_that_is_reduced_first_loses_what_lies_above() -> None:
+    images = 0.2 + 0.6 * as_float(fixed_crops("control").pixels[:8])
+    stripes = torch.tensor([1.0, -1.0]).repeat(32)
+    finest = images + 0.1 * stripes
+    likeness = []
+    for reduced in (None, 32):
+        judge = FeatureDescriptor(FeatureConfig(input_size=128, reduced_size=reduced)).eval()
+        judge.network = imagenet_network()
+        own, other = judge.pooled(images), judge.pooled(finest)
+        likeness.append((own * other).sum(dim=1).mean())
+    assert 1 - likeness[1] < (1 - likeness[0]) / 4
+
+
 def test_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
     judge = second_judge()
     save_projection(judge, tmp_path / "map.safetensors")
@@ -99,6 +112,7 @@ def test_the_descriptor_s_folder_is_read_as_it_was_written(tmp_path: Path) -> No
     [
         ({"stage": 7}, "'stage': Input should be less than 7"),
         ({"input_size": "large"}, "'input_size': Input should be a valid integer"),
+        ({"reduced_size": 4}, "'reduced_size': Input should be greater than or equal to 8"),
         ({"widths": [8]}, "'widths': there is no such name"),
         ({"dimensions": 12}, "cannot be loaded"),
         ({"views": {"corners": [2]}}, "views: 'corners.0'"),

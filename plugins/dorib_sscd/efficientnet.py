@@ -43,6 +43,10 @@ class FeatureConfig(StrictModel):
     architecture: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     input_size: int = Field(default=96, ge=32, le=1024)
     """Pixels, both ways; the network was made for 224."""
+    reduced_size: int | None = Field(default=None, ge=8, le=1024)
+    """Pixels, both ways, to which a picture is reduced before that; None: it is not. What copies
+    lose, as noise, JPEG and an autoencoder leave them, lies above.
+    """
     stage: int = Field(default=5, ge=0, lt=len(STAGES))
     """Whose features are pooled, counted from 0."""
     dimensions: int = Field(default=160, ge=1, le=4096)
@@ -56,7 +60,6 @@ class FeatureConfig(StrictModel):
 class FeatureDescriptor(nn.Module):
     """Pooled features of one stage, centred and mapped to a descriptor of unit length."""
 
-    resize_rule: ClassVar[str] = RESIZE_RULE
     normalisation: ClassVar[str] = NORMALISATION
     mean: Tensor
     projection: Tensor
@@ -69,17 +72,25 @@ class FeatureDescriptor(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("projection", torch.zeros(width, self.config.dimensions))
 
+    @property
+    def resize_rule(self) -> str:
+        """How pictures are brought to the network's size."""
+        reduced = self.config.reduced_size
+        return f"{RESIZE_RULE}, {reduced} px before" if reduced else RESIZE_RULE
+
     def forward(self, images: Tensor) -> Tensor:
         """Descriptors `[B, dimensions]` of RGB `images` `[B, 3, H, W]` in [0, 1], any size."""
         return functional.normalize((self.pooled(images) - self.mean) @ self.projection, dim=1)
 
     def pooled(self, images: Tensor) -> Tensor:
         """Generalised-mean and mean features, `[B, 2 * channels]` of unit length."""
-        size, power = (self.config.input_size,) * 2, self.config.pooling_power
+        power = self.config.pooling_power
         pooled = []
         for piece in torch.split(images, TOGETHER):
-            larger = functional.interpolate(piece, size, mode="bicubic", antialias=True)
-            features = self.network(larger.clamp(0, 1))[self.config.stage]
+            if self.config.reduced_size:
+                piece = _resized(piece, self.config.reduced_size)
+            larger = _resized(piece, self.config.input_size)
+            features = self.network(larger)[self.config.stage]
             general = features.clamp(min=1e-4).pow(power).mean(dim=(2, 3)).pow(1 / power)
             pooled.append(torch.cat([general, features.mean(dim=(2, 3))], dim=1))
         return functional.normalize(torch.cat(pooled), dim=1)
@@ -93,7 +104,7 @@ class FeatureDescriptor(nn.Module):
             name: value.half() if value.is_floating_point() and name not in maps else value
             for name, value in self.state_dict().items()
         }
-        configuration = self.config.model_dump(mode="json")
+        configuration = self.config.model_dump(mode="json", exclude_none=True)
         if not self.config.views:
             del configuration["views"]
         DescriptorFolder(folder).write(configuration, weights)
@@ -111,6 +122,11 @@ class FeatureDescriptor(nn.Module):
         network = cls(checked(FeatureConfig, own.configuration(), where))
         own.fill(network)
         return network
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    resized = functional.interpolate(images, (side, side), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
 
 
 class EfficientNetLite(nn.Module):

@@ -126,7 +126,7 @@ def different_pairs(
 def _manifest(descriptors: dict[str, Any], *, has_oracle: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
-        "version": "5.1",
+        "version": "5.2",
         "title": "A small diffusion model that memorized real photographs",
         "licence": "Weights and scenes: MIT. Photographs: each its own, see samples.jsonl. "
         "Network of the second descriptor: Apache-2.0, see its folder.",
