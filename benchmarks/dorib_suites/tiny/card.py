@@ -36,10 +36,11 @@ half of the real drawings. The autoencoder saw scenes from before they were lit 
 
 Two judges: the first, which decides, was trained on scenes and other photographs, against
 lookalikes and against what attacks drew of photographs that no model saw, and on copies in other
-tones; the second knows ImageNet alone and is the stricter one here. Where an attack brings a
-picture back coarsely, to the eye and to the first, the second often does not count it. Version 5.1
-is 5.0 with these judges: the models and samples are the same. 5.0's first judge missed copies that
-were harder, paler or greyer than their originals.
+tones; the second knows ImageNet alone, and sees pictures at half their side. On what the
+unmitigated model draws of its memorized prompts they agree, but for one image in a hundred; of what
+attacks bring back coarsely each counts some that the other does not, the first more. Version 5.2 is
+5.0 with these judges: the models and samples are the same. 5.0's first judge missed copies that
+were harder, paler or greyer than their originals, 5.1's second those that were drawn coarsely.
 
 Three of four utility prompts ask for scenes that the model never saw, the fourth for a background
 photograph, which it saw in random crops and did not memorize.
