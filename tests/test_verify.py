@@ -165,6 +165,7 @@ def test_a_large_witness_is_named_by_its_sha256(
     large = tmp_path / "large-witnesses"
     pack = read_edit_witness(tmp_path, entry)
     assert digest([pack.digest(item) for item in pack.items]) == entry.digests.edit
+    assert read_edit_witness(tmp_path, entry, tmp_path / "without it").items == pack.items
     large = large.rename(tmp_path / "fetched")
     with pytest.raises(DoribError, match=r"from huggingface\.co/someone/rows/wanda"):
         read_edit_witness(tmp_path, entry)

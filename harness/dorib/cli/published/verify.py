@@ -33,8 +33,8 @@ def verify(
     large: Annotated[
         Path | None,
         typer.Option(
-            help="A folder with the witnesses that are too large to be published "
-            "[default: large-witnesses of the leaderboard]."
+            help="A folder with witnesses that are too large to be published, beside those in "
+            "large-witnesses of the leaderboard."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="For example cuda:0.")] = "auto",

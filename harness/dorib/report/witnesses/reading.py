@@ -22,8 +22,8 @@ def read_edit_witness(folder: Path, entry: Entry, large: Path | None = None) -> 
     Args:
         folder: of the leaderboard.
         entry: one of its entries.
-        large: where those lie that are too large to be published beside it (None: in the
-            leaderboard's own `large-witnesses`, where `write_witnesses` put them).
+        large: where those lie that are too large to be published beside it, before the
+            leaderboard's own `large-witnesses`, where `write_witnesses` puts them.
 
     Raises:
         WitnessElsewhereError: it lies elsewhere.
@@ -60,12 +60,13 @@ def _found(folder: Path, place: PurePosixPath, large: Path | None) -> Path:
     if path.exists() or not stub_path.exists():
         return path
     stub = read_stub(stub_path)
-    there = (large or folder / LARGE) / place.name
-    if not there.is_file():
+    places = [of / place.name for of in (large, folder / LARGE) if of is not None]
+    there = next((path for path in places if path.is_file()), None)
+    if there is None:
         where = f"huggingface.co/{stub.hub}" if stub.hub else "where the row's author has it"
         raise WitnessElsewhereError(
             f"{stub_path}: the witness itself is not here; put {place.name} from {where} into "
-            f"{there.parent}, or into another folder that --large names"
+            f"{folder / LARGE}, or into another folder that --large names"
         )
     if file_digest(there) != stub.sha256:
         raise DoribError(f"{there}: is not the file whose sha256 {stub_path} states")
