@@ -87,6 +87,18 @@ def test_strips_show_original_unmitigated_mitigated_and_attacked(tmp_path: Path)
     assert "Controls" in text
 
 
+def test_a_likeness_beside_the_threshold_is_told_apart_from_it(tmp_path: Path) -> None:
+    pictured_board(tmp_path)
+    gallery = json.loads((tmp_path / GALLERY_FILE).read_text())
+    for picture in gallery["pictures"]:
+        picture["likeness"] = 0.5004 if picture["likeness"] >= 0.5 else 0.4996
+    (tmp_path / GALLERY_FILE).write_text(json.dumps(gallery))
+    assert write(tmp_path) == 0
+    text = " ".join(Page(tmp_path / "index.html").text.split())
+    assert "✓ copy: 0.5004 ≥ 0.5000" in text
+    assert "0.50 <" not in text
+
+
 def test_a_row_shows_its_card(tmp_path: Path) -> None:
     pictured_board(tmp_path)
     assert write(tmp_path) == 0
