@@ -208,7 +208,9 @@ def test_changes_are_recorded_under_a_name_and_only_once(tmp_path: Path) -> None
     assert site(str(tmp_path), "--by", "Ben") == 0
     assert sorted(lines(tmp_path)) == rows
     page = Page(tmp_path / "index.html").text
-    assert "by Ada, " in " ".join(page.split())
+    told = " ".join(page.split())
+    assert "by Ada, " in told
+    assert "by Ada: 3 rows new" in told
     # A card says how a row is called, and not what was measured of it.
     pictured_board(tmp_path, MethodCard(title="Another title"))
     assert site(str(tmp_path), "--by", "Ben") == 0

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,12 @@ class Site:
         """The row of the best rank whose claim has not failed."""
         ranked = (row for row in self.rows if row.row.rank is not None)
         return next((row for row in ranked if not row.failed), None)
+
+    @property
+    def changes(self) -> list[list[Change]]:
+        """The history, the newest first; what happened to several rows at once is one element."""
+        alike = groupby(self.history, lambda c: (c.date, c.change, c.by, c.note))
+        return [list(group) for _, group in alike][::-1]
 
     def last_change(self, row: BoardRow) -> Change | None:
         """Who measured a row, and when."""
