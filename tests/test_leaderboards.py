@@ -11,6 +11,10 @@ from dorib.host.configure import configure_all
 from dorib.host.registry import discover
 from dorib.ranking.entries import read_entry
 from dorib.ranking.leaderboard import Leaderboard, leaderboard
+from dorib.report.site.boards import read_board
+from dorib.report.site.history import read_history
+from dorib.report.site.marks import measured, read_marks
+from dorib.report.site.rows import board_rows
 from dorib.suites.suite import load_suite
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards"
@@ -52,3 +56,13 @@ def test_the_run_file_beside_it_asks_for_its_rows() -> None:
     rows = (*board.reference_rows, *board.rows, *board.per_sample_rows)
     assert {row.mitigation.label for row in rows} == {method.label for method in asked}
     assert board.k == config.seeds
+
+
+def test_its_history_tells_of_every_row_as_it_is() -> None:
+    """Otherwise: `dorib site leaderboards --by NAME`."""
+    folder = PUBLISHED / "tiny"
+    board = read_board(folder, discover())
+    last = {change.row: change for change in read_history(folder)}
+    for row in board_rows(board.leaderboard, board.entries, read_marks(folder)):
+        assert last[row.method.label].digest == measured(row.cells)
+        assert last[row.method.label].change != "withdrawn"
