@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +72,11 @@ class Site:
 
     @property
     def changes(self) -> list[list[Change]]:
-        """The history, the newest first; what happened to several rows at once is one element."""
-        alike = groupby(self.history, lambda c: (c.date, c.change, c.by, c.note))
-        return [list(group) for _, group in alike][::-1]
+        """The history, the newest first; what happened to several rows on a day is one element."""
+        alike = defaultdict(list)
+        for change in self.history:
+            alike[change.date, change.change, change.by, change.note].append(change)
+        return list(alike.values())[::-1]
 
     def last_change(self, row: BoardRow) -> Change | None:
         """Who measured a row, and when."""
