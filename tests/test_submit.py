@@ -22,6 +22,7 @@ from dorib.ranking.entries import read_entry
 from dorib.ranking.leaderboard import write_leaderboard
 from dorib.replay.reviewing import Placed, settled
 from dorib.report.site.marks import Mark, State, read_marks, write_marks
+from dorib.report.site.pictures import read_pictures
 from dorib.runner import run
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
@@ -166,6 +167,14 @@ def test_a_submission_is_merged_ranked_anew_and_marked(
     [change] = [json.loads(line) for line in (merged / "history.jsonl").read_text().splitlines()
                 if "halve" in line]  # fmt: skip
     assert (change["change"], change["by"]) == ("new", "B. Reader")
+    # Drawn by whoever verified it, for each of its cells and samples.
+    pictures = {
+        (one.attack, one.sample): merged / one.picture
+        for one in read_pictures(merged, own.entries).gallery.pictures
+        if one.mitigation == "halve" and one.picture
+    }
+    assert {attack for attack, _ in pictures} == halved[0].keys()
+    assert all(picture.is_file() for picture in pictures.values())
 
 
 def test_a_claim_that_fails_is_merged_with_its_mark(

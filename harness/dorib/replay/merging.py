@@ -6,6 +6,7 @@ import datetime
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dorib.errors import DoribError
 from dorib.host.registry import Registry
@@ -13,12 +14,12 @@ from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
 from dorib.replay.marking import rows_of
 from dorib.replay.reviewing import Review, refuse_incomparable, review
-from dorib.report.export.galleries import only
-from dorib.report.gallery import GALLERY_FILE
+from dorib.report.export.galleries import copy_pictures, joined, only
+from dorib.report.gallery import GALLERY_FILE, Gallery
 from dorib.report.site.boards import Board, read_board
 from dorib.report.site.history import read_history, record_changes
 from dorib.report.site.marks import read_marks, write_marks
-from dorib.report.site.pictures import read_pictures
+from dorib.report.site.pictures import problem_of, read_pictures
 from dorib.report.site.rows import board_rows
 from dorib.report.witnesses.places import (
     edit_place,
@@ -44,7 +45,8 @@ def merge(
     """Verify a submission and put its rows onto a board, ranked anew, with their marks.
 
     A row that is there already gives way only to one of a worst gap that is no smaller, and to none
-    whose claim failed. Pictures are not taken over: nothing shows that they are the row's.
+    whose claim failed. A board with pictures is given those that were drawn to verify the row:
+    nothing shows that a submission's own are the row's.
 
     Takes what `review` takes.
 
@@ -58,32 +60,30 @@ def merge(
     refuse_incomparable(new, there)
     # Before the long part: whether all its rows could stand there.
     _ranked_together(there, new, {row.mitigation.label for row in rows_of(new)})
-    found = review(submission, board, registry, reporter, by=by, suite=suite, large=large)
-    if not found.taken:
-        return found
-    entries = _ranked_together(there, new, found.taken)
-    with named_write_errors(board, "--board"):
-        for entry in entries:
-            if entry.mitigation.label in found.taken:
-                _take_witnesses(submission, board, entry)
-        write_leaderboard(
-            board, entries, there.leaderboard.required_attacks, there.leaderboard.unfinished
+    with TemporaryDirectory(prefix="dorib-merge-") as place:
+        drawn = None if pictures is None else Path(place)
+        found = review(
+            submission, board, registry, reporter, by=by, suite=suite, large=large, pictures=drawn
         )
-        kept = {entry_file(entry) for entry in entries}
-        for file in (entry_file(entry) for entry in there.entries):
-            if file not in kept:
-                (board / file).unlink(missing_ok=True)
-        if pictures is not None:
-            cells = {
-                (entry.mitigation.label, entry.attack.label)
-                for entry in there.entries
-                if entry.mitigation.label not in found.taken
-            }
-            gallery = only(pictures.gallery, cells)
-            write_json(board / GALLERY_FILE, gallery.model_dump(mode="json"))
-        write_marks(board, {label: found.marks[label] for label in found.taken})
-        rows = board_rows(read_board(board, registry).leaderboard, entries, read_marks(board))
-        record_changes(board, rows, by, datetime.datetime.now(datetime.UTC).date())
+        if not found.taken:
+            return found
+        entries = _ranked_together(there, new, found.taken)
+        with named_write_errors(board, "--board"):
+            for entry in entries:
+                if entry.mitigation.label in found.taken:
+                    _take_witnesses(submission, board, entry)
+            write_leaderboard(
+                board, entries, there.leaderboard.required_attacks, there.leaderboard.unfinished
+            )
+            kept = {entry_file(entry) for entry in entries}
+            for file in (entry_file(entry) for entry in there.entries):
+                if file not in kept:
+                    (board / file).unlink(missing_ok=True)
+            if pictures and drawn:
+                _take_pictures(drawn, board, pictures.gallery, entries, found.taken)
+            write_marks(board, {label: found.marks[label] for label in found.taken})
+            rows = board_rows(read_board(board, registry).leaderboard, entries, read_marks(board))
+            record_changes(board, rows, by, datetime.datetime.now(datetime.UTC).date())
     return found
 
 
@@ -112,3 +112,22 @@ def _take_witnesses(submission: Path, board: Path, entry: Entry) -> None:
             shutil.copyfile(submission / place, target)
         else:
             target.unlink(missing_ok=True)
+
+
+def _take_pictures(
+    drawn: Path, board: Path, there: Gallery, entries: Sequence[Entry], taken: Collection[str]
+) -> None:
+    """Those of the rows that are taken, in the place of what the board has of them.
+
+    A cell of which other samples came back than its entry counts, a row's whose claim failed for
+    instance, is left without.
+    """
+    places = {(entry.mitigation.label, entry.attack.label) for entry in entries}
+    of_rows = {place for place in places if place[0] in taken}
+    own = Gallery.model_validate_json((drawn / GALLERY_FILE).read_bytes())
+    by_cell = {place: only(own, [place]) for place in of_rows}
+    agreeing = {place for place, one in by_cell.items() if problem_of(drawn, one, entries) is None}
+    theirs = only(own, agreeing)
+    copy_pictures(drawn, theirs, board)
+    both = joined(only(there, places - of_rows), theirs)
+    write_json(board / GALLERY_FILE, both.model_dump(mode="json"))

@@ -22,6 +22,8 @@ from dorib.ranking.records import Record
 from dorib.reading import Malformed, parse_json
 from dorib.replay.lot import Lot, records_as_published
 from dorib.replay.stated import stated_attack, stated_mitigation
+from dorib.report.export.galleries import copy_gallery, publishable
+from dorib.report.gallery import Gallery, write_gallery
 from dorib.report.results import run_facts
 from dorib.report.run import Run
 from dorib.report.witnesses.places import (
@@ -36,6 +38,7 @@ from dorib.runner import fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
 from dorib.store.packs import Pack
 from dorib.store.store import Shelf
+from dorib.suites.attribution import attributions
 from dorib.verbs.acting import acting
 from dorib.verbs.attack import budgets_of, trigger_item, triggers_shelf
 from dorib.verbs.context import Subject
@@ -147,6 +150,18 @@ class Replay:
         ranked = rank(run_facts(run), self._cells, run.records)
         found.entries = {(e.mitigation.label, e.attack.label): e for e in ranked}
         return found
+
+    def draw_pictures(self, to: Path) -> None:
+        """Write the gallery of what was replayed, as it may be published, into a folder.
+
+        Raises:
+            DoribError: the suite's attributions are damaged.
+            OSError: the disk is full or not writable.
+        """
+        run = self._run
+        path = write_gallery(run, run.made.keys())
+        gallery = Gallery.model_validate_json(path.read_bytes())
+        copy_gallery(run.out, publishable(gallery, attributions(run.context.suite)), to)
 
     def _samples_as_published(self, entry: Entry, method: Configured) -> list[Record]:
         """The records of the samples that are not replayed."""

@@ -62,6 +62,7 @@ def review(
     by: str = "",
     suite: str | None = None,
     large: Path | None = None,
+    pictures: Path | None = None,
 ) -> Review:
     """Verify a submission and set its rows among those of a board.
 
@@ -71,14 +72,14 @@ def review(
         registry: where metrics, probes, rules and suites are looked up.
         reporter: hears of each verb that has work to do.
         by: who verifies.
-        suite, large: as `verify` has them.
+        suite, large, pictures: as `verify` has them.
 
     Raises:
         DoribError: one of the two cannot be read, or they cannot be compared.
     """
     new, there = read_board(submission, registry), read_board(board, registry)
     refuse_incomparable(new, there)
-    found = verify(submission, registry, reporter, suite=suite, large=large)
+    found = verify(submission, registry, reporter, suite=suite, large=large, pictures=pictures)
     marks = marks_of(new, found, by)
     known = read_marks(board)
     rows = [

@@ -81,6 +81,7 @@ def verify(
     out: Path | None = None,
     lot: Lot | None = None,
     required_only: bool = False,
+    pictures: Path | None = None,
 ) -> Verified:
     """Replay an entry, or all of a leaderboard, from the witnesses beside it.
 
@@ -101,6 +102,7 @@ def verify(
             values of the others, but for values of a whole sample or cell, which are not looked at
             then.
         required_only: whether the attacks that rows are not ranked by are left out.
+        pictures: where a gallery of what was replayed is put (None: nowhere).
 
     Raises:
         DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
@@ -118,7 +120,10 @@ def verify(
     with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
         config = make_config(options | {"out": str(place), "device": device}, "entry")
         session = Session.open(config, registry, reporter)
-        replayed = Replay(session, config, folder, _needed(board, wanted), large, lot).replay()
+        replay = Replay(session, config, folder, _needed(board, wanted), large, lot)
+        replayed = replay.replay()
+        if pictures:
+            replay.draw_pictures(pictures)
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
     return Verified(folder, cells, lot)
 

@@ -57,8 +57,25 @@ def only(gallery: Gallery, cells: Collection[Labels]) -> Gallery:
     return gallery.model_copy(update={"pictures": kept})
 
 
+def joined(gallery: Gallery, other: Gallery) -> Gallery:
+    """The pictures of two galleries of the same samples, which have no cell in common."""
+    return gallery.model_copy(update={"pictures": (*gallery.pictures, *other.pictures)})
+
+
 def copy_gallery(source: Path, gallery: Gallery, to: Path) -> None:
     """Write a gallery, and its pictures from the board in `source`, into the folder of another.
+
+    Raises:
+        OSError: a picture is not there, or the disk is full or not writable.
+    """
+    copy_pictures(source, gallery, to)
+    path = to / GALLERY_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, gallery.model_dump(mode="json"))
+
+
+def copy_pictures(source: Path, gallery: Gallery, to: Path) -> None:
+    """Copy the files of a gallery from one board's folder into another's.
 
     Raises:
         OSError: a picture is not there, or the disk is full or not writable.
@@ -68,6 +85,3 @@ def copy_gallery(source: Path, gallery: Gallery, to: Path) -> None:
     for file in dict.fromkeys(file for file in files if file is not None):
         (to / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, to / file)
-    path = to / GALLERY_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, gallery.model_dump(mode="json"))

@@ -130,10 +130,14 @@ def read_pictures(folder: Path, entries: Sequence[Entry]) -> Pictures | None:
         raise DoribError(f"{path}: cannot be read ({error}); restore the file") from error
     except ValidationError as error:
         raise DoribError(f"{path}: no gallery ({first_problem(error)}); run again") from error
-    problem = next(_problems(folder, gallery, _cells(entries)), None)
-    if problem:
+    if problem := problem_of(folder, gallery, entries):
         raise DoribError(f"{path}: {problem}; restore the files, or run again")
     return pictures_of(gallery, entries)
+
+
+def problem_of(folder: Path, gallery: Gallery, entries: Sequence[Entry]) -> str | None:
+    """In what a gallery in a folder is not of the entries; None where it is."""
+    return next(_problems(folder, gallery, _cells(entries)), None)
 
 
 def pictures_of(gallery: Gallery, entries: Sequence[Entry]) -> Pictures:
