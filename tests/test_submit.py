@@ -24,6 +24,7 @@ from dorib.replay.reviewing import Placed, settled
 from dorib.report.site.marks import Mark, State, read_marks, write_marks
 from dorib.report.site.pictures import read_pictures
 from dorib.runner import run
+from fixtures.lies import other_controls, under_attack
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
 OPTIONS = {"attack": ["dori"], "limit": 1, "seeds": 1, "budgets": [24]}
@@ -168,9 +169,11 @@ def test_a_submission_is_merged_ranked_anew_and_marked(
                 if "halve" in line]  # fmt: skip
     assert (change["change"], change["by"]) == ("new", "B. Reader")
     # Drawn by whoever verified it, for each of its cells and samples.
+    gallery = read_pictures(merged, own.entries)
+    assert gallery
     pictures = {
         (one.attack, one.sample): merged / one.picture
-        for one in read_pictures(merged, own.entries).gallery.pictures
+        for one in gallery.gallery.pictures
         if one.mitigation == "halve" and one.picture
     }
     assert {attack for attack, _ in pictures} == halved[0].keys()
@@ -188,6 +191,18 @@ def test_a_claim_that_fails_is_merged_with_its_mark(
     entries = {path.name for path in (merged / "entries").iterdir()}
     assert {"halve.dori.json", "halve.none.json"} <= entries
     assert "failed</span> by B. Reader" in (merged / "index.html").read_text()
+
+
+def test_no_picture_is_taken_that_shows_other_than_its_entry_counts(
+    copy: Path, board: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    under_attack(other_controls, row="halve")(copy)
+    merged = Path(shutil.copytree(board, tmp_path / "board"))
+    assert reviewed(copy, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 1
+    pictures = read_pictures(merged, open_results(merged).entries)
+    assert pictures
+    attacks = {p.attack for p in pictures.gallery.pictures if p.mitigation == "halve"}
+    assert attacks == {"none"}
 
 
 @pytest.mark.parametrize(
