@@ -217,6 +217,20 @@ def test_changes_are_recorded_under_a_name_and_only_once(tmp_path: Path) -> None
     assert sorted(lines(tmp_path)) == rows
 
 
+def test_a_note_is_told_beside_what_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictured_board(tmp_path)
+    assert site(str(tmp_path), "--note", "by a new judge") == BAD_INPUT
+    assert "--note: is told of rows that --by records" in capsys.readouterr().err
+    assert site(str(tmp_path), "--by", "Ada", "--note", "two\nlines") == BAD_INPUT
+    assert "--note: 'note'" in capsys.readouterr().err
+    assert not (tmp_path / "history.jsonl").exists()
+    assert site(str(tmp_path), "--by", "Ada", "--note", "by a new judge") == 0
+    told = " ".join(Page(tmp_path / "index.html").text.split())
+    assert "by Ada: 3 rows new (by a new judge)" in told
+
+
 @pytest.mark.parametrize("name", ["", "two\nlines"])
 def test_a_name_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     pictured_board(tmp_path)

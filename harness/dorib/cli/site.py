@@ -17,9 +17,15 @@ def site(
         str | None,
         typer.Option(help="Record rows that are new or changed, today, under this name."),
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="Beside --by: what is to be told of these rows, a line.")
+    ] = "",
 ) -> None:
     """Write the web pages of a run, or of published leaderboards, beside their JSON."""
     from dorib.cli import terminal
+    from dorib.errors import DoribError
     from dorib.report.site.pages import write_site
 
-    terminal.say(terminal.results_console(), *map(str, write_site(folder, by=by)))
+    if note and by is None:
+        raise DoribError("--note: is told of rows that --by records; name yourself by --by")
+    terminal.say(terminal.results_console(), *map(str, write_site(folder, by=by, note=note)))

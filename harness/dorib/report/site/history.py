@@ -61,12 +61,12 @@ def read_history(folder: Path) -> list[Change]:
 
 
 def record_changes(
-    folder: Path, rows: Sequence[BoardRow], by: str, date: datetime.date
+    folder: Path, rows: Sequence[BoardRow], by: str, date: datetime.date, note: str = ""
 ) -> list[Change]:
     """Append a line for each row that is new, other than recorded, or gone; gives these.
 
     Raises:
-        DoribError: the file is damaged, or `by` is no name.
+        DoribError: the file is damaged, or `by` or `note` is more than a line.
     """
     history = read_history(folder)
     last = {change.row: change for change in history}
@@ -84,9 +84,10 @@ def record_changes(
         if label not in now and before.change != "withdrawn"
     ]
     try:
-        new = [Change(date=date, row=r, change=c, by=by, digest=d) for r, c, d in found]
+        new = [Change(date=date, row=r, change=c, by=by, note=note, digest=d) for r, c, d in found]
     except ValidationError as error:
-        raise DoribError(f"--by: {first_problem(error)}; give a name in one line") from error
+        option = error.errors()[0]["loc"][0]
+        raise DoribError(f"--{option}: {first_problem(error)}; give it in one line") from error
     if new:
         lines = [json.dumps(change.model_dump(mode="json")) + "\n" for change in (*history, *new)]
         write_text(folder / HISTORY_FILE, "".join(lines))

@@ -84,11 +84,13 @@ class Site:
         return next((c for c in reversed(self.history) if c.row == label), None)
 
 
-def write_site(root: Path, registry: Registry | None = None, by: str | None = None) -> list[Path]:
+def write_site(
+    root: Path, registry: Registry | None = None, by: str | None = None, note: str = ""
+) -> list[Path]:
     """Write the pages into each board's folder, and one that lists the boards into `root`.
 
     Leaderboards of suites in `registry` (None: all installed) are held against them. Where `by` is
-    given, rows that are new or changed enter the board's history under that name.
+    given, rows that are new or changed enter the board's history under that name, with `note`.
 
     Gives the pages, the one to open first at the front.
 
@@ -109,7 +111,8 @@ def write_site(root: Path, registry: Registry | None = None, by: str | None = No
         for board, pictures in found:
             rows = board_rows(board.leaderboard, board.entries, read_marks(board.folder))
             if by is not None:
-                record_changes(board.folder, rows, by, datetime.datetime.now(datetime.UTC).date())
+                today = datetime.datetime.now(datetime.UTC).date()
+                record_changes(board.folder, rows, by, today, note)
             site = Site(board, rows, pictures, read_history(board.folder))
             sites.append(site)
             pages.append(_write_board(site, environment))
