@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dorib import runner
 from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.errors import DoribError
 from dorib.host.registry import discover
+from dorib.ranking.facts import CellFacts
 from dorib.report import results
 from dorib.report.opened import open_results
 from dorib.report.run_result import RunResult
@@ -262,3 +265,27 @@ def test_an_age_that_is_none_is_one_line(out: Path, capsys: pytest.CaptureFixtur
     assert "give for example 12h, 30d or 8w" in capsys.readouterr().err
     assert call("store", "ls", out / "nowhere") == 2
     assert call("report", out / "nowhere") == 2
+
+
+@pytest.mark.parametrize("attacks", [["none"], ["dori"]], ids=lambda attacks: attacks[0])
+def test_rows_leave_with_the_reference_line_that_they_are_read_against(
+    suite: Path, tmp_path: Path, attacks: list[str]
+) -> None:
+    """The unmitigated model is another one to the code of the second run."""
+    out = tmp_path / "out"
+    run_on(suite, out, HIDE, attack=["dori"])
+    of_before = runner.cell_facts
+
+    def other_facts(*arguments: Any) -> CellFacts:
+        facts = of_before(*arguments)
+        unmitigated = facts.mitigation.name == "none"
+        return replace(facts, fit_work=facts.fit_work + 1) if unmitigated else facts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "cell_facts", other_facts)
+        run_on(suite, out, WANDA, attack=attacks)
+    there = cells(out)
+    assert (HIDE, "dori") not in there
+    assert {("none", "none"), (WANDA, "none"), (HIDE, "none")} <= set(there)
+    assert all(("none", attack) in there for _, attack in there)
+    run_on(suite, out, HIDE, attack=["dori"])

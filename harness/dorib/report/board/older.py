@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dorib.host.configure import NONE, ORACLE
 from dorib.ranking.entry_fields import MethodFacts
 from dorib.report.board.kept import KeptBoard, KeptCell, KeptFacts, ListedCell
 
@@ -22,6 +23,20 @@ def reasons_older(board: KeptBoard, cells: Mapping[Labels, KeptCell]) -> dict[La
             codes[kind, method.label] = method.fingerprint
     found = {place: "; ".join(_reasons(cell.facts, newest, codes)) for place, cell in cells.items()}
     return {place: reasons for place, reasons in found.items() if reasons}
+
+
+def leaving_for(new: KeptCell, cells: Mapping[Labels, KeptCell]) -> list[Labels]:
+    """Which cells cannot stand on a board once `new` does; its own place may be among them.
+
+    With a reference line's cell go all under its attack: they are read against it.
+    """
+    leaving = {p for p, c in cells.items() if not can_stand_beside(c.facts, new.facts)}
+    without_reference = {
+        attack
+        for mitigation, attack in leaving - {new.labels}
+        if cells[mitigation, attack].facts.mitigation.name in (NONE, ORACLE)
+    }
+    return [place for place in cells if place in leaving or place[1] in without_reference]
 
 
 def can_stand_beside(older: KeptFacts, newer: KeptFacts) -> bool:

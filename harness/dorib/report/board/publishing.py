@@ -26,7 +26,7 @@ from dorib.report.board.kept import (
     slug,
     write_kept,
 )
-from dorib.report.board.older import can_stand_beside, reasons_older
+from dorib.report.board.older import leaving_for, reasons_older
 from dorib.report.board.refusing import refuse_other_board
 from dorib.report.pictures import Column, draw_strips
 from dorib.store.boards import BoardFolder
@@ -131,7 +131,7 @@ class Publisher:
         folder, kept, cells = self.board.folder, self.board.kept, self.board.cells
         former = cells.get(cell.labels)
         cell = _as_before(cell, former)
-        leaving = [p for p, c in cells.items() if not can_stand_beside(c.facts, cell.facts)]
+        leaving = leaving_for(cell, cells)
         for mitigation, attack in leaving:
             if (mitigation, attack) != cell.labels:
                 self.note(
