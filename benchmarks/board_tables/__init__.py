@@ -1,0 +1,1 @@
+"""The published board's rates as the tables of docs/reproduction.md."""
