@@ -24,7 +24,7 @@ from dorib.replay.reviewing import Placed, settled
 from dorib.report.site.marks import Mark, State, read_marks, write_marks
 from dorib.report.site.pictures import read_pictures
 from dorib.runner import run
-from fixtures.lies import other_controls, under_attack
+from fixtures.lies import entries, other_controls, under_attack
 
 REVIEW = runpy.run_path(str(Path(__file__).parents[1] / "leaderboards" / "review.py"))
 OPTIONS = {"attack": ["dori"], "limit": 1, "seeds": 1, "budgets": [24]}
@@ -180,6 +180,30 @@ def test_a_submission_is_merged_ranked_anew_and_marked(
     assert all(picture.is_file() for picture in pictures.values())
 
 
+def test_a_row_may_come_to_rows_that_other_code_made(
+    submission: Path, board: Path, tiny_suite_folder: Path, tmp_path: Path
+) -> None:
+    merged = Path(shutil.copytree(board, tmp_path / "board"))
+
+    def by_other_code(entry: dict[str, Any]) -> None:
+        entry["digests"]["model"] = "0" * 64
+        if entry["attack"]["name"] == "dori":
+            entry["attack"]["fingerprint"] = "1" * 64
+
+    entries(by_other_code, everywhere=True)(merged)
+    assert reviewed(submission, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 0
+    made_before = "made by other code of dorib or its libraries"
+    older = {
+        (entry.mitigation.label, entry.attack.label): entry.older
+        for entry in open_results(merged).entries
+    }
+    assert older["halve", "dori"] is None and older["halve", "none"] is None
+    assert older["none", "none"] == made_before
+    assert older["none", "dori"] == f"{made_before}; attack dori has changed since"
+    page = (merged / "index.html").read_text()
+    assert f"<dd>{made_before}; attack dori has changed since</dd>" in page
+
+
 def test_a_claim_that_fails_is_merged_with_its_mark(
     copy: Path, board: Path, tiny_suite_folder: Path, tmp_path: Path
 ) -> None:
@@ -188,8 +212,8 @@ def test_a_claim_that_fails_is_merged_with_its_mark(
     assert reviewed(copy, merged, tiny_suite_folder, "--merge", "--by", "B. Reader") == 1
     marks = read_marks(merged).rows
     assert marks["halve"].state == "failed" and marks["halve"].reason
-    entries = {path.name for path in (merged / "entries").iterdir()}
-    assert {"halve.dori.json", "halve.none.json"} <= entries
+    files = {path.name for path in (merged / "entries").iterdir()}
+    assert {"halve.dori.json", "halve.none.json"} <= files
     assert "failed</span> by B. Reader" in (merged / "index.html").read_text()
 
 

@@ -12,6 +12,7 @@ from dorib.errors import DoribError
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
 from dorib.ranking.leaderboard import entry_file, leaderboard, write_leaderboard
+from dorib.replay.aging import told_by_code
 from dorib.replay.marking import rows_of
 from dorib.replay.reviewing import Review, refuse_incomparable, review
 from dorib.report.export.galleries import copy_pictures, joined, only
@@ -59,7 +60,7 @@ def merge(
     read_history(board)
     refuse_incomparable(new, there)
     # Before the long part: whether all its rows could stand there.
-    _ranked_together(there, new, {row.mitigation.label for row in rows_of(new)})
+    _ranked_together(there, new, {row.mitigation.label for row in rows_of(new)}, registry)
     with TemporaryDirectory(prefix="dorib-merge-") as place:
         drawn = None if pictures is None else Path(place)
         found = review(
@@ -67,7 +68,7 @@ def merge(
         )
         if not found.taken:
             return found
-        entries = _ranked_together(there, new, found.taken)
+        entries = _ranked_together(there, new, found.taken, registry, found.model)
         with named_write_errors(board, "--board"):
             for entry in entries:
                 if entry.mitigation.label in found.taken:
@@ -87,14 +88,20 @@ def merge(
     return found
 
 
-def _ranked_together(there: Board, new: Board, taken: Collection[str]) -> Sequence[Entry]:
+def _ranked_together(
+    there: Board, new: Board, taken: Collection[str], registry: Registry, model: str | None = None
+) -> Sequence[Entry]:
     """The entries of a board with those rows of a submission in the place of its own.
+
+    What other code made than that which verified says so: rows that come in the course of a year
+    are made by several versions.
 
     Raises:
         DoribError: they make no leaderboard.
     """
     entries = [e for e in there.entries if e.mitigation.label not in taken]
     entries += [e for e in new.entries if e.mitigation.label in taken]
+    entries = told_by_code(entries, model or new.entries[0].digests.model, registry)
     try:
         leaderboard(entries, there.leaderboard.required_attacks, there.leaderboard.unfinished)
     except DoribError as error:

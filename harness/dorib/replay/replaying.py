@@ -36,6 +36,7 @@ from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witn
 from dorib.report.witnesses.values import read_values
 from dorib.runner import fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
+from dorib.store.fingerprint import digest
 from dorib.store.packs import Pack
 from dorib.store.store import Shelf
 from dorib.suites.attribution import attributions
@@ -60,6 +61,8 @@ class Replayed:
     """Cells that could not be replayed, and why: their witnesses are missing or are not theirs."""
     drawn: frozenset[str] | None = None
     """Ids of the samples and utility prompts that were replayed; None: all."""
+    model: str = ""
+    """Digest of the target model, by the code that replayed."""
 
 
 class Replay:
@@ -96,7 +99,8 @@ class Replay:
         if lot:
             prompts = session.utility_prompts if self._run.needs_utility else ()
             self._run.drawn = lot.drawn([*self._run.subjects, *prompts])
-        self.found = Replayed(drawn=self._run.drawn)
+        model = digest(self._run.context.model_key)
+        self.found = Replayed(drawn=self._run.drawn, model=model)
 
     @staticmethod
     def _mitigation(session: Session, entry: Entry) -> Configured:

@@ -46,6 +46,8 @@ class Review:
     notes: tuple[str, ...]
     taken: tuple[str, ...]
     """The labels of the submission's rows that have a place on the board."""
+    model: str
+    """Digest of the target model, by the code that verified."""
 
     @property
     def failed(self) -> bool:
@@ -92,7 +94,7 @@ def review(
         rows, note = settled(rows, placed)
         notes += [note] if note else []
     taken = tuple(row.label for row in rows if row.is_new)
-    return Review(marks, _around(rows), tuple(notes), taken)
+    return Review(marks, _around(rows), tuple(notes), taken, found.model)
 
 
 def settled(rows: Sequence[Placed], new: Placed) -> tuple[list[Placed], str | None]:

@@ -62,6 +62,8 @@ class Verified:
     cells: tuple[CellVerified, ...]
     lot: Lot | None = None
     """By which samples were drawn; None: all were replayed."""
+    model: str = ""
+    """Digest of the target model, by the code that replayed."""
 
     @property
     def outcome(self) -> Outcome:
@@ -125,7 +127,7 @@ def verify(
         if pictures:
             replay.draw_pictures(pictures)
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
-    return Verified(folder, cells, lot)
+    return Verified(folder, cells, lot, replayed.model)
 
 
 def _folder_of(path: Path) -> tuple[Path, str | None]:

@@ -55,6 +55,12 @@ class BoardRow:
         return self.mark is not None and self.mark.state == "failed"
 
     @property
+    def older(self) -> list[str]:
+        """What has changed since its cells were made, each once; nothing where nothing has."""
+        said = [cell.older.split("; ") for cell in self.cells.values() if cell.older]
+        return list(dict.fromkeys(reason for reasons in said for reason in reasons))
+
+    @property
     def first(self) -> Entry:
         """One of its entries: what is of the mitigation stands alike in all."""
         return next(iter(self.cells.values()))
