@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dorib import DoribError, Ledger, Target, TargetModel
+from dorib.kit import open_words
 from dorib.kit.open_words import OpenWords, plain_tokens
 from dorib.target.model import DiffusersModel
 from dorib_tokens import TokensParams
-from dorib_tokens.attack import TokenSearch
+from dorib_tokens.attack import TokenSearch, typed
 from dorib_tokens.optimisers import Projection, Simplex, onto_simplex
 from fixtures.searches import SEEDS, search, targets_of
 
@@ -145,3 +148,24 @@ def test_open_words_are_the_first_and_the_caption_follows(tiny_model: TargetMode
 def caption(model: TargetModel, target: Target) -> list[int]:
     read = model.tokenize([target.caption])
     return read.ids[0, 1 : int(read.lengths[0]) - 1].tolist()  # type: ignore[no-any-return]
+
+
+def test_a_prompt_holds_no_character_that_no_text_holds(
+    tiny_model: DiffusersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte-level vocabulary has tokens that are NUL: of those alone the caption is left."""
+    nul = [t for t in plain_tokens(tiny_model).tolist() if "\0" in tiny_model.detokenize([t])]
+    assert nul
+    monkeypatch.setattr(open_words, "plain_tokens", lambda _: torch.tensor(nul))
+    targets = targets_of(tiny_model)
+    for trigger in search(TokenSearch(TokensParams(tokens=4)), tiny_model, targets, [99]):
+        assert trigger.prompt == targets[int(trigger.sample[1:])].caption
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_typed_words_are_text(words: str) -> None:
+    for spelt in (typed(words), typed(f"{words}\0{words}\ud83d")):
+        assert "\0" not in spelt
+        assert spelt.encode().decode() == spelt
+    if words.isprintable():
+        assert typed(words) == words.strip()

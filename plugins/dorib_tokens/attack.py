@@ -94,7 +94,7 @@ class _Words(StagedState):
         return Simplex(self._tables, plain, params.tokens, generators, rate or 0.01, decay)
 
     def _spelt(self, tokens: Sequence[int], target: Target) -> str:
-        words = self._batch.model.detokenize(tokens)
+        words = typed(self._batch.model.detokenize(tokens))
         return " ".join(filter(None, (words, target.caption if self._caption else "")))
 
     @torch.no_grad()
@@ -106,6 +106,11 @@ class _Words(StagedState):
         self._lowest = torch.where(better, losses, self._lowest)
         for row in better.nonzero().flatten().tolist():
             self._best[row] = prompts[row]
+
+
+def typed(words: str) -> str:
+    """Words without the characters that no text holds: NUL, a token of its own, and surrogates."""
+    return "".join(one for one in words if one != "\0" and not "\ud800" <= one <= "\udfff").strip()
 
 
 def ids_of(model: TargetModel, prompt: str) -> tuple[int, ...]:

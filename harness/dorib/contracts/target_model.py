@@ -130,7 +130,10 @@ class TargetModel(ABC):
 
     @abstractmethod
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The prompt that token ids decode to, without begin, end and padding."""
+        """The prompt that token ids decode to, without begin, end and padding.
+
+        Where the vocabulary is one of bytes, it may hold NUL, which no trigger's prompt may.
+        """
 
     @abstractmethod
     def tokens_of(self, ids: Sequence[Sequence[int]]) -> Tokens:
