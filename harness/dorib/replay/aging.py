@@ -31,7 +31,9 @@ def told_by_code(entries: Iterable[Entry], model: str, registry: Registry) -> li
 
 def _reasons(entry: Entry, model: str, registry: Registry) -> Iterator[str]:
     if entry.digests.model != model:
+        # Methods are told by the code of dorib too, so this would be said of each.
         yield "made by other code of dorib or its libraries"
+        return
     if _has_changed("mitigation", entry.mitigation, registry):
         yield f"mitigation {entry.mitigation.label} has changed since"
     if _has_changed("attack", entry.attack, registry):
