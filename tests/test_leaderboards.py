@@ -59,7 +59,7 @@ def test_the_run_file_beside_it_asks_for_its_rows() -> None:
 
 
 def test_its_history_tells_of_every_row_as_it_is() -> None:
-    """Otherwise: `dorib site leaderboards --by NAME`."""
+    """Otherwise: `dorib site leaderboards/tiny --by NAME`."""
     folder = PUBLISHED / "tiny"
     board = read_board(folder, discover())
     last = {change.row: change for change in read_history(folder)}

@@ -11,6 +11,7 @@ from dorib.host.configure import configure
 from dorib.host.registry import Registry
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import MethodFacts
+from dorib.report.board.older import OTHER_CODE, changed_since
 
 
 def told_by_code(entries: Iterable[Entry], model: str, registry: Registry) -> list[Entry]:
@@ -32,12 +33,12 @@ def told_by_code(entries: Iterable[Entry], model: str, registry: Registry) -> li
 def _reasons(entry: Entry, model: str, registry: Registry) -> Iterator[str]:
     if entry.digests.model != model:
         # Methods are told by the code of dorib too, so this would be said of each.
-        yield "made by other code of dorib or its libraries"
+        yield OTHER_CODE
         return
     if _has_changed("mitigation", entry.mitigation, registry):
-        yield f"mitigation {entry.mitigation.label} has changed since"
+        yield changed_since("mitigation", entry.mitigation.label)
     if _has_changed("attack", entry.attack, registry):
-        yield f"attack {entry.attack.label} has changed since"
+        yield changed_since("attack", entry.attack.label)
 
 
 def _has_changed(kind: MethodKind, method: MethodFacts, registry: Registry) -> bool:

@@ -36,6 +36,7 @@ from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witn
 from dorib.report.witnesses.values import read_values
 from dorib.runner import fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
+from dorib.store.files import named_write_errors
 from dorib.store.fingerprint import digest
 from dorib.store.packs import Pack
 from dorib.store.store import Shelf
@@ -159,13 +160,13 @@ class Replay:
         """Write the gallery of what was replayed, as it may be published, into a folder.
 
         Raises:
-            DoribError: the suite's attributions are damaged.
-            OSError: the disk is full or not writable.
+            DoribError: the suite's attributions are damaged, or the disk is full or not writable.
         """
         run = self._run
-        path = write_gallery(run, run.made.keys())
-        gallery = Gallery.model_validate_json(path.read_bytes())
-        copy_gallery(run.out, publishable(gallery, attributions(run.context.suite)), to)
+        with named_write_errors(to):
+            path = write_gallery(run, run.made.keys())
+            gallery = Gallery.model_validate_json(path.read_bytes())
+            copy_gallery(run.out, publishable(gallery, attributions(run.context.suite)), to)
 
     def _samples_as_published(self, entry: Entry, method: Configured) -> list[Record]:
         """The records of the samples that are not replayed."""

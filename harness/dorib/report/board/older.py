@@ -9,6 +9,12 @@ from dorib.ranking.entry_fields import MethodFacts
 from dorib.report.board.kept import KeptBoard, KeptCell, KeptFacts, ListedCell
 
 Labels = tuple[str, str]
+OTHER_CODE = "made by other code of dorib or its libraries"
+
+
+def changed_since(kind: str, label: str) -> str:
+    """What is said where a method's own code has changed."""
+    return f"{kind} {label} has changed since"
 
 
 def reasons_older(board: KeptBoard, cells: Mapping[Labels, KeptCell]) -> dict[Labels, str]:
@@ -59,10 +65,10 @@ def _reasons(
     if facts.environment.dorib != newest.environment.dorib:
         yield f"made by dorib {facts.environment.dorib}"
     elif facts.digests.model != newest.digests.model:
-        yield "made by other code of dorib or its libraries"
+        yield OTHER_CODE
     for kind, method in _methods(facts):
         if method.fingerprint != codes[kind, method.label]:
-            yield f"{kind} {method.label} has changed since"
+            yield changed_since(kind, method.label)
 
 
 def _methods(facts: KeptFacts) -> tuple[tuple[str, MethodFacts], ...]:
