@@ -229,6 +229,8 @@ def test_a_note_is_told_beside_what_it_is_of(
     assert site(str(tmp_path), "--by", "Ada", "--note", "by a new judge") == 0
     told = " ".join(Page(tmp_path / "index.html").text.split())
     assert "by Ada: 3 rows new (by a new judge)" in told
+    # Also where there is nothing to record.
+    assert site(str(tmp_path), "--by", "Ada", "--note", "two\nlines") == BAD_INPUT
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines"])

@@ -68,6 +68,11 @@ def record_changes(
     Raises:
         DoribError: the file is damaged, or `by` or `note` is more than a line.
     """
+    try:
+        signed = Change(date=date, row="", change="new", by=by, note=note, digest="0" * 64)
+    except ValidationError as error:
+        option = error.errors()[0]["loc"][0]
+        raise DoribError(f"--{option}: {first_problem(error)}; give it in one line") from error
     history = read_history(folder)
     last = {change.row: change for change in history}
     now = {row.method.label: measured(row.cells) for row in rows}
@@ -83,11 +88,10 @@ def record_changes(
         for label, before in last.items()
         if label not in now and before.change != "withdrawn"
     ]
-    try:
-        new = [Change(date=date, row=r, change=c, by=by, note=note, digest=d) for r, c, d in found]
-    except ValidationError as error:
-        option = error.errors()[0]["loc"][0]
-        raise DoribError(f"--{option}: {first_problem(error)}; give it in one line") from error
+    new = [
+        signed.model_copy(update={"row": row, "change": change, "digest": digest})
+        for row, change, digest in found
+    ]
     if new:
         lines = [json.dumps(change.model_dump(mode="json")) + "\n" for change in (*history, *new)]
         write_text(folder / HISTORY_FILE, "".join(lines))
