@@ -41,6 +41,9 @@ _WORK = re.compile(rf": work$| {WORK} of ")
 Values: TypeAlias = Mapping[str, "Tensor | str"]
 """By item and name: tensors, which may differ by rounding, and all else as text."""
 
+GREY_LEVEL = 1 / 255
+"""A step of a picture's values, which are kept in eight bits."""
+
 
 class MethodError(Exception):
     """The method failed, or what it made was refused."""
@@ -250,7 +253,12 @@ def without_work(values: Values) -> Values:
 
 
 def difference(one: Values, other: Values, tolerance: float = 2e-3) -> str | None:
-    """What differs by more than rounding, in words; None where nothing does."""
+    """What differs by more than rounding, in words; None where nothing does.
+
+    Values may be apart by `tolerance`, of the largest where that is above 1. Of a picture that is
+    the mean over its pixels: single ones may be a grey level apart, to which rounding can bring
+    equal images. A tolerance of 0 allows neither.
+    """
     if one.keys() != other.keys():
         return f"{sorted(one.keys() ^ other.keys())[0]} is made in one of them alone"
     for name, value in one.items():
@@ -261,8 +269,12 @@ def difference(one: Values, other: Values, tolerance: float = 2e-3) -> str | Non
         elif value.shape != theirs.shape:
             return f"{name} has the shapes {[*value.shape]} and {[*theirs.shape]}"
         elif value.numel():
-            scale = max(1.0, float(value.double().abs().max()))
-            apart = float((value.double() - theirs.double()).abs().max())
-            if not apart <= tolerance * scale:
-                return f"{name} differs by {apart:.2g}"
+            apart = (value.double() - theirs.double()).abs()
+            within = tolerance * max(1.0, float(value.double().abs().max()))
+            if name.endswith(".png") and tolerance:
+                if not float(apart.mean()) <= tolerance:
+                    return f"{name} differs by {float(apart.mean()):.2g} on average"
+                within = 1.5 * GREY_LEVEL
+            if not float(apart.max()) <= within:
+                return f"{name} differs by {float(apart.max()):.2g}"
     return None
