@@ -37,6 +37,18 @@ def test_a_row_without_a_title_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert page.read_text() == PAGE.read_text()
 
 
+def test_a_title_without_a_row_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(shutil.copy(PAGE, tmp_path))
+    rows = tmp_path / "rows.yaml"
+    rows.write_text(yaml.safe_dump({**TITLES, "gone": "wanda:sparsity=0.4"}))
+    monkeypatch.setattr("board_tables.__main__.ROWS", rows)
+    assert main(["--page", str(page)]) == 2
+    assert "wanda:sparsity=0.4 is not on" in capsys.readouterr().err
+    assert page.read_text() == PAGE.read_text()
+
+
 def test_a_row_that_was_not_run_under_all_attacks_is_left_out() -> None:
     """Those of 4.1 were run under none of them."""
     board = dorib.open(BOARD.parent / "tiny-4.1")

@@ -30,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     board = dorib.open(asked.board)
     titles = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    there = {entry.mitigation.label for entry in board.entries}
     if label := next(untold(board, titles), None):
         print(f"{ROWS}: has no title for {label}; add one", file=sys.stderr)
+        return 2
+    if label := next((label for label in titles.values() if label not in there), None):
+        print(f"{ROWS}: {label} is not on {asked.board}; leave it out", file=sys.stderr)
         return 2
     tables = ranked_table(board, titles), further_table(board, titles)
     page = with_tables(asked.page.read_text(encoding="utf-8"), *tables)
