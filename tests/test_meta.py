@@ -12,10 +12,12 @@ import pytest
 import yaml
 from scipy.stats import mannwhitneyu
 
+import dorib
 from dorib import DoribError
 from dorib.cli.app import main
 from dorib.config import make_config
 from dorib.host.registry import discover
+from dorib.ranking.leaderboard import write_leaderboard
 from dorib.runner import run
 from dorib_meta.findings import AttackTrust, Findings, Parted
 from dorib_meta.study import study
@@ -206,6 +208,36 @@ def test_runs_that_do_not_go_together(runs: dict[str, Path], suite: Path, tmp_pa
     other_budgets = run_in(tmp_path / "budgets", suite, budgets=[3], split="dev", probe=[])
     with pytest.raises(DoribError, match="differ in budgets of dori:pairs=1"):
         study([runs["test"], other_budgets], tmp_path / "meta")
+
+
+def test_rows_that_are_not_looked_at_may_be_by_other_code(suite: Path, tmp_path: Path) -> None:
+    """As on a board that took rows over several versions."""
+    board = run_in(tmp_path / "run", suite, mitigation=["prompt-filter", "wanda:sparsity=0.5"])
+    expected = study([board], tmp_path / "one").findings
+
+    def by_older_code(mitigation: str) -> None:
+        there = dorib.open(board)
+        entries = [
+            entry.model_copy(
+                update={
+                    "attack": entry.attack.model_copy(
+                        update={"fingerprint": "0" * len(entry.attack.fingerprint)}
+                    ),
+                    "older": "attack dori has changed since",
+                }
+            )
+            if (entry.mitigation.name, entry.attack.name) == (mitigation, "dori")
+            else entry
+            for entry in there.entries
+        ]
+        needed, unfinished = there.leaderboard.required_attacks, there.leaderboard.unfinished
+        write_leaderboard(board, entries, needed, unfinished)
+
+    by_older_code("wanda")
+    assert study([board], tmp_path / "two").findings == expected
+    by_older_code("prompt-filter")
+    with pytest.raises(DoribError, match="differ in attack dori:pairs=1"):
+        study([board], tmp_path / "three")
 
 
 def test_another_suite_tells_no_levels(

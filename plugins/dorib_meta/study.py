@@ -57,8 +57,8 @@ def study(
     """
     require_figures("meta")
     runs = [open(folder) for folder in folders]
-    _require_one_making(runs)
     pools = Pools.of(runs, holds, lacks)
+    _require_one_making(runs, pools)
     evidence = gather(runs, pools)
     levels = _levels(runs[0].leaderboard.suite.name, runs[0].leaderboard.suite.digest, suite)
     trusts = attack_trusts(evidence, pools, levels)
@@ -134,18 +134,20 @@ def _levels(name: str, digest: str, reference: str | None) -> Levels:
     return {s.id: s.duplication for s in found.samples if s.role == "memorized"}
 
 
-def _require_one_making(runs: Sequence[Results]) -> None:
-    """See that values of the runs may be compared.
+def _require_one_making(runs: Sequence[Results], pools: Pools) -> None:
+    """See that the values which are looked at may be compared.
+
+    Of other rows nothing is read: on a published board some are by older code.
 
     Raises:
         DoribError: they differ in suite, in images per sample, in the code or the
             parameters of an attack, in its budgets or in a metric's stack.
     """
-    entries = [entry for run in runs for entry in run.entries]
-    if not entries:
-        raise DoribError("meta: no entry in any of the folders")
+    known = {*pools.holding, *pools.lacking}
     seen: dict[str, object] = {}
-    for entry in entries:
+    for entry in (entry for run in runs for entry in run.entries):
+        if entry.mitigation.label not in known:
+            continue
         for what, value in _making(entry).items():
             if seen.setdefault(what, value) != value:
                 raise DoribError(f"meta: the runs differ in {what}; name runs of one making")
