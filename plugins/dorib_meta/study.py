@@ -135,30 +135,36 @@ def _levels(name: str, digest: str, reference: str | None) -> Levels:
 
 
 def _require_one_making(runs: Sequence[Results], pools: Pools) -> None:
-    """See that the values which are looked at may be compared.
+    """See that values of the runs may be compared.
 
-    Of other rows nothing is read: on a published board some are by older code.
+    Attacks, budgets and stacks are held together where they are looked at: other rows of a
+    published board may be by older code.
 
     Raises:
         DoribError: they differ in suite, in images per sample, in the code or the
             parameters of an attack, in its budgets or in a metric's stack.
     """
+    entries = [entry for run in runs for entry in run.entries]
+    if not entries:
+        raise DoribError("meta: no entry in any of the folders")
     known = {*pools.holding, *pools.lacking}
     seen: dict[str, object] = {}
-    for entry in (entry for run in runs for entry in run.entries):
-        if entry.mitigation.label not in known:
-            continue
-        for what, value in _making(entry).items():
+    for entry in entries:
+        making = _making_of_cell(entry) if entry.mitigation.label in known else {}
+        for what, value in {**_making_of_run(entry), **making}.items():
             if seen.setdefault(what, value) != value:
                 raise DoribError(f"meta: the runs differ in {what}; name runs of one making")
 
 
-def _making(entry: Entry) -> dict[str, object]:
-    """By what it is, what must not differ."""
+def _making_of_run(entry: Entry) -> dict[str, object]:
+    """By what it is, what must not differ between any two entries."""
+    return {"suite": entry.suite, "images per sample": entry.k}
+
+
+def _making_of_cell(entry: Entry) -> dict[str, object]:
+    """What must not differ between two whose values are set against each other."""
     attack = entry.attack
     return {
-        "suite": entry.suite,
-        "images per sample": entry.k,
         f"attack {attack.label}": attack.fingerprint,
         f"budgets of {attack.label}": tuple(point.budget for point in entry.curve),
         **{f"the stack of {metric}": stack for metric, stack in entry.stack.items()},
