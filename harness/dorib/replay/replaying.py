@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -34,8 +35,9 @@ from dorib.report.witnesses.places import (
 )
 from dorib.report.witnesses.reading import read_edit_witness, read_triggers_witness
 from dorib.report.witnesses.values import read_values
-from dorib.runner import fit_row, judge_cell, judge_without_attack
+from dorib.runner import Row, fit_row, judge_cell, judge_without_attack
 from dorib.session import Session
+from dorib.store.batches import ElsewhereError
 from dorib.store.files import named_write_errors
 from dorib.store.fingerprint import digest
 from dorib.store.packs import Pack
@@ -48,6 +50,9 @@ from dorib.verbs.mitigate import FIT, GLOBAL, Mitigated, refuse_oracle, stored
 
 Labels = tuple[str, str]
 """Of mitigation and attack."""
+
+PATIENCE_SECONDS = 0.4
+"""For so long a worker waits for what another is at, before it goes on with something else."""
 
 
 @dataclass
@@ -120,41 +125,87 @@ class Replay:
         """Make every cell again, and rank them."""
         run, found = self._run, self.found
         for mitigation in run.mitigations:
-            cells = {p: e for p, e in self._entries.items() if p[0] == mitigation.label}
-            first = next(iter(cells.values()))
-            try:
-                if has_own_edit(first):
-                    self._place_edit(first, mitigation)
-                row = fit_row(run, mitigation)
-                _refuse_failed(first, row.mitigated)
-                other_prompts = self._prompts_as_published(first)
-                records = judge_without_attack(run, row)
-            except DoribError as error:
-                found.refused |= dict.fromkeys(cells, error)
-                continue
-            of_utility = [record for record in records if record.role == "utility"]
-            found.utility[mitigation.label] = [*of_utility, *other_prompts]
-            run.records += other_prompts
-            for place, entry in cells.items():
-                method = self._attack(entry)
-                try:
-                    if has_own_triggers(entry):
-                        self._place_triggers(entry, row.mitigated, method)
-                    others = self._samples_as_published(entry, method)
-                except DoribError as error:
-                    found.refused[place] = error
-                    continue
-                _, facts, records = judge_cell(run, row, method)
-                found.records[place] = [*records, *others]
-                run.records += others
-                if found.drawn is not None:
-                    # Of all images, which are not all drawn here.
-                    work = entry.work
-                    facts = replace(facts, judging_work=work.judging, rule_work=work.rule)
-                self._cells.append(facts)
+            row = self._row(mitigation)
+            if row is not None:
+                for place in self._places(mitigation):
+                    self._cell(row, place)
         ranked = rank(run_facts(run), self._cells, run.records)
         found.entries = {(e.mitigation.label, e.attack.label): e for e in ranked}
         return found
+
+    def share(self, worker: int, workers: int) -> Iterator[None]:
+        """Make what none of the other workers is at, beginning at rows of this one's own.
+
+        What is made lies in the store, where `replay` finds it. Of what cannot be replayed nothing
+        is said.
+
+        Yields:
+            Between any two cells, where it may be left.
+        """
+        run = self._run
+        first, *others = run.mitigations
+        begin = len(others) * worker // workers
+        # All others are told against it, so it is waited for.
+        row = self._row(first)
+        if row is not None:
+            self._cell(row, (first.label, NONE))
+        run.context.store.patience = PATIENCE_SECONDS
+        for mitigation in (*others[begin:], *others[:begin], first):
+            row = None
+            with suppress(ElsewhereError):
+                row = self._row(mitigation)
+            for place in self._places(mitigation):
+                yield
+                with suppress(ElsewhereError):
+                    if row is not None:
+                        self._cell(row, place)
+        run.context.store.patience = None
+        run.records.clear()
+        self._cells.clear()
+        self.found = Replayed(drawn=run.drawn, model=self.found.model)
+
+    def _places(self, mitigation: Configured) -> list[Labels]:
+        return [place for place in self._entries if place[0] == mitigation.label]
+
+    def _row(self, mitigation: Configured) -> Row | None:
+        """A row with its utility judged; None where it is refused."""
+        run, found = self._run, self.found
+        places = self._places(mitigation)
+        first = self._entries[places[0]]
+        try:
+            if has_own_edit(first):
+                self._place_edit(first, mitigation)
+            row = fit_row(run, mitigation)
+            _refuse_failed(first, row.mitigated)
+            other_prompts = self._prompts_as_published(first)
+            records = judge_without_attack(run, row)
+        except DoribError as error:
+            found.refused |= dict.fromkeys(places, error)
+            return None
+        of_utility = [record for record in records if record.role == "utility"]
+        found.utility[mitigation.label] = [*of_utility, *other_prompts]
+        run.records += other_prompts
+        return row
+
+    def _cell(self, row: Row, place: Labels) -> None:
+        run, found = self._run, self.found
+        entry = self._entries[place]
+        method = self._attack(entry)
+        try:
+            if has_own_triggers(entry):
+                self._place_triggers(entry, row.mitigated, method)
+            others = self._samples_as_published(entry, method)
+        except DoribError as error:
+            found.refused[place] = error
+            return
+        _, facts, records = judge_cell(run, row, method)
+        found.records[place] = [*records, *others]
+        run.records += others
+        if found.drawn is not None:
+            # Of all images, which are not all drawn here.
+            work = entry.work
+            facts = replace(facts, judging_work=work.judging, rule_work=work.rule)
+        self._cells.append(facts)
 
     def draw_pictures(self, to: Path) -> None:
         """Write the gallery of what was replayed, as it may be published, into a folder.

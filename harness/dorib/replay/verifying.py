@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dorib.config import make_config
+from dorib.config import RunConfig, make_config
 from dorib.errors import DoribError
 from dorib.host.configure import NONE, ORACLE
-from dorib.host.registry import Registry
+from dorib.host.registry import Registry, discover
 from dorib.ranking.entries import Entry
 from dorib.ranking.entry_fields import Summary
 from dorib.ranking.leaderboard import LEADERBOARD_FILE, entry_file
@@ -28,11 +29,12 @@ from dorib.replay.comparing import (
 )
 from dorib.replay.lot import Lot
 from dorib.replay.replaying import Labels, Replay, Replayed
+from dorib.replay.sharing import shared_by
 from dorib.report.site.boards import Board, read_board
 from dorib.report.witnesses.places import utility_place, values_place
 from dorib.report.witnesses.reading import WitnessElsewhereError
 from dorib.report.witnesses.values import Values, read_values, values_of
-from dorib.reporting import Reporter
+from dorib.reporting import Reporter, Silent
 from dorib.session import Session
 
 OLDEST = 4
@@ -84,6 +86,8 @@ def verify(
     lot: Lot | None = None,
     required_only: bool = False,
     pictures: Path | None = None,
+    workers: int = 1,
+    plugins: Sequence[Path] = (),
 ) -> Verified:
     """Replay an entry, or all of a leaderboard, from the witnesses beside it.
 
@@ -105,6 +109,8 @@ def verify(
             then.
         required_only: whether the attacks that rows are not ranked by are left out.
         pictures: where a gallery of what was replayed is put (None: nowhere).
+        workers: how many processes replay side by side; each finds its own plugins.
+        plugins: the files among the registry's plugins.
 
     Raises:
         DoribError: there is no such leaderboard, it contradicts itself, or its suite is not here.
@@ -121,13 +127,30 @@ def verify(
     options = options_of(first, suite_of(first, suite, registry))
     with nullcontext(out) if out else TemporaryDirectory(prefix="dorib-verify-") as place:
         config = make_config(options | {"out": str(place), "device": device}, "entry")
-        session = Session.open(config, registry, reporter)
-        replay = Replay(session, config, folder, _needed(board, wanted), large, lot)
-        replayed = replay.replay()
+        asked_for = (config, folder, _needed(board, wanted), large, lot)
+        with shared_by(workers, partial(_in_worker, plugins, *asked_for), reporter):
+            session = Session.open(config, registry, reporter)
+            replay = Replay(session, *asked_for)
+            if workers > 1:
+                for _ in replay.share(0, workers):
+                    pass
+            replayed = replay.replay()
         if pictures:
             replay.draw_pictures(pictures)
     cells = tuple(_verified(folder, entry, replayed, tolerance) for entry in wanted)
     return Verified(folder, cells, lot, replayed.model)
+
+
+def _in_worker(
+    plugins: Sequence[Path],
+    config: RunConfig,
+    folder: Path,
+    entries: Sequence[Entry],
+    large: Path | None,
+    lot: Lot | None,
+) -> Replay:
+    session = Session.open(config, discover(files=plugins), Silent())
+    return Replay(session, config, folder, entries, large, lot)
 
 
 def _folder_of(path: Path) -> tuple[Path, str | None]:

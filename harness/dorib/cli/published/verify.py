@@ -56,6 +56,9 @@ def verify(
     required: Annotated[
         bool, typer.Option("--required", help="Leave out attacks that rows are not ranked by.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Share the work among so many processes on this machine.")
+    ] = 1,
     samples: Annotated[
         bool,
         typer.Option("--samples", help="Name every sample and prompt, and not only those not so."),
@@ -95,6 +98,8 @@ def verify(
             out=out,
             lot=None if draw is None else Lot.of(draw, lot),
             required_only=required,
+            workers=workers,
+            plugins=plugin or (),
         )
     if json:
         terminal.show_json(verifying.as_json(found))
