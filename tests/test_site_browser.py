@@ -240,6 +240,16 @@ def test_a_sample_s_page_shows_what_broke_or_what_held(browser: Browser, site: P
         assert not reader.complaints
 
 
+def test_a_rate_leads_to_what_was_drawn(browser: Browser, site: Path) -> None:
+    with reading(browser) as reader:
+        reader.open(site / "pictured" / "index.html")
+        reader.page.click("#row-hide [data-attack='1'] a")
+        assert reader.page.url.endswith("/pictured/mitigations/hide.html#attack-dori")
+        assert reader.page.locator("th:target").inner_text().startswith("dori")
+        reader.page.click("th:target a")
+        assert reader.page.url.endswith("/pictured/entries/hide.dori.json")
+
+
 def test_five_hundred_rows_are_one_light_page(browser: Browser, tmp_path: Path) -> None:
     large_board(tmp_path, 500)
     with pytest.raises(SystemExit) as ended:
@@ -253,7 +263,13 @@ def test_five_hundred_rows_are_one_light_page(browser: Browser, tmp_path: Path) 
         assert of_group(reader) == ["Hide and seek (v=499)"]
 
 
-KINDS = ("index.html", "tiny/index.html", "pictured/index.html", "pictured/samples/m0.html")
+KINDS = (
+    "index.html",
+    "tiny/index.html",
+    "pictured/index.html",
+    "pictured/samples/m0.html",
+    "pictured/mitigations/hide.html",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

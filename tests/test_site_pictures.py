@@ -76,6 +76,26 @@ def test_every_sample_has_a_page_that_leads_on_and_back(left: Path) -> None:
             assert not file or file.startswith("https://") or (left / "samples" / file).is_file()
 
 
+def test_every_row_has_a_page_to_which_its_rates_lead(left: Path) -> None:
+    board = Page(left / "index.html")
+    samples = gallery_of(left).samples
+    entries = sorted(path.stem for path in left.glob("entries/*.json"))
+    pages = sorted((left / "mitigations").iterdir())
+    assert [page.stem for page in pages] == sorted({name.split(".")[0] for name in entries})
+    for entry in entries:
+        row, attack = entry.split(".")
+        assert f"mitigations/{row}.html#attack-{attack}" in board.targets
+        page = Page(left / "mitigations" / f"{row}.html")
+        assert f"../entries/{entry}.json" in page.targets
+        assert f"attack-{attack}" in page.anchors
+        assert page.tags["img"] == len(samples) * (1 + 2)
+        for target in page.targets:
+            file = target.partition("#")[0]
+            assert (
+                not file or file.startswith("https://") or (left / "mitigations" / file).is_file()
+            )
+
+
 def test_strips_show_original_unmitigated_mitigated_and_attacked(tmp_path: Path) -> None:
     pictured_board(tmp_path)
     assert write(tmp_path) == 0

@@ -1,4 +1,4 @@
-"""The pages: one for each board and each of its samples, and one that lists several boards."""
+"""The pages: one for each board, its rows and its samples, and one that lists several boards."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from dorib.report.site.downloads import (
 )
 from dorib.report.site.history import Change, read_history, record_changes
 from dorib.report.site.marks import STATES, read_marks
+from dorib.report.site.mitigations import pictured_rows, write_mitigations
 from dorib.report.site.pictures import Pictures, read_pictures
 from dorib.report.site.rows import GROUPS, BoardRow, attacks_of, board_rows, card_of, shown
 from dorib.report.site.samples import SAMPLES, write_samples
@@ -128,6 +129,7 @@ def _write_board(site: Site, environment: Environment) -> Path:
     columns = attacks_of(board, site.board.entries)
     attacks = [entry.attack.label for entry in columns]
     budgets = sorted({p.budget for e in site.board.entries for p in e.curve if e.searches})
+    pictured = pictured_rows(rows, columns, site.pictures) if site.pictures else []
     text = environment.get_template("board.html").render(
         site=site,
         board=board,
@@ -146,6 +148,7 @@ def _write_board(site: Site, environment: Environment) -> Path:
         studies=_studies(site.board),
         meta=META if (folder / META).is_file() else None,
         samples=SAMPLES,
+        pages={one.row.anchor: one for one in pictured},
         csv_file=CSV_FILE,
         tex_file=TEX_FILE,
         citation=citation(board, site.board.entries[0]),
@@ -155,6 +158,7 @@ def _write_board(site: Site, environment: Environment) -> Path:
     write_text(folder / TEX_FILE, as_latex(rows, board))
     if site.pictures:
         write_samples(folder, board, rows, columns, site.pictures, environment)
+        write_mitigations(folder, board, pictured, environment)
     return folder / PAGE
 
 

@@ -42,7 +42,12 @@ class BoardRow:
     @cached_property
     def anchor(self) -> str:
         """Its place in the page's address; a method's name alone might be that of a section."""
-        return "row-" + Path(entry_file(self.first)).stem.split(".")[0]
+        return f"row-{self.stem}"
+
+    @property
+    def stem(self) -> str:
+        """What the names of its entries' files begin with."""
+        return Path(entry_file(self.first)).stem.split(".")[0]
 
     @cached_property
     def files(self) -> dict[str, str]:
