@@ -37,7 +37,6 @@ def test_one_command_makes_the_whole_suite_and_goes_on_where_it_was(tmp_path: Pa
     done = recipe(tmp_path)
     assert done.returncode == 0, done.stderr
     suite, shipped = Suite.load(tmp_path / "suite"), load_suite("tiny", discover())
-    # The recipe makes the fifth suite; what ships is the fourth until its weights are trained.
     wanted_samples = {s.id: (s.role, s.split, s.duplication) for s in suite_samples(FIFTH)}
     assert {s.id: (s.role, s.split, s.duplication) for s in suite.samples} == wanted_samples
     made, wanted = weights(suite.root), weights(shipped.root)
