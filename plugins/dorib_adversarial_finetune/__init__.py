@@ -115,8 +115,8 @@ def register_mitigations(register: Register) -> None:
         summary="trains the U-Net against embeddings that a search finds",
         card=MethodCard(
             title="Adversarial fine-tuning",
-            sentence="Trains the whole U-Net on the embeddings that an attack "
-            "still finds, towards pictures that are no copies.",
+            sentence="Trains the U-Net on the embeddings that an attack still finds, "
+            "towards pictures that are no copies.",
             authors="Kowalczuk et al.",
             year=2025,
             paper="https://arxiv.org/abs/2507.16880",

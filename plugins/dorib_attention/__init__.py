@@ -82,6 +82,18 @@ def register_mitigations(register: Register) -> None:
             family="while sampling",
             access="nothing",
         ),
+        variants={
+            "spike_scale=0.3": MethodCard(
+                title="GUARD",
+                sentence="Gives keys that stand out less attention; as a whole guides away from "
+                "the prompt with plain attention as well.",
+                year=2026,
+                paper="https://arxiv.org/abs/2603.00133",
+                code="https://github.com/kairanzhao/GUARD",
+                family="while sampling",
+                access="nothing",
+            ),
+        },
     )
 
 

@@ -15,9 +15,9 @@ class UnlearnParams(GeneralPairsParams):
     """Which loss, between which pictures, and how long.
 
     Published settings are the default: those of SISS (Alberti et al., "Data Unlearning in Diffusion
-    Models", ICLR 2025) and its code, which are its baselines' as well, and of ReTrack (arXiv
-    2509.13007) where it has others: 30 steps, 10 neighbours. There a model unlearns one image; here
-    one model unlearns all, at as many steps for each.
+    Models", ICLR 2025) and its code, which are its baselines' as well, and the 10 neighbours of
+    ReTrack (arXiv 2509.13007), which takes 30 steps. There a model unlearns one image; here one
+    model unlearns all, at as many steps for each.
     """
 
     loss: Literal["naive", "neggrad", "erasediff", "siss", "retrack"] = Field(
@@ -119,8 +119,7 @@ def register_mitigations(register: Register) -> None:
             ),
             "loss=neggrad": MethodCard(
                 title="NegGrad",
-                sentence="Climbs the loss of the images to forget while it goes down "
-                "on those to keep.",
+                sentence="Climbs the loss of the images to forget.",
                 authors="Golatkar et al.",
                 year=2020,
                 paper="https://arxiv.org/abs/1911.04933",

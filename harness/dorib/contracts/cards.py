@@ -56,7 +56,7 @@ def card_for(
 ) -> MethodCard | None:
     """The card of a method with `params`: the first variant `name=value` that they have, or `card`.
 
-    Values of other parameters than strings and numbers name no variant.
+    A value is compared as Python writes it: `True`, `0.3`, `lora`.
     """
     for variant, own in variants.items():
         name, _, value = variant.partition("=")

@@ -16,7 +16,7 @@ def marks_of(board: Board, found: Verified, by: str) -> dict[str, Mark]:
     """By label, the marks of a board's rows after they were replayed.
 
     A claim is what a row is ranked by. It fails with any cell of its row, and with any of the
-    reference lines beside it. One that takes a witness which lies elsewhere is left unverified.
+    reference lines beside it. One ranked by a witness that lies elsewhere is left unverified.
 
     Args:
         board: what was verified, all of it.
