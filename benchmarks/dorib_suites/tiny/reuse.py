@@ -23,7 +23,7 @@ KEPT = (
     "decoder",
     "judge",
     "oracle-2-unet-sharpen",
-    "oracle-3-unet-deepen",
+    "oracle-3-unet-sharpen",
 )
 
 
