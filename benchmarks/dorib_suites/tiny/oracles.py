@@ -22,17 +22,18 @@ from dorib.ranking.leaderboard import LEADERBOARD_FILE
 from dorib.ranking.rates import WorkToBreak
 from dorib.runner import run
 from dorib.store.files import write_json
-from dorib.suites.suite import Suite
 from dorib_suites.tiny import unet as unets
 from dorib_suites.tiny.growth import grown
 
 ATTACK = "dori:start=other"
 CURVES = "oracles.json"
 """File in the suite's folder."""
+BUDGETS = (24, 240, 600, 1200, 2400)
+"""U-Net items: 1, 10, 25, 50 and 100 steps of a search by the paper's settings."""
 
 
 def survival_curves(
-    suite: Path, work: Path, oracles: tuple[str, ...], budgets: tuple[int, ...]
+    suite: Path, work: Path, oracles: tuple[str, ...], budgets: tuple[int, ...] = BUDGETS
 ) -> dict[str, Any]:
     """Share of test samples not broken within each budget, by line.
 
@@ -90,11 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the trainings' folder")
     parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suite")
-    parser.add_argument("--budgets", type=int, nargs="+", help="in place of the full profile's")
     parser.add_argument("oracles", nargs="+", help="their names in the recipe")
     options = parser.parse_args()
-    budgets = tuple(options.budgets or Suite.load(options.suite).manifest.full.budgets)
-    curves = survival_curves(options.suite, options.work, tuple(options.oracles), budgets)
+    curves = survival_curves(options.suite, options.work, tuple(options.oracles))
     write_json(options.suite / CURVES, curves)
     print(json.dumps(curves, indent=2))
 

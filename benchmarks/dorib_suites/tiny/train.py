@@ -17,7 +17,6 @@ from dorib.cli.progress import reporter_for
 from dorib.errors import DoribError
 from dorib.reporting import Reporter
 from dorib.store.files import write_json
-from dorib.suites.suite import Suite
 from dorib_suites.tiny.components import train_components
 from dorib_suites.tiny.forks import FORKS, train_forks
 from dorib_suites.tiny.judges import Judges
@@ -36,7 +35,7 @@ def make_suite(
     from dorib_suites.tiny.accept import measure_all
     from dorib_suites.tiny.build import write_suite
     from dorib_suites.tiny.card import TRAININGS, write_card
-    from dorib_suites.tiny.oracles import CURVES, survival_curves
+    from dorib_suites.tiny.oracles import BUDGETS, CURVES, survival_curves
 
     parts = train_components(work, device, reporter, shorten)
     first, grown = train_scene_models(parts, work, device, reporter, shorten)
@@ -47,9 +46,7 @@ def make_suite(
     write_json(work / "calibration.json", judges.calibrations)
     write_suite(suite, parts, models["memorizing"], models["oracle"], judges)
     write_json(suite / TRAININGS, outcomes(work))
-    budgets = Suite.load(suite).manifest.full.budgets
-    if shorten > 1:
-        budgets = budgets[:1]
+    budgets = BUDGETS if shorten == 1 else BUDGETS[:1]
     write_json(suite / CURVES, survival_curves(suite, work, FORKS[1:], budgets))
     figures = measure_all(suite, work / "acceptance")
     write_card(suite, figures, suite)
