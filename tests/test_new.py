@@ -96,11 +96,11 @@ def test_nothing_of_the_example_s_name_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "complaint"),
     [
-        ("attack", "dori", "'dori' is a attack of plugin dori"),
+        ("attack", "dori", "attack 'dori' is plugin dori's; take another name"),
         ("attack", "My Attack", "a name is lower-case letters"),
         ("attack", "../up", "a name is lower-case letters"),
         ("attack", "3d", "begins with a letter"),
-        ("dance", "mine", "no example of a dance; choose from: attack, metric"),
+        ("dance", "mine", "no example of 'dance'; choose from: attack, metric"),
     ],
 )
 def test_bad_names_are_refused(kind: str, name: str, complaint: str, tmp_path: Path) -> None:
@@ -131,6 +131,16 @@ def register_mitigations(register: Register) -> None:
     register("nothing", f"{__name__}:Nothing", summary="does nothing")
 """
 
+TYPO = """
+from dorib import hookimpl
+
+dorib_contract = 2
+
+@hookimpl
+def register_mitigation(register):
+    register("nothing", f"{__name__}:Nothing")
+"""
+
 
 def test_a_plugin_may_be_one_file(tmp_path: Path) -> None:
     file = tmp_path / "does_nothing.py"
@@ -157,7 +167,10 @@ def test_a_plugin_may_be_one_file(tmp_path: Path) -> None:
         ("json.py", "", "there is a module json already"),
         ("broken.py", "1 / 0", "cannot be imported (ZeroDivisionError"),
         ("old.py", "dorib_contract = 1", "built for contract 1, this is contract 2"),
-        ("none.py", "x = 1", "built for contract None"),
+        ("none.py", "x = 1", "names no contract: write `dorib_contract = 2`"),
+        ("package", None, "a package, and no single file"),
+        ("__init__.py", "", "a package, and no single file"),
+        ("typo.py", TYPO, "there is no hook register_mitigation (did you mean"),
     ],
 )
 def test_a_file_that_is_no_plugin_is_refused(
@@ -166,6 +179,8 @@ def test_a_file_that_is_no_plugin_is_refused(
     file = tmp_path / name
     if text is not None:
         file.write_text(text)
+    elif not file.suffix:
+        file.mkdir()
     with pytest.raises(DoribError) as refusal:
         discover(files=[file])
     assert complaint in str(refusal.value)

@@ -93,17 +93,89 @@ def test_a_module_that_is_not_there(good: EntryPoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "version"),
-    [("dorib_contract = 1", "1"), ("dorib_contract = 99", "99"), ("", "None")],
+    ("header", "reason"),
+    [
+        (
+            "dorib_contract = 1",
+            "built for contract 1, this is contract 2: docs/plugins.md, section "
+            '"From contract 1 to 2", says what changed',
+        ),
+        (
+            "dorib_contract = 99",
+            "built for contract 99, this is contract 2: install a newer dorib",
+        ),
+        ("", "names no contract: write `dorib_contract = 2` into its module"),
+        (
+            "dorib_contract = '2'",
+            "has dorib_contract = '2': write `dorib_contract = 2` into its module",
+        ),
+        (
+            "dorib_contract = True",
+            "has dorib_contract = True: write `dorib_contract = 2` into its module",
+        ),
+    ],
 )
 def test_a_plugin_for_another_contract(
-    make_plugin: MakePlugin, good: EntryPoint, header: str, version: str
+    make_plugin: MakePlugin, good: EntryPoint, header: str, reason: str
 ) -> None:
     registry = discover([make_plugin("aa_old", "", header=header), good])
-    assert only_reason(registry, "aa_old") == (
-        f"built for contract {version}, this is contract 2: docs/plugins.md, section "
-        '"From contract 1 to 2", says what changed'
+    assert only_reason(registry, "aa_old") == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            "@hookimpl\ndef register_mitigation(register): ...\n",
+            "there is no hook register_mitigation (did you mean register_mitigations?)",
+        ),
+        (
+            "def register_attacks(register): ...\n",
+            "register_attacks is not marked as a hook: write @hookimpl above it",
+        ),
+        ("@hookimpl\ndef register_attacks(reg): ...\n", "PluginValidationError"),
+    ],
+)
+def test_a_hook_that_would_not_be_called(
+    make_plugin: MakePlugin, good: EntryPoint, body: str, reason: str
+) -> None:
+    header = "from dorib import hookimpl\ndorib_contract = 2\n"
+    registry = discover([make_plugin("aa_wrong", body, header=header), good])
+    said = only_reason(registry, "aa_wrong")
+    assert said.startswith(("there is", "register_", "registration failed: Plugin"))
+    assert reason in said
+    assert "\n" not in said
+    assert "\\n" not in said
+
+
+def test_an_unknown_name_tells_of_plugins_that_cannot_be_used(good: EntryPoint) -> None:
+    registry = discover([EntryPoint("ghost", "no_such_module", GROUP), good])
+    with pytest.raises(DoribError, match="what plugin ghost brings is not used: `dorib plugins`"):
+        registry.get("attack", "haunt")
+
+
+@pytest.mark.parametrize(
+    ("field", "refused"),
+    [
+        ("scale: float = Field(1.5, ge=0, le=1)", "scale has the default 1.5, which it refuses"),
+        ("scale: float = 'abc'", "scale has the default 'abc', which it refuses"),
+        ("scale: float = Field(0.5, ge=0, le=1)", None),
+        ("scale: float", None),
+    ],
+)
+def test_a_default_that_its_own_parameter_refuses(
+    make_plugin: MakePlugin, good: EntryPoint, field: str, refused: str | None
+) -> None:
+    header = (
+        "from pydantic import Field\nfrom dorib import Params, hookimpl\ndorib_contract = 2\n"
+        f"class P(Params):\n    {field}\n"
     )
+    body = '@hookimpl\ndef register_attacks(register):\n    register("x", "m:C", params=P)\n'
+    registry = discover([make_plugin("aa_default", body, header=header), good])
+    if refused is None:
+        assert registry.broken == []
+    else:
+        assert refused in only_reason(registry, "aa_default")
 
 
 def test_a_name_already_taken(make_plugin: MakePlugin, good: EntryPoint) -> None:
@@ -187,7 +259,7 @@ def test_a_hook_that_raises(make_plugin: MakePlugin, good: EntryPoint) -> None:
 
 def test_a_class_that_cannot_be_loaded_is_refused_when_it_is_used(good: EntryPoint) -> None:
     registration = discover([good]).get("attack", "quiet")
-    with pytest.raises(DoribError, match="reinstall or remove the plugin") as refusal:
+    with pytest.raises(DoribError, match="reinstall, mend or remove the plugin") as refusal:
         registration.load()
     assert "zz_good_impl" in str(refusal.value)
 

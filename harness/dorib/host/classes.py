@@ -8,7 +8,9 @@ from typing import Any, get_args
 from dorib.contracts.methods import (
     RESERVED_QUANTITIES,
     Attack,
+    Direction,
     Knowledge,
+    Level,
     Method,
     Metric,
     Mitigation,
@@ -46,6 +48,9 @@ def flaw_of(registration: Registration, loaded: object) -> str | None:
     if inspect.isabstract(loaded):
         lacking = ", ".join(sorted(loaded.__abstractmethods__))
         return f"does not implement {lacking}"
+    conditioning = loaded.conditioning
+    if not (isinstance(conditioning, frozenset | set) and all(map(_is_text, conditioning))):
+        return "declares no `conditioning`: a set of names of embeddings"
     if issubclass(loaded, Attack | Probe):
         flaw = _outside("knows", getattr(loaded, "knows", None), get_args(Knowledge))
         if flaw is None and issubclass(loaded, Attack):
@@ -62,10 +67,19 @@ def _flaw_of_metric(loaded: type[Metric[Any]], *, built_in: bool) -> str | None:
     flaw = _outside("needs", getattr(loaded, "needs", None), get_args(Need))
     if flaw:
         return flaw
+    if not loaded.needs:
+        return "needs nothing, and so is asked about nothing: name in `needs` what it judges"
     quantities = getattr(loaded, "quantities", None)
     if inspect.isdatadescriptor(quantities):
-        # Those that its parameters decide are looked at when they are used.
+        # Those that its parameters decide are looked at once it is built.
         return None
+    return flaw_of_quantities(loaded, quantities, built_in=built_in)
+
+
+def flaw_of_quantities(
+    loaded: type[Metric[Any]], quantities: object, *, built_in: bool
+) -> str | None:
+    """What is wrong with what a metric says that it reports; None if nothing is."""
     if not (
         isinstance(quantities, dict)
         and quantities
@@ -75,7 +89,28 @@ def _flaw_of_metric(loaded: type[Metric[Any]], *, built_in: bool) -> str | None:
     taken = sorted(RESERVED_QUANTITIES.intersection(quantities))
     if taken and not built_in:
         return f"reports {taken[0]}, which is a built-in metric's alone: choose another name"
+    for name, quantity in quantities.items():
+        flaw = _flaw_of_quantity(quantity)
+        if not isinstance(name, str) or flaw:
+            return f"declares the quantity {name!r} {flaw or 'under a name that is no text'}"
+    of_cells = sorted(name for name, quantity in quantities.items() if quantity.level == "cell")
+    if of_cells and loaded.measure_cell is Metric.measure_cell:
+        return f"reports {of_cells[0]} for each cell and has no `measure_cell` of its own: write it"
     return None
+
+
+def _flaw_of_quantity(quantity: Quantity) -> str | None:
+    if not _is_text(quantity.unit):
+        return f"with the unit {quantity.unit!r}: give text"
+    for field, known in (("direction", get_args(Direction)), ("level", get_args(Level))):
+        value = getattr(quantity, field)
+        if value not in known:
+            return f"with the {field} {value!r}, which is none of {', '.join(map(repr, known))}"
+    return None if isinstance(quantity.in_table, bool) else "with an `in_table` that is no bool"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _flaw_of_rule(loaded: type[Rule[Any]]) -> str | None:

@@ -15,7 +15,7 @@ from dorib.contracts.params import Params
 from dorib.contracts.registration import MethodKind
 from dorib.contracts.specs import MethodSpec
 from dorib.errors import DoribError
-from dorib.host.classes import flaw_of
+from dorib.host.classes import flaw_of, flaw_of_quantities
 from dorib.host.registry import Registration, Registry
 from dorib.host.spelling import Spelling, unbuilt
 from dorib.store.code import package_digest
@@ -136,7 +136,7 @@ def _configure(
     method = _built(registration, params)
     parts = {}
     built: list[tuple[MethodSpec, Spelling]] = []
-    for role, (part_kind, part) in method.builds_on().items():
+    for role, (part_kind, part) in _named_parts(registration, method).items():
         try:
             parts[role] = _configure(registry, part_kind, part, chain)
         except DoribError as error:
@@ -157,6 +157,37 @@ def _configure(
     return configured
 
 
+def _named_parts(
+    registration: Registration, method: Method[Any]
+) -> Mapping[str, tuple[MethodKind, MethodSpec]]:
+    """What a method says that it builds on.
+
+    Raises:
+        DoribError: it is no mapping from roles to kinds and specs, or lacks what it replays.
+    """
+    try:
+        parts = dict(method.builds_on())
+    except Exception as error:
+        raise _flawed(registration, f"cannot say what it builds on ({error!r})") from error
+    for role, part in parts.items():
+        match part:
+            case (str(), MethodSpec()) if isinstance(role, str):
+                continue
+        flaw = f'builds on {part!r} as {role!r}: give {{"ROLE": (KIND, MethodSpec(NAME))}}'
+        raise _flawed(registration, flaw)
+    replays = method.replays if isinstance(method, Attack) else None
+    if replays is not None and replays not in parts:
+        flaw = f"replays {replays!r}, which is no role in its `builds_on`: name that attack there"
+        raise _flawed(registration, flaw)
+    return parts
+
+
+def _flawed(registration: Registration, flaw: str) -> DoribError:
+    return DoribError(
+        f"plugin {registration.plugin}: {registration.target} {flaw}; {registration.mend}"
+    )
+
+
 def _built(registration: Registration, params: Params) -> Method[Any]:
     """The method itself, its class checked against what its kind must declare.
 
@@ -168,14 +199,15 @@ def _built(registration: Registration, params: Params) -> Method[Any]:
     if flaw is None:
         try:
             method: Method[Any] = loaded(params)
+            if isinstance(method, Metric):
+                # Here as well, since its parameters may decide them.
+                own = registration.built_in
+                flaw = flaw_of_quantities(type(method), method.quantities, built_in=own)
         except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything
             flaw = f"cannot be built ({type(error).__name__}: {error})"
-        else:
+        if flaw is None:
             return method
-    raise DoribError(
-        f"plugin {registration.plugin}: {registration.target} {flaw}; "
-        "reinstall, mend or remove the plugin"
-    )
+    raise _flawed(registration, flaw)
 
 
 def configure_all(

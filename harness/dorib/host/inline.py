@@ -18,6 +18,10 @@ def module_of(file: Path) -> ModuleType:
     """
     path = file.resolve()
     name = path.stem
+    if path.is_dir() or path.name == "__init__.py":
+        raise DoribError(
+            f"{file}: a package, and no single file; install it (`pip install -e FOLDER`)"
+        )
     if path.suffix != ".py" or not name.isidentifier():
         raise DoribError(f"{file}: no name for a plugin; name it like a module, my_method.py")
     if not path.is_file():

@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from inspect import isfunction
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, new_class
 from typing import Any
 
 import pluggy
+from pydantic import ValidationError
 
 from dorib.contracts import hookspecs
 from dorib.contracts.cards import MethodCard
@@ -60,14 +62,21 @@ class Registration:
         Raises:
             DoribError: it cannot be imported.
         """
-        module, _, attribute = self.target.partition(":")
+        module, colon, attribute = self.target.partition(":")
         try:
+            if not colon:
+                raise ImportError("no class is named: write it `module:Class`")
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise DoribError(
                 f"plugin {self.plugin}: cannot load {self.target} for {self.kind} "
-                f"{self.name!r} ({error}); reinstall or remove the plugin"
+                f"{self.name!r} ({error}); {self.mend}"
             ) from error
+
+    @property
+    def mend(self) -> str:
+        """What a user can do about a plugin that is at fault."""
+        return "mend the file" if self.inline else "reinstall, mend or remove the plugin"
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,16 @@ class Registry:
             raise DoribError(
                 f"unknown {kind} {name!r}{did_you_mean(name, names)}; choose from: "
                 f"{', '.join(names) or 'none is installed'} (`dorib plugins {kind}` lists them)"
+                f"{self.unused()}"
             )
         return self.registrations[kind, name]
+
+    def unused(self) -> str:
+        """Which plugins cannot be used, in words that end a message; empty where all can be."""
+        if not self.broken:
+            return ""
+        names = ", ".join(sorted({broken.plugin for broken in self.broken}))
+        return f"; what plugin {names} brings is not used: `dorib plugins` says why"
 
 
 def discover(found: list[EntryPoint] | None = None, files: Sequence[Path] = ()) -> Registry:
@@ -172,12 +189,9 @@ def _add_plugin(
     inline: bool = False,
 ) -> None:
     contract = getattr(module, "dorib_contract", None)
-    if contract != hookspecs.CONTRACT_VERSION:
-        reason = (
-            f"built for contract {contract}, this is contract {hookspecs.CONTRACT_VERSION}: "
-            f"{hookspecs.WHAT_CHANGED} says what changed"
-        )
-        registry.broken.append(BrokenPlugin(plugin, reason))
+    flaw = _flaw_of_contract(contract) or _flaw_of_hooks(module)
+    if flaw is not None:
+        registry.broken.append(BrokenPlugin(plugin, flaw))
         return
     manager = pluggy.PluginManager("dorib")
     manager.add_hookspecs(hookspecs)
@@ -188,9 +202,38 @@ def _add_plugin(
             hook(register=_taker(registry, plugin, kind, built_in, inline))
         found = [caller.name for caller in manager.get_hookcallers(module) or ()]
         hooks = tuple(name.removeprefix("register_") for name in HOOKS if name in found)
-        registry.plugins.append(Plugin(plugin, contract, hooks, version, source))
+        registry.plugins.append(Plugin(plugin, hookspecs.CONTRACT_VERSION, hooks, version, source))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is listed
-        registry.broken.append(BrokenPlugin(plugin, f"registration failed: {error!r}"))
+        text = " ".join(str(error).split())
+        reason = f"registration failed: {type(error).__name__}: {text}"
+        registry.broken.append(BrokenPlugin(plugin, reason))
+
+
+def _flaw_of_contract(contract: object) -> str | None:
+    """Why a plugin that is built for `contract` cannot be used; None if it can."""
+    ours = hookspecs.CONTRACT_VERSION
+    if type(contract) is not int:
+        said = "names no contract" if contract is None else f"has dorib_contract = {contract!r}"
+        return f"{said}: write `dorib_contract = {ours}` into its module"
+    if contract > ours:
+        return f"built for contract {contract}, this is contract {ours}: install a newer dorib"
+    if contract < ours:
+        changed = f"{hookspecs.WHAT_CHANGED} says what changed"
+        return f"built for contract {contract}, this is contract {ours}: {changed}"
+    return None
+
+
+def _flaw_of_hooks(module: ModuleType) -> str | None:
+    """What keeps a hook from being called: it is misspelt, or not marked as one."""
+    functions = {name: value for name, value in vars(module).items() if isfunction(value)}
+    for name, function in functions.items():
+        marked = hasattr(function, "dorib_impl")
+        if marked and name not in HOOKS:
+            meant = did_you_mean(name, HOOKS)
+            return f"there is no hook {name}{meant}; there are {', '.join(HOOKS)}"
+        if name in HOOKS and not marked:
+            return f"{name} is not marked as a hook: write @hookimpl above it"
+    return None
 
 
 def _hooks(manager: pluggy.PluginManager) -> list[tuple[PluginKind, Callable[..., Any]]]:
@@ -211,6 +254,8 @@ def _taker(
     ) -> None:
         cards = dict(variants or {})
         reason = _refusal(registry, kind, name, params) or _card_refusal(card, cards, params)
+        if reason is None and not built_in:
+            reason = _defaults_refusal(params)
         if reason is not None:
             registry.broken.append(BrokenPlugin(plugin, f"{kind} {name!r}{reason}"))
             return
@@ -231,6 +276,20 @@ def _refusal(registry: Registry, kind: PluginKind, name: object, params: object)
         return " is one of dorib's own"
     taken = registry.registrations.get((kind, name))
     return f" is already registered by plugin {taken.plugin}" if taken is not None else None
+
+
+def _defaults_refusal(params: type[Params]) -> str | None:
+    """A default that its own parameter would refuse: pydantic does not look at them."""
+    strict = new_class(params.__name__, (params,), {"validate_default": True})
+    try:
+        strict.model_validate({})  # type: ignore[attr-defined]
+    except ValidationError as error:
+        for problem in error.errors():
+            # What speaks of several parameters, or of one that must be given, is the user's to say.
+            if problem["loc"] and problem["type"] != "missing":
+                default = f"its parameter {problem['loc'][0]} has the default {problem['input']!r}"
+                return f": {default}, which it refuses ({problem['msg']}); mend it"
+    return None
 
 
 def _card_refusal(card: object, variants: Mapping[str, object], params: type[Params]) -> str | None:

@@ -36,14 +36,16 @@ def write_package(kind: str, name: str, folder: Path, registry: Registry) -> Pat
         DoribError: there is no such kind, the name is none or taken, or the folder is there.
     """
     if kind not in kinds():
-        raise DoribError(f"no example of a {kind}; choose from: {', '.join(kinds())}")
+        raise DoribError(f"no example of {kind!r}; choose from: {', '.join(kinds())}")
     if not NAME.fullmatch(name) or not name[0].isalpha():
         raise DoribError(
             f"{name!r}: a name is lower-case letters, digits and hyphens, and begins with a letter"
         )
     taken = [one for one in registry.registrations.values() if one.name == name]
     if taken:
-        raise DoribError(f"{name!r} is a {taken[0].kind} of plugin {taken[0].plugin}; take another")
+        raise DoribError(
+            f"{taken[0].kind} {name!r} is plugin {taken[0].plugin}'s; take another name"
+        )
     if folder.exists():
         raise DoribError(f"{folder}: is there already; name another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +20,7 @@ from dorib.store.fingerprint import digest
 from dorib.store.store import Shelf
 from dorib.verbs.acting import Acting, acting
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import counted, guarded, refuse_strange_samples
+from dorib.verbs.guarding import counted, guarded, refuse_strange_samples, tell_stray
 from dorib.verbs.memory import record_halving, within_memory
 from dorib.verbs.mitigate import Mitigated
 
@@ -184,22 +184,29 @@ def _triggers(
     _end_beyond(ledger, ENDED_BEYOND * budgets[-1] * len(batch))
     with model.edited(edit, rows), guarded(context, method), counted(model, ledger) as own:
         found = method.attack.search(model, list(targets.values()), budgets, seeds, own)
+        if not isinstance(found, Iterable):
+            raise AdmissionError(
+                f"search returned a {type(found).__name__}; yield triggers, or return a list"
+            )
+        seen: set[tuple[str, int, int]] = set()
         with closing(_to_the_end(found)) as triggers:
             for handed in triggers:
                 trigger = admit_trigger(handed, model, shapes, list(targets), budgets)
                 work = _work(method, ledger, targets[trigger.sample], trigger)
                 trigger = replace(trigger, work=work)
+                _refuse_twice(seen, trigger)
                 _refuse_overspent(method, trigger)
                 place = trigger.sample, trigger.budget
                 if place not in best or _loss(trigger) < _loss(best[place]):
                     # The search may go on writing to the tensors that it yielded.
                     best[place] = own_copy(trigger)
         refuse_strange_samples(ledger, [target.index for target in targets.values()])
+        tell_stray(context, method, ledger)
         _refuse_gaps(best, list(targets), budgets)
     return best
 
 
-def _to_the_end(found: Iterator[Trigger]) -> Generator[Trigger]:
+def _to_the_end(found: Iterable[Trigger]) -> Generator[Trigger]:
     """`found`, closed before anything else is looked at: a search may hold hooks until then."""
     try:
         yield from found
@@ -216,6 +223,17 @@ def _work(method: Configured, ledger: Ledger, target: Target, trigger: Trigger) 
     """
     before = target.found[trigger.budget].work if method.attack.replays else 0
     return before + ledger.work_of(target.index)
+
+
+def _refuse_twice(seen: set[tuple[str, int, int]], trigger: Trigger) -> None:
+    """One an item: of several the host would keep the one that the search itself calls best."""
+    item = trigger.sample, trigger.budget, trigger.restart
+    if item in seen:
+        raise AdmissionError(
+            f"search yielded a second trigger for {trigger.sample} at budget {trigger.budget} and "
+            f"restart {trigger.restart}; yield one for each, the best"
+        )
+    seen.add(item)
 
 
 def _refuse_overspent(method: Configured, trigger: Trigger) -> None:

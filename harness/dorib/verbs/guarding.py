@@ -63,6 +63,15 @@ def counted(model: TargetModel, judged_by: Ledger) -> Iterator[Ledger]:
         yield handed
 
 
+def tell_stray(context: RunContext, method: Configured, ledger: Ledger) -> None:
+    """Say so where `method` called the U-Net itself, and not the target model."""
+    if ledger.stray:
+        context.reporter.note(
+            f"{method.title} calls the U-Net around the target model: {ledger.stray} U-Net items, "
+            "counted for every sample"
+        )
+
+
 def refuse_strange_samples(ledger: Ledger, indices: Sequence[int]) -> None:
     """Refuse work that was counted for an index of none of the targets.
 

@@ -124,7 +124,7 @@ class _Measurement:
 
     def _measured(self, batch: Sequence[Judged]) -> Iterator[tuple[str, list[Record]]]:
         generations = [self._generation(judged) for judged in batch]
-        measured = self._metric.measure(generations)
+        measured = _listed(self._metric.measure(generations), len(generations))
         for judged, generation, values in zip(batch, generations, measured, strict=True):
             admitted = [admit_measured(v, generation, self._metric.quantities) for v in values]
             _refuse_twice(admitted)
@@ -214,6 +214,20 @@ class _Measurement:
             judge=self._configured.label,
             stack=self._stack,
         )
+
+
+def _listed(handed: object, count: int) -> list[Sequence[Measured]]:
+    if not isinstance(handed, Iterable):
+        raise AdmissionError(
+            f"measure returned a {type(handed).__name__}; give the values of each generation"
+        )
+    listed = list(handed)
+    if len(listed) != count or not all(isinstance(one, list | tuple) for one in listed):
+        raise AdmissionError(
+            f"measure gave {len(listed)} results for {count} generations; give a list of Measured "
+            "for each, in order"
+        )
+    return listed
 
 
 def _refuse_twice(admitted: Sequence[Measured]) -> None:

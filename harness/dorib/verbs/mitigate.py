@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dorib.contracts.edit_files import TENSORS, Outline, load_edit, load_outline, save_edit
-from dorib.contracts.edits import Edit, ReplaceWeights, merge_edits, single_edits
+from dorib.contracts.edits import Edit, ReplaceWeights, SingleChange, merge_edits, single_edits
 from dorib.contracts.ledger import Ledger
 from dorib.contracts.methods import PlannedFit
 from dorib.contracts.params import Scope
@@ -28,7 +28,7 @@ from dorib.store.store import Shelf
 from dorib.suites.suite import Suite
 from dorib.target.loading import load_unet_weights
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import guarded
+from dorib.verbs.guarding import guarded, tell_stray
 
 GLOBAL = "global"
 FIT = "fit.json"
@@ -142,11 +142,9 @@ def _fit(
             samples = [target.sample for target in view.memorized]
             edit = admit_edit(handed, context.model, mitigated.scope, samples)
             refuse_oracle(context, method, edit)
-    if ledger.stray:
-        context.reporter.note(
-            f"{method.title} calls the U-Net around the target model: {ledger.stray} U-Net items, "
-            "counted for every sample"
-        )
+    if edit.changes and not any(map(_touches, edit.changes)):
+        context.reporter.note(f"{method.title}: no layer and no weight is in its edit")
+    tell_stray(context, method, ledger)
     if mitigated.scope == "global":
         parts = {GLOBAL: edit}
         work = {GLOBAL: float(ledger.work)}
@@ -162,6 +160,11 @@ def _fit(
             (folder / item).mkdir()
             save_edit(part, folder / item)
             (folder / item / FIT).write_text(json.dumps({"work": work[item]}) + "\n")
+
+
+def _touches(change: SingleChange) -> bool:
+    """Whether any layer, weight or rule is named in it."""
+    return any(getattr(change, field.name) for field in fields(change))
 
 
 def _expected_items(context: RunContext, method: Configured, memorized: int) -> int:

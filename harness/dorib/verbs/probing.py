@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 from dorib.contracts.ledger import Ledger
 from dorib.host.admission import AdmissionError
@@ -16,7 +16,7 @@ from dorib.store.code import closure_digest
 from dorib.store.store import Shelf
 from dorib.verbs.acting import EVERYWHERE, acting
 from dorib.verbs.context import RunContext, Subject
-from dorib.verbs.guarding import counted, guarded, refuse_strange_samples
+from dorib.verbs.guarding import counted, guarded, refuse_strange_samples, tell_stray
 from dorib.verbs.mitigate import Mitigated
 
 
@@ -89,6 +89,7 @@ def _store(
         with model.edited(edit, rows), guarded(context, method), counted(model, ledger) as own:
             scores = _admitted(method.probe.score(model, targets, seeds, own), len(batch))
             refuse_strange_samples(ledger, [target.index for target in targets])
+            tell_stray(context, method, ledger)
     except PluginError as error:
         context.reporter.failure(f"{len(batch)} samples not probed: {error}", error)
         return str(error)
@@ -106,8 +107,14 @@ def _store(
 
 
 def _admitted(handed: object, count: int) -> list[float]:
-    if not isinstance(handed, Sequence) or len(handed) != count:
-        raise AdmissionError(f"score returned no {count} numbers; give one for each target")
+    if not isinstance(handed, Sequence) or isinstance(handed, str) or len(handed) != count:
+        came = f"{len(handed)} values" if isinstance(handed, Sized) else type(handed).__name__
+        raise AdmissionError(
+            f"score returned {came} in a {type(handed).__name__}; give a list of {count} numbers, "
+            "one for each target"
+        )
+    if any(isinstance(score, str | bytes) for score in handed):
+        raise AdmissionError("score returned text in place of numbers; give floats")
     scores = [float(score) for score in handed]
     if not all(map(math.isfinite, scores)):
         raise AdmissionError("score returned a number that is not finite; look for what overflowed")

@@ -126,7 +126,10 @@ def _kinds_of(registry: Registry, spec: MethodSpec) -> list[Kind]:
     if not named:
         names = [name for kind, name in registry.registrations if kind in every]
         meant = did_you_mean(spec.name, names)
-        raise DoribError(f"no method {spec.name!r}{meant}; `dorib plugins` lists what there is")
+        raise DoribError(
+            f"no method {spec.name!r}{meant}; `dorib plugins` lists what there is"
+            f"{registry.unused()}"
+        )
 
     def complete(kind: Kind) -> bool:
         fields = registry.get(kind, spec.name).params.model_fields

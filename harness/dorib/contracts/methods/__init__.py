@@ -7,6 +7,7 @@ from dorib.contracts.methods.metric import CLIP_ALIGNMENT as CLIP_ALIGNMENT
 from dorib.contracts.methods.metric import REPLICATES as REPLICATES
 from dorib.contracts.methods.metric import RESERVED_QUANTITIES as RESERVED_QUANTITIES
 from dorib.contracts.methods.metric import SECOND_REPLICATES as SECOND_REPLICATES
+from dorib.contracts.methods.metric import Direction as Direction
 from dorib.contracts.methods.metric import Level as Level
 from dorib.contracts.methods.metric import Measured as Measured
 from dorib.contracts.methods.metric import Metric as Metric

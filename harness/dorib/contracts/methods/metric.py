@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Need = Literal["generations", "twin", "utility", "originals"]
 Level = Literal["image", "sample", "cell"]
+Direction = Literal["lower is better", "higher is better", "neither"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Quantity:
     """What one metric name means."""
 
     unit: str
-    direction: Literal["lower is better", "higher is better", "neither"]
+    direction: Direction
     level: Level
     in_table: bool = False
     """Whether it has a column in the run's table: its mean over the memorized samples at the

@@ -98,7 +98,8 @@ def _install(stack: ExitStack, model: _Components, change: SingleChange, rows: R
                 layer = model.layer(name, rows)
                 if scales.shape[-1] != layer.out_features:
                     raise DoribError(
-                        f"edit: {name} has another width here; fit the edit to this model"
+                        f"edit: {name} has another width here ({layer.out_features}, not "
+                        f"{scales.shape[-1]}); fit the edit to this model"
                     )
                 table = scales.reshape(-1, scales.shape[-1]).to(layer.weight)
                 stack.callback(layer.register_forward_hook(_scale(table, rows)).remove)
@@ -138,8 +139,16 @@ def _mask(
 @contextmanager
 def _swapped(module: nn.Module, parameter: str, weight: Tensor, name: str) -> Iterator[None]:
     original = module._parameters.get(parameter)
-    if original is None or original.shape != weight.shape:
-        raise DoribError(f"edit: {name} does not fit this model; fit the edit to it")
+    if original is None:
+        raise DoribError(
+            f"edit: {name} does not fit this model, which has no such parameter; name one of its "
+            "parameters, `.weight` or `.bias` included"
+        )
+    if original.shape != weight.shape:
+        raise DoribError(
+            f"edit: {name} does not fit this model: its shape is {[*weight.shape]}, and here "
+            f"{[*original.shape]}; fit the edit to it"
+        )
     module._parameters[parameter] = nn.Parameter(weight.to(original), requires_grad=False)
     try:
         yield
