@@ -141,8 +141,8 @@ def _swapped(module: nn.Module, parameter: str, weight: Tensor, name: str) -> It
     original = module._parameters.get(parameter)
     if original is None:
         raise DoribError(
-            f"edit: {name} does not fit this model, which has no such parameter; name one of its "
-            "parameters, `.weight` or `.bias` included"
+            f"edit: {name} does not fit this model, which has no such parameter; fit the edit to "
+            "it, and name parameters in full, `.weight` or `.bias` included"
         )
     if original.shape != weight.shape:
         raise DoribError(
