@@ -184,8 +184,8 @@ class StagedSearch(Attack[S]):
     restarts as fit into it. A subclass says what a step costs and how it is taken.
     """
 
-    name: ClassVar[str]
-    """The name it is registered under, for its messages."""
+    name: ClassVar[str] = "search"
+    """The name it is registered under; opens its messages."""
 
     @abstractmethod
     def cost(self) -> SearchCost:

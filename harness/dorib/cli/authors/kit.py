@@ -59,7 +59,7 @@ def check(
     ] = None,
     plugin: Annotated[list[Path] | None, PLUGIN] = None,
 ) -> None:
-    """See whether a method keeps the rules that its numbers rest on, in half a minute."""
+    """See whether a method keeps the rules that its numbers rest on; slow searches take minutes."""
     from dorib.cli import terminal
     from dorib.cli.options import quiet_libraries
     from dorib.contracts.specs import MethodSpec
