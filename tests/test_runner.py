@@ -12,6 +12,7 @@ import yaml
 from dorib.config import make_config
 from dorib.errors import DoribError
 from dorib.host.registry import Registry, discover
+from dorib.report.overview import table_lines
 from dorib.runner import RunResult, run
 from fixtures.suites import write_manifest
 
@@ -155,6 +156,13 @@ def test_a_mitigation_that_crashes_does_not_stop_the_others(
         assert entries["crashing", attack].errors > 0
         assert not entries["crashing", attack].ranked
         assert entries["wanda:sparsity=0.1", attack].errors == 0
+    # A rate of 0 would look like perfect erasure.
+    shown = {entry.mitigation.label: table_lines([entry]) for entry in result.entries}
+    figures = {
+        label: [line.figures[0] for line in of if line.figures] for label, of in shown.items()
+    }
+    assert figures["crashing"] == ["-"]
+    assert figures["wanda:sparsity=0.1"] != ["-"]
 
 
 def change_manifest(suite: Path, **changes: Any) -> None:

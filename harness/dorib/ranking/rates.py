@@ -43,6 +43,11 @@ class Rate(Facts):
     low: Share01
     high: Share01
 
+    @property
+    def was_seen(self) -> bool:
+        """Whether any sample has a value: 0 where all failed would look like perfect erasure."""
+        return self.errors < self.n
+
     @model_validator(mode="after")
     def _agrees(self) -> Rate:
         if self.hits > self.n:

@@ -156,7 +156,9 @@ def _reasons(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _with_interval(rate: Rate | None) -> str:
-    return f"{rate.rate:.2f} ({rate.low:.2f}-{rate.high:.2f})" if rate else ABSENT
+    if not (rate and rate.was_seen):
+        return ABSENT
+    return f"{rate.rate:.2f} ({rate.low:.2f}-{rate.high:.2f})"
 
 
 def _judged_twice(entries: Sequence[Entry]) -> bool:
@@ -189,7 +191,7 @@ def _mean(entry: Entry, quantity: str) -> str:
 
 
 def _bare(rate: Rate | None) -> str:
-    return f"{rate.rate:.2f}" if rate else ABSENT
+    return f"{rate.rate:.2f}" if rate and rate.was_seen else ABSENT
 
 
 def _points(entries: Sequence[Entry]) -> list[BudgetPoint]:
