@@ -84,6 +84,20 @@ class OtherBudget(Double):
 class SmallestBudgetOnly(Double):
     expected = "at budget 48; yield one for each target and budget"
 
+    def search(
+        self,
+        model: TargetModel,
+        targets: Sequence[Target],
+        budgets: Sequence[int],
+        seeds: Seeds,
+        ledger: Ledger,
+    ) -> Iterator[Trigger]:
+        yield from super().search(model, targets, budgets[:1], seeds, ledger)
+
+
+class TwiceAtOneBudget(Double):
+    expected = "search yielded a second trigger for"
+
     def trigger(self, model: TargetModel, target: Target, budget: int) -> object:
         return Trigger(target.sample, 24, prompt="a prompt")
 
@@ -96,7 +110,7 @@ class Silent(Double):
 
 
 class NoIterator(Double):
-    expected = "TypeError: 'NoneType' object is not iterable"
+    expected = "search returned a NoneType; yield triggers, or return a list"
 
     def search(self, *arguments: Any) -> Iterator[Trigger]:
         return cast(Iterator[Trigger], None)
@@ -267,6 +281,7 @@ DOUBLES: dict[str, type[Double]] = {
         OtherSample,
         OtherBudget,
         SmallestBudgetOnly,
+        TwiceAtOneBudget,
         Silent,
         NoIterator,
         NotANumber,

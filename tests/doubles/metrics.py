@@ -101,7 +101,7 @@ class ForeignSeed(Double):
 
 
 class OneForAll(Double):
-    expected = "ValueError: zip()"
+    expected = "; give a list of Measured for each, in order"
     quantities = of_each_image("one")
 
     def measure(self, generations: Sequence[Generation]) -> Iterable[Sequence[Measured]]:
