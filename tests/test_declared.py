@@ -128,6 +128,11 @@ class Nothing(Finder):
         return None
 
 
+class Bounded(Finder):
+    def search(self, model, targets, budget, *, seeds, ledger):
+        return iter(())
+
+
 class Around(Finder):
     def search(self, model, targets, budgets, seeds, ledger):
         with torch.no_grad():
@@ -139,6 +144,28 @@ class Around(Finder):
 class Empty(Mitigation[Params]):
     def fit(self, model, view, seeds, ledger):
         return Edit(ScaleOutputs({}))
+
+
+class Lacking(Mitigation[Params]):
+    def fit(self, model, view):
+        return Edit(None)
+
+
+class Replaced(Mitigation[Params]):
+    fit = None
+
+
+class Guessing(Empty):
+    def planned(self, scale):
+        return 1 // 0
+
+
+class Careless(Mitigation[Params]):
+    def fit(self, model, view, seeds, ledger):
+        return self.rows([])
+
+    def rows(self, found):
+        return found[0]
 
 
 class Words(Probe[Params]):
@@ -161,7 +188,7 @@ def register_metrics(register):
 
 @hookimpl
 def register_attacks(register):
-    for kind in (Finder, Named, Replaying, Built, Raising, Twice, Nothing, Around):
+    for kind in (Finder, Named, Replaying, Built, Raising, Twice, Nothing, Bounded, Around):
         register(kind.__name__.lower(), f"declaring:{kind.__name__}")
     register("misspelt", "declaring:Fynder")
     register("classless", "declaring.Finder")
@@ -169,7 +196,8 @@ def register_attacks(register):
 
 @hookimpl
 def register_mitigations(register):
-    register("empty", "declaring:Empty")
+    for kind in (Empty, Lacking, Replaced, Guessing, Careless):
+        register(kind.__name__.lower(), f"declaring:{kind.__name__}")
 
 
 @hookimpl
@@ -204,6 +232,9 @@ def registry(plugin: Path) -> Registry:
         ("attack", "replaying", "replays 'dori', which is no role in its `builds_on`"),
         ("attack", "built", "builds on 'dori' as 'x': give"),
         ("attack", "raising", "cannot say what it builds on (KeyError('lost'))"),
+        ("attack", "bounded", "take (self, model, targets, budgets, seeds, ledger)"),
+        ("mitigation", "lacking", "a `fit` that cannot be called with its arguments: take (self"),
+        ("mitigation", "replaced", "a `fit` that is no method: write `def fit(...)`"),
         ("attack", "misspelt", "no attribute 'Fynder'"),
         ("attack", "classless", "write it `module:Class`"),
     ],
@@ -248,7 +279,7 @@ def told(
     config = {
         "suite": str(tiny_suite_folder),
         "out": str(tmp_path_factory.mktemp("out")),
-        "mitigation": ["empty"],
+        "mitigation": ["empty", "guessing", "careless"],
         "attack": ["twice", "nothing", "around"],
         "metric": ["short", "silent", "flat"],
         "probe": ["words", "few"],
@@ -270,9 +301,12 @@ def told(
         "metric silent (plugin declaring): measure returned a NoneType",
         "metric flat (plugin declaring): measure gave 4 results for 4 generations; give a list",
         "mitigation empty (plugin declaring): no layer and no weight is in its edit",
+        "(plugin declaring): IndexError: list index out of range (declaring.py:LINE)",
+        "mitigation guessing (plugin declaring): ZeroDivisionError: ",
         "probe words (plugin declaring): score returned text in place of numbers",
         "probe few (plugin declaring): score returned 4 values in a Tensor; give a list of 4",
     ],
 )
 def test_what_is_handed_over_wrongly_is_told(told: tuple[str, ...], said: str) -> None:
-    assert any(said in one for one in told), told
+    line = PLUGIN.splitlines().index("        return found[0]") + 1
+    assert any(said.replace("LINE", str(line)) in one for one in told), told

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dorib.errors import DoribError
-from dorib.printable import one_line
+from dorib.printable import one_line, shortened
 from dorib.reprs import own_fields
 
 
@@ -107,7 +107,8 @@ def first_problem(error: ValidationError) -> str:
         return str(problem["ctx"]["error"])
     field = ".".join(str(part) for part in problem["loc"]) or "content"
     message = _IN_PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"'{one_line(field, 80)}': {one_line(message, 200)}"
+    given = f", not {shortened(problem['input'])}" if message.startswith("Input should") else ""
+    return f"'{one_line(field, 80)}': {one_line(message, 200)}{given}"
 
 
 _IN_PLAIN_WORDS = {"extra_forbidden": "there is no such name", "missing": "is missing"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -63,7 +65,21 @@ def _failure(method: Configured, error: BaseException) -> PluginError:
     text = " ".join(str(error).split()) or "no message"
     if not isinstance(error, AdmissionError):
         text = f"{type(error).__name__}: {text}"
+    if not isinstance(error, AdmissionError | DoribError):
+        text = f"{text}{_place(method, error)}"
     return PluginError(f"{method.title}: {text}")
+
+
+def _place(method: Configured, error: BaseException) -> str:
+    """The last of the plugin's own lines that was left; nothing if it has none in it."""
+    package = method.registration.target.partition(":")[0].partition(".")[0]
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+            parts = Path(frame.f_code.co_filename).parts
+            within = parts[parts.index(package) :] if package in parts else parts[-1:]
+            place = f" ({'/'.join(within)}:{line})"
+    return place
 
 
 class _Watch:

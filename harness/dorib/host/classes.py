@@ -22,6 +22,7 @@ from dorib.contracts.methods import (
 )
 from dorib.contracts.registration import MethodKind
 from dorib.host.registry import Registration
+from dorib.host.signatures import flaw_of_signatures
 
 BASES: dict[MethodKind, type[Method[Any]]] = {
     "mitigation": Mitigation,
@@ -48,6 +49,10 @@ def flaw_of(registration: Registration, loaded: object) -> str | None:
     if inspect.isabstract(loaded):
         lacking = ", ".join(sorted(loaded.__abstractmethods__))
         return f"does not implement {lacking}"
+    return flaw_of_signatures(loaded, base) or _flaw_of_declared(registration, loaded)
+
+
+def _flaw_of_declared(registration: Registration, loaded: type[Method[Any]]) -> str | None:
     conditioning = loaded.conditioning
     if not (isinstance(conditioning, frozenset | set) and all(map(_is_text, conditioning))):
         return "declares no `conditioning`: a set of names of embeddings"

@@ -17,6 +17,7 @@ from dorib.contracts.ledger import Ledger
 from dorib.contracts.methods import PlannedFit
 from dorib.contracts.params import Scope
 from dorib.contracts.views import DefenderView
+from dorib.errors import DoribError
 from dorib.host.admission import AdmissionError, admit_edit
 from dorib.host.calls import PluginError, of_plugin
 from dorib.host.configure import ORACLE, Configured
@@ -173,8 +174,10 @@ def _expected_items(context: RunContext, method: Configured, memorized: int) -> 
     scale = replace(context.scale, timesteps=timesteps, memorized=memorized)
     try:
         planned = planned_by(method, PlannedFit, lambda: method.mitigation.planned(scale))
-    except PluginError:
+    except PluginError as error:
         # What it refuses it refuses again when it is fitted.
+        if not isinstance(error.__cause__, DoribError):
+            context.reporter.note(f"{error}; its progress is shown without an end")
         return 0
     work = planned.work if planned else None
     return work.items if work and work.exact else 0
