@@ -9,6 +9,7 @@ from .api import run as run
 # The command's options and progress.
 from .cli.options import SharedOptions as SharedOptions
 from .cli.options import method_option as method_option
+from .cli.options import place_option as place_option
 from .cli.options import with_options as with_options
 from .cli.progress import reporter_for as reporter_for
 from .cli.terminal import progress_console as progress_console

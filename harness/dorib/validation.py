@@ -15,6 +15,9 @@ from dorib.errors import DoribError
 from dorib.printable import one_line, shortened
 from dorib.reprs import own_fields
 
+GREATEST_NUMBER = 2**53
+"""Of whole numbers: entries state all that a run was told, in JSON."""
+
 
 class StrictModel(BaseModel):
     """Base of everything that is read from outside: immutable, unknown names and NaN refused."""
@@ -44,10 +47,25 @@ def checked(model: type[M], content: Mapping[str, Any], where: str, *, names: st
         problem = f"'{field}': is a truth value where a number belongs"
         raise DoribError(f"{where}: {problem}; mend it ({names}: {known})")
     try:
-        return model.model_validate(content)
+        found = model.model_validate(content)
     except ValidationError as error:
         problem = f"{first_problem(error)}{_meant(error, model)}"
         raise DoribError(f"{where}: {problem}; mend it ({names}: {known})") from error
+    for field, value in found:
+        if _beyond(value):
+            raise DoribError(f"{where}: '{field}': holds a number beyond 2**53; give a smaller one")
+    return found
+
+
+def _beyond(value: Any) -> bool:
+    """Whether a whole number is in it that JSON's readers would round."""
+    if isinstance(value, int):
+        return abs(value) > GREATEST_NUMBER
+    if isinstance(value, BaseModel):
+        return any(_beyond(inner) for _, inner in value)
+    if isinstance(value, Mapping):
+        return any(map(_beyond, value.values()))
+    return isinstance(value, list | tuple) and any(map(_beyond, value))
 
 
 def _truth_values_for_numbers(model: type[BaseModel], content: Any) -> Iterator[str]:

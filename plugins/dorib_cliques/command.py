@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dorib import SharedOptions, method_option, with_options
+from dorib import SharedOptions, method_option, place_option, with_options
 
 
 class CliquesOptions(SharedOptions, total=False):
     """The options of `dorib cliques` that were given."""
 
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the suite that is written; it must be new.")
+        Path | None, place_option(help="Folder of the suite that is written; it must be new.")
     ]
     images: Annotated[
         int | None, typer.Option(help="Images drawn of each memorized prompt (default: 50).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,10 @@ def make(
         DoribError: the folder is there already, the metric tells of no replication, no sample is
             asked for, or none has a clique.
     """
-    if config.to.exists():
+    if os.path.lexists(config.to):
         raise DoribError(f"{config.to}: it is there already; name a new folder by --to")
+    # Before the drawing, which takes long, and not after it.
+    config.to.parent.mkdir(parents=True, exist_ok=True)
     samples = _asked(load_suite(config.suite, registry), config)
     # A session is of one split; which one makes no difference to what is drawn.
     of_one_split = config.model_copy(update={"split": samples[0].split})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dorib import place_option
+
 if TYPE_CHECKING:
     from dorib_meta.findings import AttackTrust, Fall, Findings, Parted
 
@@ -19,7 +21,7 @@ def meta(
         list[Path], typer.Argument(help="What `dorib run --out` left: runs of one suite.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write (default: `meta` in the first folder).")
+        Path | None, place_option(help="Where to write (default: `meta` in the first folder).")
     ] = None,
     metric: Annotated[
         str | None,

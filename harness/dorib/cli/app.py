@@ -7,8 +7,10 @@ imported by the command that needs it, so that `dorib --help` answers at once.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -79,8 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(COLLECT_AFTER)
     try:
         code = app(args=arguments, prog_name="dorib", standalone_mode=False)
+        sys.stdout.flush()
     except DoribError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        from dorib.cli.terminal import end_unread
+
+        end_unread(sys.stdout)
+    except OSError as error:
+        _fail(_of_a_file(error))
     except UsageError as error:
         message = getattr(error, "format_message", error.__str__)().rstrip(". ")
         if "unexpected extra argument" in message and "=" in message:
@@ -97,8 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    print("dorib: error:", one_line(message, LONGEST_LINE), file=sys.stderr)
+    # Where standard error cannot be written there is nobody to tell; the exit code still says it.
+    with suppress(OSError):
+        print("dorib: error:", one_line(message, LONGEST_LINE), file=sys.stderr, flush=True)
     sys.exit(BAD_INPUT)
+
+
+def _of_a_file(error: OSError) -> str:
+    """What the machine refused; nothing is wrong with a path before it is used."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"a file or the output cannot be read or written ({reason}); mend it and run again"
+    path = one_line(os.fsdecode(error.filename), 200)
+    return f"{path}: cannot be read or written ({reason}); mend it, or name another"
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from dorib.cli.options import (
     ModelOptions,
     WorkersOptions,
     method_option,
+    place_option,
     with_options,
 )
 from dorib.cli.run import METHOD_FAILED
@@ -89,7 +90,7 @@ class AuditOptions(ModelOptions, WorkersOptions, total=False):
     ]
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the store and the results (default: dorib-audit)."),
+        place_option(help="Folder of the store and the results (default: dorib-audit)."),
     ]
     plugin: Annotated[list[Path] | None, PLUGIN]
     traceback: Annotated[bool | None, TRACEBACK]

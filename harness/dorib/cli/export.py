@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dorib.cli.options import quiet_libraries
+from dorib.cli.options import place_option, quiet_libraries
 from dorib.errors import DoribError
 
 
@@ -75,7 +75,7 @@ def export(
         ),
     ] = False,
     to: Annotated[
-        Path | None, typer.Option(help="A folder that is not there yet (default: one in OUT).")
+        Path | None, place_option(help="A folder that is not there yet (default: one in OUT).")
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="The run's suite, where it is none of the registered ones.")

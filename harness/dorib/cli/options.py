@@ -14,6 +14,17 @@ import typer
 METHOD = "NAME[:PARAMETER=VALUE,...]"
 
 
+def place_option(*names: str, help: str) -> Any:
+    """A Typer option that names where something is written; an empty text names nothing."""
+    return typer.Option(*names, parser=_place, metavar="PATH", help=help)
+
+
+def _place(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("is empty; name a folder")
+    return Path(text)
+
+
 class ModelOptions(TypedDict, total=False):
     """What every command takes that runs a model; holds those that were given."""
 
@@ -96,7 +107,7 @@ class SharedOptions(ModelOptions, total=False):
         str | None, typer.Option(help="Which samples: tune on dev, report test (default: test).")
     ]
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the store and the results (default: dorib-out).")
+        Path | None, place_option(help="Folder of the store and the results (default: dorib-out).")
     ]
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import sys
-from typing import Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -69,9 +69,14 @@ class _Quiet(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         """Leave nothing to be written when the interpreter ends."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        sys.exit(NOBODY_READS)
+        end_unread(self.file)
+
+
+def end_unread(stream: IO[str]) -> NoReturn:
+    """End the program quietly; what `stream` still holds goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    sys.exit(NOBODY_READS)
 
 
 def _write(console: Console, content: Any, soft_wrap: bool = False) -> None:

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LONGEST_SIDE = 16_384
+"""Pixels; what is longer is a slip of the pen, and would take all memory before it is noticed."""
+
+
 class SamplingSettings(StrictModel):
     """How images are generated."""
 
-    height: int = Field(gt=0)
+    height: int = Field(gt=0, le=LONGEST_SIDE)
     """Pixels."""
-    width: int = Field(gt=0)
+    width: int = Field(gt=0, le=LONGEST_SIDE)
     """Pixels."""
-    steps: int = Field(gt=0)
+    steps: int = Field(gt=0, le=10_000)
     guidance_scale: float = Field(ge=0)
     """As in diffusers: guidance is used where this exceeds 1."""
 

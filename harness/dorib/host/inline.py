@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,8 @@ def module_of(file: Path) -> ModuleType:
     Raises:
         DoribError: there is no such file, its name is none for a module or is taken, or it raises.
     """
-    path = file.resolve()
+    # Not by `resolve`, which raises another error for a link that leads to itself.
+    path = Path(os.path.realpath(file))
     name = path.stem
     if path.is_dir() or path.name == "__init__.py":
         raise DoribError(

@@ -130,7 +130,7 @@ def _shelf(this: Run, store: Store) -> Shelf:
         "model": context.model_key,
         "machine": _machine(context.device),
         "together": _together(this),
-        "batch_size": context.batch_size,
+        "drawn_together": _drawn_together(this),
         "settings": [
             settings.gradient_checkpointing,
             settings.vae_slicing,
@@ -144,6 +144,12 @@ def _shelf(this: Run, store: Store) -> Shelf:
 def _together(this: Run) -> int:
     """Searches that share a forward pass."""
     return min(this.context.batch_size, len(this.subjects))
+
+
+def _drawn_together(this: Run) -> int:
+    """Images that share a forward pass; a cell has no more than its samples take."""
+    cell = len(this.subjects) * len(this.context.evaluation_seeds)
+    return min(this.context.batch_size, cell)
 
 
 def _machine(device: torch.device) -> dict[str, str | int]:
@@ -184,7 +190,7 @@ class _Measuring:
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         subjects = self.this.subjects[: _together(self.this)]
-        several = [subjects[i % len(subjects)] for i in range(context.batch_size)]
+        several = [subjects[i % len(subjects)] for i in range(_drawn_together(self.this))]
         _, gradient = self._fitting(partial(self._gradient, model), subjects)
         _, forward = self._fitting(partial(self._forward, model), several)
         with TemporaryDirectory() as folder:

@@ -21,6 +21,9 @@ from dorib.suites.paths import PossiblePath
 from dorib.suites.prompt_tables import Memorization, PromptTable
 from dorib.validation import StrictModel
 
+LARGEST_BATCH = 65_536
+"""More fit on no accelerator."""
+
 # A sample's id becomes part of file names, so what it may hold is narrow.
 SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -61,10 +64,10 @@ class Profile(StrictModel):
     """Number of memorized samples; None for all of the split."""
     controls: int | None = Field(default=None, ge=0)
     """Number of controls; None for all of the split."""
-    seeds: int = Field(gt=0)
+    seeds: int = Field(gt=0, le=1000)
     """Evaluation images per sample and trigger: the k of memorization_rate@k."""
     budgets: Budgets
-    utility: int = Field(gt=0)
+    utility: int = Field(gt=0, le=1_000_000)
     """Number of utility prompts."""
 
 
@@ -106,7 +109,7 @@ class Manifest(StrictModel):
     sampling: SamplingSettings
     quick: Profile
     full: Profile
-    batch_size: int = Field(default=8, gt=0)
+    batch_size: int = Field(default=8, gt=0, le=LARGEST_BATCH)
     orientation: Orientation = "apply"
     """Whether originals are turned as their EXIF orientation says."""
     required_attacks: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import get_args
 from dorib.contracts.registration import MethodKind
 from dorib.errors import DoribError
 from dorib.host.registry import NAME, Registry
+from dorib.store.files import named_write_errors
 from dorib.suites.suite import load_suite
 
 HERE = Path(__file__).parents[1]
@@ -46,8 +48,14 @@ def write_package(kind: str, name: str, folder: Path, registry: Registry) -> Pat
         raise DoribError(
             f"{taken[0].kind} {name!r} is plugin {taken[0].plugin}'s; take another name"
         )
-    if folder.exists():
-        raise DoribError(f"{folder}: is there already; name another folder, or remove it")
+    with named_write_errors(folder, "--to"):
+        if os.path.lexists(folder):
+            raise DoribError(f"{folder}: is there already; name another folder, or remove it")
+        _write(kind, name, folder)
+    return folder
+
+
+def _write(kind: str, name: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         package = Path(temporary) / "package"
@@ -58,7 +66,6 @@ def write_package(kind: str, name: str, folder: Path, registry: Registry) -> Pat
                 path.write_text(_renamed(path.read_text(encoding="utf-8"), names), encoding="utf-8")
             path.rename(path.with_name(_renamed(path.name, names)))
         package.rename(folder)
-    return folder
 
 
 def _names(kind: str, name: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from dorib.suites.manifest import LARGEST_BATCH
 from dorib.validation import StrictModel
 
 
@@ -21,7 +22,7 @@ class Settings(StrictModel):
     """A torch device; "auto" is the accelerator, where there is one, else the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The model's number format; "auto" is bfloat16 on CUDA, float32 anywhere else."""
-    batch_size: int | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, gt=0, le=LARGEST_BATCH)
     """Items handled together, in place of the suite's."""
     gradient_checkpointing: bool = False
     """Compute activations twice rather than keep them for the backward pass."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from dorib.cli.options import PLUGIN
+from dorib.cli.options import PLUGIN, place_option
 from dorib.cli.plugins import MethodKind
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def new(
     kind: Annotated[str, typer.Argument(help="mitigation, attack, rule, metric, probe or suite.")],
     name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, hyphens.")],
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the package (default: dorib-NAME).")
+        Path | None, place_option(help="Folder of the package (default: dorib-NAME).")
     ] = None,
 ) -> None:
     """Write a package that runs and passes its own tests, to be made yours."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dorib.cli.options import PLUGIN, quiet_libraries
+from dorib.cli.options import PLUGIN, place_option, quiet_libraries
 from dorib.cli.published.verify import NOT_SO, TOLERANCE, check_tolerance
 
 SHOWN = 20
@@ -16,7 +16,7 @@ SHOWN = 20
 
 def reproduce(
     entry: Annotated[Path, typer.Argument(help="The JSON file of an entry.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("dorib-reproduced"),
+    out: Annotated[Path, place_option(help="The run's folder.")] = Path("dorib-reproduced"),
     suite: Annotated[
         str | None, typer.Option(help="The suite, where it is none of the registered ones.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dorib.cli.options import PLUGIN, quiet_libraries
+from dorib.cli.options import PLUGIN, place_option, quiet_libraries
 
 
 def submit(
@@ -16,7 +16,7 @@ def submit(
         str, typer.Option("--mitigation", "-m", help="Its label in that run, with its parameters.")
     ],
     to: Annotated[
-        Path | None, typer.Option(help="A folder that is not there yet (default: one in OUT).")
+        Path | None, place_option(help="A folder that is not there yet (default: one in OUT).")
     ] = None,
     card: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dorib.cli.options import PLUGIN, quiet_libraries
+from dorib.cli.options import PLUGIN, place_option, quiet_libraries
 from dorib.errors import DoribError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def verify(
     tolerance: Annotated[float | None, TOLERANCE] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Keep what is replayed here: stopped, it goes on (default: not kept)."),
+        place_option(help="Keep what is replayed here: stopped, it goes on (default: not kept)."),
     ] = None,
     draw: Annotated[
         int | None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dorib.cli.options import place_option
+
 if TYPE_CHECKING:
     from dorib.report.compare.comparison import CellSide, Comparison, PairedCell
     from dorib.report.compare.differences import Difference
@@ -25,7 +27,7 @@ def compare(
     ] = False,
     strips: Annotated[
         Path | None,
-        typer.Option(help="Draw original, A and B side by side into this folder, a new one."),
+        place_option(help="Draw original, A and B side by side into this folder, a new one."),
     ] = None,
 ) -> None:
     """Hold two runs, rows or entries against each other, sample by sample."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -27,6 +29,11 @@ class Board:
     folder: Path
     leaderboard: Leaderboard
     entries: tuple[Entry, ...]
+
+    @property
+    def address(self) -> str:
+        """The folder's name in a link beside it; file systems take names that no text can hold."""
+        return quote(os.fsencode(self.folder.name))
 
 
 def find_boards(root: Path) -> list[Path]:
