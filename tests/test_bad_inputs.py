@@ -26,6 +26,8 @@ NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 NO_SPACE_IN_SAFETENSORS = SafetensorError(
     "Error while serializing: I/O error: No space left on device (os error 28)"
 )
+LONG = "x" * 5000
+"""More than a path may have."""
 UNET = "pipeline/unet/diffusion_pytorch_model.safetensors"
 
 
@@ -109,6 +111,18 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "limit no number": (["--limit", "few"], ["'--limit'", "integer"]),
     "seeds negative": (["--seeds", "-1"], ["'seeds'", "greater than 0"]),
     "batch size zero": (["--batch-size", "0"], ["'batch_size'", "greater than 0"]),
+    "batch size beyond any": (["--batch-size", str(2**62)], ["'batch_size'", f"not {2**62}"]),
+    "limit beyond JSON's numbers": (["--limit", str(2**62)], ["'limit'", "beyond 2**53"]),
+    "parameter beyond JSON's numbers": (
+        ["-a", f"dori:restarts={2**62}"],
+        ["'attack'", "beyond 2**53"],
+    ),
+    "out of no name": (["--out", ""], ["'--out'", "is empty; name a folder"]),
+    "out of too long a name": (["--out", LONG], ["File name too long", "name another"]),
+    "parameter of too long a name": (
+        ["-m", f"checkpoint:path={LONG}"],
+        ["File name too long", "name another"],
+    ),
     "unknown option": (["--limt", "3"], ["--limt", "--limit"]),
     "run file missing": (["--config", "nosuch.yaml"], ["nosuch.yaml", "no such run file"]),
     "metric without its file": (
@@ -225,6 +239,14 @@ SUITES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "suite.yaml with code": (
         holding("suite.yaml", "!!python/object/apply:os.getcwd []"),
         ["suite.yaml", "not readable as YAML"],
+    ),
+    "seeds beyond any": (
+        manifest(quick={"seeds": 10**9, "budgets": [24], "utility": 1}),
+        ["suite.yaml", "'quick.seeds'", "less than or equal to 1000"],
+    ),
+    "images beyond any": (
+        manifest(sampling={"height": 2**40, "width": 8, "steps": 1, "guidance_scale": 1}),
+        ["suite.yaml", "'sampling.height'", "less than or equal to"],
     ),
     "missing key": (manifest(sampling=None), ["suite.yaml", "'sampling'", "is missing"]),
     "unknown key": (manifest(colour="red"), ["suite.yaml", "'colour'", "fields: name"]),
@@ -416,8 +438,20 @@ def test_disk_full_in_truth(small_suite: Path, refused: Refused, eight_kilobytes
         ["params", "suite", "tiny"],
         ["suites", "show", "nosuch"],
         ["plugins", "--jsn"],
+        ["report", LONG],
+        ["site", LONG],
+        ["verify", LONG],
+        ["compare", LONG, LONG],
+        ["store", "ls", LONG],
+        ["store", "prune", LONG],
+        ["export", LONG, "--csv"],
+        ["new", "attack", "one", "--to", LONG],
+        ["new", "attack", "one", "--to", ""],
+        ["new", "attack", "one", "--to", f"{__file__}/below"],
+        ["cliques", "--to", f"{__file__}/below"],
+        ["plugins", "--plugin", LONG],
     ],
-    ids=lambda arguments: " ".join(arguments),
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG").replace(__file__, "FILE"),
 )
 def test_other_commands(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run_main(arguments) == 2

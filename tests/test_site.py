@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -201,6 +202,16 @@ def test_a_leaderboard_that_was_tampered_with_is_refused(
     assert re.search(said, error)
     assert error.count("\n") == 1
     assert not list(published.glob("**/tiny/index.html")) + list(published.glob("index.html"))
+
+
+def test_a_folder_whose_name_is_no_text(published: Path) -> None:
+    other = Path(os.fsdecode(os.fsencode(published) + b"/other-\xff"))
+    try:
+        shutil.copytree(published / "tiny", other)
+    except OSError:
+        pytest.skip("this file system takes names that are text alone")
+    assert write(published) == 0
+    assert 'href="other-%FF/index.html"' in (published / "index.html").read_text()
 
 
 def test_a_missing_entry_is_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:

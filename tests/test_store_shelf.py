@@ -69,6 +69,16 @@ def test_what_was_written_is_found_again(tmp_path: Path) -> None:
     assert "a" not in shelf_of(tmp_path, key={"of": "something else"})
 
 
+def test_who_reads_leaves_a_damaged_batch_alone(tmp_path: Path) -> None:
+    folder = write(shelf_of(tmp_path), "a", "b")
+    DAMAGES["truncated"](folder / "a/trigger.json", folder)
+    notes: list[str] = []
+    [(_, read)] = Store(tmp_path, notes.append).shelves("triggers")
+    assert "a" not in read and folder.exists()
+    [note] = notes
+    assert note.endswith("; left alone, the next run computes anew what it held")
+
+
 @pytest.mark.parametrize("name", ["a/trigger.json", "a/inner/more.bin", "b.png", "index.json"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_batch_is_removed_and_said(tmp_path: Path, name: str, damage: str) -> None:

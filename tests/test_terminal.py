@@ -147,6 +147,23 @@ def test_a_reader_that_has_gone(as_json: list[str], hostile: Path) -> None:
     assert done.returncode == 1
 
 
+def test_help_whose_reader_has_gone() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--help"], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_refusal_that_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", PROGRAM, "nosuch"], stderr=full)
+    assert done.returncode == 2
+
+
 def test_a_closed_stream(hostile: Path) -> None:
     command = f'exec "{sys.executable}" -c "{PROGRAM}" suites show "{hostile}" >&-'
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE)
@@ -154,15 +171,19 @@ def test_a_closed_stream(hostile: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk(hostile: Path) -> None:
+@pytest.mark.parametrize("arguments", [["suites", "show"], ["--help"], ["--version"]], ids=" ".join)
+def test_a_full_disk(arguments: list[str], hostile: Path) -> None:
+    if arguments[0] == "suites":
+        arguments = [*arguments, str(hostile)]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, "suites", "show", str(hostile)],
+            [sys.executable, "-c", PROGRAM, *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
         )
     assert done.returncode == 2
-    assert done.stderr.startswith(b"dorib: error: the output cannot be written (No space left")
+    assert done.stderr.startswith(b"dorib: error: ")
+    assert b"the output cannot be" in done.stderr and b"(No space left" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

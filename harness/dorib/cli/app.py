@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(COLLECT_AFTER)
     try:
         code = app(args=arguments, prog_name="dorib", standalone_mode=False)
-        sys.stdout.flush()
+        # Here, since what the interpreter cannot write at its end it tells in words of its own.
+        if sys.stdout:
+            sys.stdout.flush()
     except DoribError as error:
         _fail(str(error))
     except BrokenPipeError:
@@ -116,7 +118,7 @@ def _of_a_file(error: OSError) -> str:
     """What the machine refused; nothing is wrong with a path before it is used."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
-        return f"a file or the output cannot be read or written ({reason}); mend it and run again"
+        return f"the output cannot be written, or a file read ({reason}); mend it and run again"
     path = one_line(os.fsdecode(error.filename), 200)
     return f"{path}: cannot be read or written ({reason}); mend it, or name another"
 

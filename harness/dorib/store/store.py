@@ -177,17 +177,27 @@ class Shelf:
         try:
             batch = checked_batch(place, self.key)
         except DamagedError as damage:
-            with named_write_errors(self.folder):
-                if discard(place, before):
-                    self._note(f"{place}: {damage}; removed, what it held is computed anew")
+            self._meet(place, damage, before)
             return False
         self._add(batch)
         return True
+
+    def _meet(self, place: Path, damage: DamagedError, before: int | None) -> None:
+        with named_write_errors(self.folder):
+            if discard(place, before):
+                self._note(f"{place}: {damage}; removed, what it held is computed anew")
 
     def _add(self, batch: Batch) -> None:
         self._places.add(batch.folder.name)
         for item in batch.index.items:
             self._batches.setdefault(item, batch)
+
+
+class _ReadShelf(Shelf):
+    """Of whoever computes nothing, and so removes nothing either."""
+
+    def _meet(self, place: Path, damage: DamagedError, before: int | None) -> None:
+        self._note(f"{place}: {damage}; left alone, the next run computes anew what it held")
 
 
 class Store:
@@ -240,7 +250,7 @@ class Store:
         return sum(1 for _ in self.root.glob("*/*/batch-*"))
 
     def shelves(self, kind: ArtefactKind) -> Iterator[tuple[dict[str, Any], Shelf]]:
-        """All shelves of a kind that are there, each with the key that it is for."""
+        """All shelves of a kind that are there, to read, each with the key that it is for."""
         for path in sorted((self.root / kind).glob("*/key.json")):
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
@@ -251,7 +261,7 @@ class Store:
                 # Damaged: written anew by the next run that needs it.
                 continue
             if current and isinstance(key, dict) and path.parent.name == name[:32]:
-                yield key, Shelf(path.parent, name, self._note)
+                yield key, _ReadShelf(path.parent, name, self._note)
 
     def _write_key(self, path: Path, content: dict[str, Any]) -> None:
         """The folder's name says which key it is; the file is for readers, and must be right."""
