@@ -105,13 +105,6 @@ def test_written_files_are_deterministic_and_read_back(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob(".*")]
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DoribError, match="cannot be written") as caught:
-        write_leaderboard(tmp_path / "file", rank(RUN, CELLS, RECORDS))
-    assert "\n" not in str(caught.value)
-
-
 def test_entries_that_cannot_be_compared_are_refused() -> None:
     ranked = rank(RUN, CELLS, RECORDS)
     with pytest.raises(DoribError, match="no entries"):

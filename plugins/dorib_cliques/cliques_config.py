@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dorib import MethodSpec, RunConfig
 
@@ -24,3 +25,12 @@ class CliquesConfig(RunConfig):
     """Members that a clique needs; 3 as in MemBench. A prompt with fewer stays without original."""
     to: Path
     """The folder of the suite that is written; it must not exist yet."""
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Self:
+        if self.smallest > self.images:
+            raise ValueError(
+                f"smallest: {self.smallest} images cannot be alike among {self.images}; raise "
+                "images, or lower smallest"
+            )
+        return self

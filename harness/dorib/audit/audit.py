@@ -18,14 +18,16 @@ from dorib.audit.suite import SUITE, Asked, drawn_controls, refuse_shared, write
 from dorib.config import RunConfig, make_config
 from dorib.contracts.methods import REPLICATES
 from dorib.contracts.seeds import Seeds
-from dorib.contracts.suite_view import SamplingSettings
+from dorib.contracts.suite_view import MOST_STEPS, SamplingSettings
 from dorib.errors import DoribError
 from dorib.host.configure import NONE, configure, configure_all
 from dorib.host.registry import Registry
+from dorib.ranking.leaderboard import LEADERBOARD_FILE
 from dorib.ranking.records import read_records
 from dorib.report.figures import require_figures
 from dorib.report.run_result import RunResult
 from dorib.reporting import Reporter
+from dorib.store.files import remove
 from dorib.suites.suite import Suite, load_suite
 from dorib.validation import StrictModel, checked
 from dorib.workers.start import run_shared
@@ -50,7 +52,7 @@ class Audit(StrictModel):
     it is a registered suite."""
     size: tuple[int, int] | None = None
     """Height and width, in pixels."""
-    steps: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
     guidance_scale: float | None = Field(default=None, ge=0)
 
     @field_validator("size", mode="before")
@@ -98,11 +100,18 @@ def audit(
     audited = find_model(asked.model, asked.original, registry)
     like = load_suite(asked.suite, registry) if asked.suite else audited.suite
     metrics = _judges(others.get("metric"), like, registry)
+    is_new = not (config.out / SUITE).exists()
     suite = write_suite(_collected(asked, audited, like, config), config.out / SUITE)
     config = config.model_copy(
         update={"suite": str(suite), "mitigation": (audited.mitigation,), "metric": metrics}
     )
-    result = run_shared(config, registry, reporter, plugins)
+    try:
+        result = run_shared(config, registry, reporter, plugins)
+    except DoribError:
+        if is_new and not (config.out / LEADERBOARD_FILE).exists():
+            # The next attempt writes it anew, whatever it asks.
+            remove(suite)
+        raise
     answer = _answer(asked, audited, like, config, registry, result)
     return Audition(answer, write_answer(answer, config.out, result.entries), result)
 

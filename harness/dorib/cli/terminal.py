@@ -61,7 +61,9 @@ def show_json(content: Any) -> None:
 def _console(stream: TextIO | Any, width: int | None = None) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    return _Quiet(file=stream, width=width, highlight=False)
+    console = _Quiet(file=stream, width=width, highlight=False)
+    # COLUMNS=0, as some shells have it, would leave nothing of a line.
+    return console if console.width > 0 else _Quiet(file=stream, width=80, highlight=False)
 
 
 class _Quiet(Console):

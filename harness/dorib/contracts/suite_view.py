@@ -19,6 +19,10 @@ LONGEST_SIDE = 16_384
 """Pixels; what is longer is a slip of the pen, and would take all memory before it is noticed."""
 
 
+MOST_STEPS = 10_000
+"""Of sampling; ten times what any published schedule has."""
+
+
 class SamplingSettings(StrictModel):
     """How images are generated."""
 
@@ -26,7 +30,7 @@ class SamplingSettings(StrictModel):
     """Pixels."""
     width: int = Field(gt=0, le=LONGEST_SIDE)
     """Pixels."""
-    steps: int = Field(gt=0, le=10_000)
+    steps: int = Field(gt=0, le=MOST_STEPS)
     guidance_scale: float = Field(ge=0)
     """As in diffusers: guidance is used where this exceeds 1."""
 

@@ -186,20 +186,15 @@ def write_leaderboard(
     Killed anywhere, it leaves either the former leaderboard or the new one.
 
     Raises:
-        DoribError: the entries make no leaderboard, or the disk is full or not writable.
+        DoribError: the entries make no leaderboard.
+        OSError: the disk is full or not writable.
     """
     board = leaderboard(entries, required_attacks, unfinished)
     path = folder / LEADERBOARD_FILE
     content = {entry_file(entry): entry.model_dump(mode="json") for entry in entries}
-    try:
-        if any(folder.glob(f"entries/*{NEXT}")):
-            complete(folder, leaderboard_follows=_is_ahead(folder))
-        write_together(folder, content, path, board.model_dump(mode="json"))
-    except OSError as error:
-        raise DoribError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another --out"
-        ) from error
+    if any(folder.glob(f"entries/*{NEXT}")):
+        complete(folder, leaderboard_follows=_is_ahead(folder))
+    write_together(folder, content, path, board.model_dump(mode="json"))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dorib.reading import BROKEN_PICTURE
 from dorib.store.files import sweep, whole_file
 from dorib.suites.images import to_picture
 
@@ -59,13 +60,25 @@ def _save(sheet: Image.Image, path: Path) -> None:
         sheet.save(temporary, compress_level=1)
 
 
+def can_be_shown(path: Path) -> bool:
+    """Whether a picture is there, and whole."""
+    return _shown(path) is not None
+
+
+def _shown(path: Path) -> Image.Image | None:
+    try:
+        with Image.open(path, formats=("PNG", "WEBP")) as picture:
+            return _enlarged(picture.convert("RGB"))
+    except (*BROKEN_PICTURE, Image.DecompressionBombError):
+        return None
+
+
 def _tile(path: Path | None) -> Image.Image:
-    if path is None:
-        missing = Image.new("RGB", (TILE, TILE), "lightgrey")
-        ImageDraw.Draw(missing).text((GAP, GAP), "error", fill=INK)
-        return missing
-    with Image.open(path, formats=("PNG", "WEBP")) as picture:
-        return _enlarged(picture.convert("RGB"))
+    shown = _shown(path) if path else None
+    if shown is None:
+        shown = Image.new("RGB", (TILE, TILE), "lightgrey")
+        ImageDraw.Draw(shown).text((GAP, GAP), "error", fill=INK)
+    return shown
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:

@@ -30,7 +30,7 @@ from dorib.report.board.kept import KeptCell, KeptFacts
 from dorib.report.board.publishing import RECORDS_FILE, Publisher, name_of
 from dorib.report.failures import failed_altogether
 from dorib.report.gallery import write_gallery
-from dorib.report.pictures import draw_original
+from dorib.report.pictures import can_be_shown, draw_original
 from dorib.report.run import Run
 from dorib.report.run_result import RunResult
 from dorib.store.files import named_write_errors
@@ -187,7 +187,7 @@ def publish(
     with named_write_errors(this.out):
         folder.folder.mkdir(parents=True, exist_ok=True)
         for subject in context.memorized:
-            if not folder.original(subject.id).is_file():
+            if not can_be_shown(folder.original(subject.id)):
                 draw_original(folder.original(subject.id), context.originals(subject)[0])
     computed = this.computed_of_mitigation | computed_since(this, name_of(*kept.labels))
     publisher.publish(kept, records, records_of_mitigation, computed, samples)

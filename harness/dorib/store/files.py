@@ -181,8 +181,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
-    """Around whatever writes below `folder`, which `option` names on the command line.
+def named_write_errors(folder: Path, option: str | None = "--out") -> Iterator[None]:
+    """Around whatever writes below `folder`, which `option`, if any, names on the command line.
 
     Raises:
         DoribError: the disk is full or not writable.
@@ -190,9 +190,10 @@ def named_write_errors(folder: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        remedy = f"choose another {option}" if option else "see that it may be written"
         raise DoribError(
-            f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); "
-            f"free some space or choose another {option}"
+            f"{folder}: cannot be written ({reason}); free some space or {remedy}"
         ) from error
 
 

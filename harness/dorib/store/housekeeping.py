@@ -80,7 +80,7 @@ def remove_shelf(root: Path, place: str) -> None:
         DoribError: the folder is not writable.
     """
     folder = root / place
-    with named_write_errors(folder):
+    with named_write_errors(folder, None):
         aside = unfinished(folder.parent)
         folder.rename(aside)
         remove(aside)

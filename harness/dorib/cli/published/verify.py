@@ -57,7 +57,10 @@ def verify(
         bool, typer.Option("--required", help="Leave out attacks that rows are not ranked by.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=1, help="Share the work among so many processes on this machine.")
+        int,
+        typer.Option(
+            min=1, max=256, help="Share the work among so many processes here."
+        ),
     ] = 1,
     samples: Annotated[
         bool,

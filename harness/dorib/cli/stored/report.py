@@ -39,6 +39,7 @@ def report(
     from dorib.cli import display, terminal
     from dorib.report.board.again import report_again
     from dorib.report.witnesses.writing import write_witnesses
+    from dorib.store.files import named_write_errors
 
     progress = terminal.progress_console()
 
@@ -47,5 +48,6 @@ def report(
 
     result = report_again(out, note, board)
     if witnesses:
-        write_witnesses(out, note, hub=hub)
+        with named_write_errors(out, None):
+            write_witnesses(out, note, hub=hub)
     display.show_result(result, terminal.results_console())

@@ -50,9 +50,14 @@ def list_shelves(
     from dorib.report.storekeeping import holdings
 
     least = _seconds(older_than) or 0
+    there = holdings(out)
+    names = {name for one in there for name in one.boards}
+    if board is not None and not any(name.startswith(board) for name in names):
+        listed = ", ".join(sorted(name[:8] for name in names)) or "none"
+        raise DoribError(f"{out}: no board {board!r} in its store; there are: {listed}")
     found = [
         one
-        for one in holdings(out)
+        for one in there
         if one.shelf.age >= least
         and not (unneeded and one.needed)
         and (board is None or any(name.startswith(board) for name in one.boards))

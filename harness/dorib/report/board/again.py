@@ -11,6 +11,7 @@ from dorib.report.board.computing import read_run_file, write_run_file
 from dorib.report.board.growing import GrowingBoard
 from dorib.report.board.kept import KeptBoard, read_kept
 from dorib.report.board.publishing import RECORDS_FILE, draw_cell, names_on, write_board
+from dorib.report.pictures import can_be_shown
 from dorib.report.run_result import RunResult
 from dorib.store.boards import BoardFolder, boards
 from dorib.store.files import named_write_errors
@@ -29,7 +30,7 @@ def report_again(out: Path, note: Note, name: str | None = None) -> RunResult:
         DoribError: there is no such board, a part of it is damaged, or the folder is not writable.
     """
     folder = _chosen(out, name or read_run_file(out).get("board"), asked=name is not None)
-    with folder.locked(), named_write_errors(out):
+    with folder.locked(), named_write_errors(out, None):
         kept = read_kept(folder)
         assert kept is not None
         board = GrowingBoard(folder, KeptBoard(run=kept.run, model=kept.model), _raise)
@@ -70,7 +71,8 @@ def _chosen(out: Path, name: str | None, *, asked: bool) -> BoardFolder:
     if not asked and len(there) == 1:
         return there[0]
     listed = "; ".join(f"{board.name[:8]} ({describe(board)})" for board in there)
-    raise DoribError(f"{out}: which board is meant is not clear; give --board: {listed}")
+    meant = "no such board" if name and not named else "which board is meant is not clear"
+    raise DoribError(f"{out}: {meant}; give --board: {listed}")
 
 
 def describe(board: BoardFolder) -> str:
@@ -89,8 +91,9 @@ def _note_missing(board: GrowingBoard, samples: Sequence[str], note: Note) -> No
     root = board.folder.folder.parents[1]
     places = {root / name for cell in board.cells.values() for name in cell.pictures.values()}
     places |= {board.folder.original(sample) for sample in samples}
-    if missing := sorted(str(place) for place in places if not place.is_file()):
-        note(f"{len(missing)} pictures are not in the store and left out of strips: {missing[0]}")
+    if missing := sorted(str(place) for place in places if not can_be_shown(place)):
+        others = f", and {len(missing) - 1} others" if len(missing) > 1 else ""
+        note(f"no whole picture in the store, left out of strips: {missing[0]}{others}")
 
 
 def _raise(error: DoribError) -> None:

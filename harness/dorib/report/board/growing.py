@@ -70,7 +70,7 @@ class GrowingBoard:
                     cells.add(place)
                 else:
                     kept = _without(kept, *place)
-        self.kept = kept
+        self.kept = kept = _comparable(kept)
         there = {_labels(cell) for cell in kept.cells}
         for place in set(self._loaded) - there:
             del self._loaded[place]
@@ -154,6 +154,16 @@ def _without(board: KeptBoard, mitigation: str, attack: str | None) -> KeptBoard
     cells = tuple(
         c for c in board.cells if c.mitigation != mitigation or attack not in (None, c.attack)
     )
+    return board.model_copy(update={"rows": rows, "cells": cells})
+
+
+def _comparable(board: KeptBoard) -> KeptBoard:
+    """Without the cells that nothing is left to be held against: damage took the unmitigated model
+    without an attack, or under theirs."""
+    references = {cell.attack for cell in board.cells if cell.mitigation == NONE}
+    cells = tuple(c for c in board.cells if {NONE, c.attack} <= references)
+    there = {cell.mitigation for cell in cells}
+    rows = tuple(row for row in board.rows if row.mitigation in there)
     return board.model_copy(update={"rows": rows, "cells": cells})
 
 

@@ -108,7 +108,7 @@ def write_site(
         read_marks(board.folder)
     environment = _environment()
     pages, sites = [], []
-    with named_write_errors(root):
+    with named_write_errors(root, None):
         for board, pictures in found:
             rows = board_rows(board.leaderboard, board.entries, read_marks(board.folder))
             if by is not None:

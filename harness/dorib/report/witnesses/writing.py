@@ -27,7 +27,7 @@ from dorib.report.witnesses.places import (
 )
 from dorib.report.witnesses.stubs import LARGEST, Stub, check_repository, write_stub
 from dorib.report.witnesses.values import values_of, write_values
-from dorib.store.files import named_write_errors, whole_file
+from dorib.store.files import whole_file
 from dorib.store.fingerprint import digest, file_digest
 from dorib.store.packs import packed, write_pack
 from dorib.store.store import ArtefactKind, Note, Shelf, Store
@@ -53,8 +53,8 @@ def write_witnesses(
         mitigations: labels of those whose entries are meant (None: all).
 
     Raises:
-        DoribError: there is no such run, its store no longer holds what the entries state, or the
-            folder is not writable.
+        DoribError: there is no such run, or its store no longer holds what the entries state.
+        OSError: the disk is full or not writable.
     """
     results = open_results(out)
     of_cell: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -68,21 +68,20 @@ def write_witnesses(
     if hub is not None:
         check_repository(hub)
     writer = _Writer(to or out, hub, largest, note)
-    with named_write_errors(writer.folder):
-        for entry in results.entries:
-            if mitigations is not None and entry.mitigation.label not in mitigations:
-                continue
-            if has_own_edit(entry):
-                writer.pack(edit_place(entry), partial(locate_edit, results, entry, store))
-            if has_own_triggers(entry):
-                writer.pack(triggers_place(entry), partial(locate_triggers, results, entry, store))
-            if not entry.digests.edit:
-                continue
-            records = of_cell[entry.mitigation.label, entry.attack.label]
-            _refuse_others(entry, records, out)
-            writer.values(values_place(entry), records)
-            if prompts := of_utility.pop(entry.mitigation.label, None):
-                writer.values(utility_place(entry), prompts)
+    for entry in results.entries:
+        if mitigations is not None and entry.mitigation.label not in mitigations:
+            continue
+        if has_own_edit(entry):
+            writer.pack(edit_place(entry), partial(locate_edit, results, entry, store))
+        if has_own_triggers(entry):
+            writer.pack(triggers_place(entry), partial(locate_triggers, results, entry, store))
+        if not entry.digests.edit:
+            continue
+        records = of_cell[entry.mitigation.label, entry.attack.label]
+        _refuse_others(entry, records, out)
+        writer.values(values_place(entry), records)
+        if prompts := of_utility.pop(entry.mitigation.label, None):
+            writer.values(utility_place(entry), prompts)
     return writer.files
 
 

@@ -182,7 +182,8 @@ CHECKS = (
     Check(
         "works",
         "What the host checks",
-        "the host's message says what came, what is wanted and the mend",
+        "the host's message says what came, what is wanted and the mend; parameters that suit "
+        "the plain suite's small model follow the name: NAME:PARAMETER=VALUE",
         _works,
     ),
     Check(
