@@ -106,7 +106,10 @@ def test_broken_pictures_and_captions(
         ("{suite}/pipeline", ["--metric", "clip"], "clip: says nothing of copies"),
         ("{suite}/pipeline", ["--suite", "{suite}", "--size", "wide"], "'size'"),
         ("{suite}/pipeline", ["--suite", "{suite}", "--size", "64"], "the model draws 64 x 64"),
+        ("{suite}/pipeline", ["--suite", "{suite}", "--size", "33"], "33"),
         ("{suite}/pipeline", ["--suite", "{suite}", "--steps", "0"], "'steps'"),
+        ("{suite}/pipeline", ["--suite", "{suite}", "--steps", "20000"], "command line: 'steps'"),
+        ("{suite}/pipeline", ["--suite", "{suite}", "--probe", "no-such"], "no-such"),
         ("{suite}/pipeline", ["--suite", "no-such"], "no-such"),
         ("owner/model", ["--metric", "sscd:backend=onnx,path=x"], "x"),
         ("{suite}/pipeline", ["--suite", "{suite}", "--device", "abacus"], "--device abacus"),
@@ -127,6 +130,7 @@ def test_models_judges_and_options_that_are_none(
 
     given = ["--images", str(pictures), "--out", str(pictures.parent / "out")]
     assert reason in refusal(capsys, filled(model), *given, *map(filled, options))
+    assert not list(pictures.parent.glob("out/audit-suite"))
 
 
 def test_what_was_refused_can_be_mended_in_the_same_folder(

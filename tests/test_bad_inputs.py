@@ -449,6 +449,7 @@ def test_disk_full_in_truth(small_suite: Path, refused: Refused, eight_kilobytes
         ["new", "attack", "one", "--to", ""],
         ["new", "attack", "one", "--to", f"{__file__}/below"],
         ["cliques", "--to", f"{__file__}/below"],
+        ["cliques", "--to", "new", "--images", "4", "--smallest", "5"],
         ["plugins", "--plugin", LONG],
     ],
     ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG").replace(__file__, "FILE"),

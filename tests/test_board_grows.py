@@ -216,6 +216,9 @@ def test_a_store_is_listed_and_measured(out: Path, capsys: pytest.CaptureFixture
     assert sizes["bytes"] == on_disk == sum(sizes["kinds"].values())
     assert call("store", "ls", out) == call("store", "du", out) == 0
     assert WANDA in capsys.readouterr().out
+    for command in (["store", "ls"], ["report"]):
+        assert call(*command, out, "--board", "no-such") == 2
+        assert "no " in capsys.readouterr().err.partition("board")[0]
 
 
 def test_what_is_damaged_is_named_and_stays(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,11 +229,13 @@ def test_what_is_damaged_is_named_and_stays(out: Path, capsys: pytest.CaptureFix
     key.write_text("{}")
     listed = next((out / "store" / "boards").glob("*/row.*.jsonl"))
     listed.write_text("x")
+    original = next((out / "store" / "boards").glob("*/original.*.png"))
+    original.write_bytes(original.read_bytes()[:100])
     before = stored(out)
     capsys.readouterr()
     assert call("store", "verify", out) == 1
     said = capsys.readouterr().out
-    for path in (image.parent, key, listed):
+    for path in (image.parent, key, listed, original):
         assert path.relative_to(out / "store").as_posix() in said
     assert stored(out) == before
 

@@ -162,8 +162,8 @@ def test_what_is_drawn_is_found_stored(without_originals: Path, tmp_path: Path) 
 
 
 def test_where_nothing_is_alike_nothing_is_written(without_originals: Path, tmp_path: Path) -> None:
-    config = asked(without_originals, tmp_path, metric="sscd:threshold=0.9999999", images=2)
-    with pytest.raises(DoribError, match="no prompt gives 3 images that are alike in 2; raise"):
+    config = asked(without_originals, tmp_path, metric="sscd:threshold=0.9999999", images=3)
+    with pytest.raises(DoribError, match="no prompt gives 3 images that are alike in 3; raise"):
         made_of(config)
     assert not (tmp_path / "made").exists()
 

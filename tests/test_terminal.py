@@ -123,6 +123,12 @@ def dorib(*arguments: str, **environment: str) -> subprocess.CompletedProcess[by
     )
 
 
+@pytest.mark.parametrize("arguments", [["suites", "--json"], ["suites", "show"]], ids=" ".join)
+def test_a_terminal_without_width(arguments: list[str], hostile: Path) -> None:
+    given = [*arguments, *([] if "--json" in arguments else [str(hostile)])]
+    assert len(dorib(*given, COLUMNS="0").stdout) > 100
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_stream_of_few_letters(encoding: str, hostile: Path) -> None:
     rows = [json.loads(line) for line in (hostile / "samples.jsonl").read_text().splitlines()]

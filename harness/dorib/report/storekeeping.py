@@ -12,6 +12,7 @@ from dorib.errors import DoribError
 from dorib.ranking.leaderboard import LEADERBOARD_FILE
 from dorib.report.board.computing import read_run_file
 from dorib.report.board.kept import KeptBoard, KeptCell, read_kept
+from dorib.report.pictures import can_be_shown
 from dorib.store.boards import BOARDS, BoardFolder, boards
 from dorib.store.files import LEFT_OVER_SECONDS
 from dorib.store.fingerprint import digest
@@ -142,6 +143,10 @@ def damages(out: Path) -> Iterator[tuple[str, str]]:
             except DoribError:
                 place = folder.place(part, sha256, suffix)
                 yield place.relative_to(root).as_posix(), "is damaged or missing"
+        for sample in kept.facts.memorized if kept else ():
+            place = folder.original(sample.id)
+            if not can_be_shown(place):
+                yield place.relative_to(root).as_posix(), "is no whole picture, or missing"
 
 
 def _board_beside(out: Path) -> str | None:

@@ -58,9 +58,7 @@ def verify(
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(
-            min=1, max=256, help="Share the work among so many processes here."
-        ),
+        typer.Option(min=1, max=256, help="Share the work among so many processes here."),
     ] = 1,
     samples: Annotated[
         bool,
