@@ -14,6 +14,8 @@ from dorib.host.configure import configure
 from dorib.host.registry import Registry, discover
 
 PLUGIN = """
+from functools import partialmethod
+
 import torch
 
 from dorib import (
@@ -151,6 +153,30 @@ class Lacking(Mitigation[Params]):
         return Edit(None)
 
 
+class Static(Mitigation[Params]):
+    @staticmethod
+    def fit(model, view, seeds, ledger):
+        return Edit(None)
+
+
+class Classwise(Mitigation[Params]):
+    @classmethod
+    def fit(cls, model, view, seeds, ledger):
+        return Edit(None)
+
+
+class Partial(Mitigation[Params]):
+    def _fit(self, change, model, view, seeds, ledger):
+        return Edit(change)
+
+    fit = partialmethod(_fit, None)
+
+
+class Forwarding(Mitigation[Params]):
+    def fit(self, *arguments, **named):
+        return Edit(None)
+
+
 class Replaced(Mitigation[Params]):
     fit = None
 
@@ -196,6 +222,8 @@ def register_attacks(register):
 
 @hookimpl
 def register_mitigations(register):
+    for kind in (Static, Classwise, Partial, Forwarding):
+        register(kind.__name__.lower(), f"declaring:{kind.__name__}")
     for kind in (Empty, Lacking, Replaced, Guessing, Careless):
         register(kind.__name__.lower(), f"declaring:{kind.__name__}")
 
@@ -248,6 +276,11 @@ def test_a_wrong_declaration_is_told_before_any_work(
     assert said in told
     assert told.endswith("; mend the file")
     assert "\n" not in told
+
+
+@pytest.mark.parametrize("name", ["static", "classwise", "partial", "forwarding"])
+def test_every_way_to_write_a_method_is_taken(registry: Registry, name: str) -> None:
+    assert configure(registry, "mitigation", dorib.MethodSpec(name=name)).name == name
 
 
 def test_it_ends_a_run_with_one_line(tiny_suite_folder: Path, plugin: Path, tmp_path: Path) -> None:

@@ -84,14 +84,8 @@ class OtherBudget(Double):
 class SmallestBudgetOnly(Double):
     expected = "at budget 48; yield one for each target and budget"
 
-    def search(
-        self,
-        model: TargetModel,
-        targets: Sequence[Target],
-        budgets: Sequence[int],
-        seeds: Seeds,
-        ledger: Ledger,
-    ) -> Iterator[Trigger]:
+    def search(self, *arguments: Any) -> Iterator[Trigger]:
+        model, targets, budgets, seeds, ledger = arguments
         yield from super().search(model, targets, budgets[:1], seeds, ledger)
 
 

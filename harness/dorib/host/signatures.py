@@ -18,23 +18,27 @@ def flaw_of_signatures(loaded: type[Method[Any]], base: type[Method[Any]]) -> st
     for name, declared in vars(base).items():
         if name.startswith("_") or not inspect.isfunction(declared):
             continue
-        own = inspect.getattr_static(loaded, name)
+        own = getattr(loaded, name)
         if own is declared:
             continue
-        if not isinstance(own, staticmethod | classmethod) and not callable(own):
+        if not callable(own):
             return f"has a `{name}` that is no method: write `def {name}(...)`"
-        wanted = list(inspect.signature(declared).parameters)[1:]
-        if not _takes(own, len(wanted)):
-            asked = ", ".join(["self", *wanted])
+        wanted = list(inspect.signature(declared).parameters)
+        bound = isinstance(inspect.getattr_static(loaded, name), staticmethod | classmethod)
+        if not _takes(own, len(wanted) - bound):
+            asked = ", ".join(wanted)
             return f"has a `{name}` that cannot be called with its arguments: take ({asked})"
     return None
 
 
-def _takes(function: Callable[..., Any] | staticmethod[..., Any], count: int) -> bool:
-    bound = [] if isinstance(function, staticmethod) else [None]
-    inner = getattr(function, "__func__", function)
+def _takes(function: Callable[..., Any], count: int) -> bool:
     try:
-        inspect.signature(inner).bind(*bound, *[None] * count)
+        signature = inspect.signature(function)
+    except ValueError:
+        # Of some that are written in C nobody can tell.
+        return True
+    try:
+        signature.bind(*[None] * count)
     except TypeError:
         return False
     return True

@@ -92,7 +92,7 @@ def _note_missing(board: GrowingBoard, samples: Sequence[str], note: Note) -> No
     places = {root / name for cell in board.cells.values() for name in cell.pictures.values()}
     places |= {board.folder.original(sample) for sample in samples}
     if missing := sorted(str(place) for place in places if not can_be_shown(place)):
-        others = f", and {len(missing) - 1} others" if len(missing) > 1 else ""
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         note(f"no whole picture in the store, left out of strips: {missing[0]}{others}")
 
 
